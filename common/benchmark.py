@@ -1,0 +1,56 @@
+"""The base of every shared benchmark: data to train on, and the protocol that scores a method."""
+
+from typing import Any, ClassVar
+
+import lightning as L
+from torch import nn
+
+from common.errors import UserError
+
+Metrics = dict[str, float]
+
+
+class Benchmark(L.LightningDataModule):
+    """A data set with fixed splits that also knows how to score a module.
+
+    A subclass fetches in `prepare_data`, builds its tensors in `setup`, yields batches of `common.batches` from
+    `train_dataloader`, and scores through the `embed_*` protocols in `evaluate`. It knows nothing of any method.
+
+    Args:
+        batch_size: samples in one global batch; each of W processes draws batch_size / W of them.
+        seed: fixes the order of the samples and their augmentation.
+        data_root: folder to read the sources from instead of fetching them, laid out as inside their archives.
+    """
+
+    name: ClassVar[str]
+    """The benchmark's name in records and on the command line."""
+    primary: ClassVar[str]
+    """The metric that ranks methods in `papers compare`; higher is better."""
+
+    def __init__(self, batch_size: int = 256, seed: int = 0, data_root: str | None = None) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise UserError(f"data.batch_size is {batch_size}; it must be at least 1")
+        self.batch_size = batch_size
+        self.seed = seed
+        self.data_root = data_root
+
+    def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
+        """Scores `module` on "val" or "test". Metric names carry their protocol, as in `knn20_cosine/top1`."""
+        raise NotImplementedError
+
+    def floor(self) -> dict[str, Metrics]:
+        """What needs no learning (chance, raw pixels, bag of words): rows of the same metrics on the test split."""
+        raise NotImplementedError
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the data and the splits as used; goes into every record."""
+        raise NotImplementedError
+
+    # A "batch" of validation or test is the name of a split: the protocol scores a split as a whole, and
+    # `Method.validation_step` hands it to `evaluate`. So `papers validate` and `papers test` need nothing else.
+    def val_dataloader(self) -> Any:
+        return ["val"]
+
+    def test_dataloader(self) -> Any:
+        return ["test"]

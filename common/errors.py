@@ -1,0 +1,12 @@
+"""Errors that are the user's to mend: one clear line, no traceback, exit code 2 on the command line."""
+
+
+class UserError(Exception):
+    """A request that cannot be carried out as given.
+
+    The message is a single line that names the key, the value and what is allowed.
+    """
+
+
+class NonFiniteLoss(UserError):
+    """A term of the loss became NaN or infinite; training stops at that step."""

@@ -1,0 +1,92 @@
+"""The base of every paper's module: an optimizer, a guarded log of the loss, scoring by the benchmark. Nothing else."""
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from common.errors import NonFiniteLoss
+
+
+def warmup_decay(total: int, warmup: float, decay: Literal["constant", "linear", "cosine"]) -> Callable[[int], float]:
+    """The factor on the learning rate at each of `total` steps: linear over the first `warmup` share, then decay."""
+    rise = math.ceil(warmup * total)
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        done = min(1.0, (step - rise) / max(1, total - rise))
+        return {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + math.cos(math.pi * done))}[decay]
+
+    return factor
+
+
+class Method(L.LightningModule):
+    """A method trains an encoder and offers `embed_*`; its subclass is the paper's idea.
+
+    Args:
+        lr: peak learning rate.
+        weight_decay: decay on weights with two or more dimensions; biases and norms have none.
+        optimizer: "adamw" or "sgd" (momentum 0.9).
+        schedule: what follows the warm-up, stepped once a batch.
+        warmup: share of all steps over which the learning rate rises linearly, in [0, 1].
+    """
+
+    def __init__(
+        self,
+        lr: float = 1e-3,
+        weight_decay: float = 0.0,
+        optimizer: Literal["adamw", "sgd"] = "adamw",
+        schedule: Literal["constant", "linear", "cosine"] = "cosine",
+        warmup: float = 0.0,
+    ) -> None:
+        super().__init__()
+        # Collects the arguments of the subclasses too; plain values, so a checkpoint loads with weights_only=True.
+        self.save_hyperparameters()
+
+    def log_loss(self, loss: Tensor, **terms: Tensor) -> Tensor:
+        """Logs the loss and its terms and returns the loss.
+
+        Raises:
+            NonFiniteLoss: names the step and the first term that is NaN or infinite.
+        """
+        for name, value in {**terms, "loss": loss}.items():
+            if not math.isfinite(float(value)):
+                raise NonFiniteLoss(
+                    f"step {self.global_step}: the term '{name}' is {float(value)}; lower the learning rate (model.lr)"
+                )
+            self.log(f"train/{name}", value.detach(), prog_bar=name == "loss", batch_size=1)
+        return loss
+
+    def configure_optimizers(self) -> dict:
+        h = self.hparams
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": h["weight_decay"]},
+            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        optimizer = (
+            torch.optim.AdamW(groups, lr=h["lr"])
+            if h["optimizer"] == "adamw"
+            else torch.optim.SGD(groups, lr=h["lr"], momentum=0.9)
+        )
+        total = int(self.trainer.estimated_stepping_batches)
+        factor = warmup_decay(total, h["warmup"], h["schedule"])
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},
+        }
+
+    def validation_step(self, split: str, batch_idx: int) -> None:
+        self._score(split)
+
+    def test_step(self, split: str, batch_idx: int) -> None:
+        self._score(split)
+
+    def _score(self, split: str) -> None:
+        metrics = self.trainer.datamodule.evaluate(self, split)
+        self.log_dict({f"{split}/{name}": value for name, value in metrics.items()}, batch_size=1)
