@@ -1,0 +1,36 @@
+# Every target sets itself up: a virtual environment with the versions of constraints.txt, this package editable in it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup demo test lint bench results clean
+
+help: ## This list.
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+setup: $(STAMP) ## Virtual environment and install.
+
+demo: $(STAMP) ## Train SupCon's mini experiment afresh (2 seeds) and print its verdicts.
+	rm -rf results-demo
+	$(BIN)/papers rerun supcon --seeds 2 --results results-demo
+
+test: $(STAMP) ## All tests.
+	$(BIN)/pytest -n 2
+
+lint: $(STAMP) ## Style and formatting.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+results: $(STAMP) ## Write results/ and the generated blocks again from the records, then check them.
+	$(BIN)/papers report
+	$(BIN)/papers verify
+
+clean: ## Remove the environment and what runs leave behind; records stay.
+	rm -rf $(VENV) build *.egg-info logs results-demo

@@ -1,0 +1,82 @@
+"""Image encoders: pixels in, one vector an image out."""
+
+from typing import Literal
+
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ResidualBlock(nn.Module):
+    """The basic block of He et al. (2016) with group normalization.
+
+    Groups instead of batches: the output for an image then depends on that image alone, so a contrastive loss cannot
+    read the batch's statistics, and one process and several compute the same thing.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.norm1 = nn.GroupNorm(min(8, outputs // 4), outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.norm2 = nn.GroupNorm(min(8, outputs // 4), outputs)
+        changed = stride != 1 or inputs != outputs
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if changed else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+
+
+class SmallResNet(nn.Module):
+    """A residual network for small pictures on a laptop: a stem and three blocks, about 0.3 M parameters at width 32.
+
+    Args:
+        channels: colour channels of the input.
+        width: channels of the first stage; the second and third have two and four times as many.
+        stem_stride: 2 halves the resolution at once, which pays for pictures of 28 pixels and more.
+    """
+
+    def __init__(self, channels: int = 1, width: int = 32, stem_stride: int = 2) -> None:
+        super().__init__()
+        self.output_dim = 4 * width
+        self.stem = nn.Conv2d(channels, width, 3, stem_stride, 1, bias=False)
+        self.norm = nn.GroupNorm(min(8, width // 4), width)
+        self.stages = nn.Sequential(
+            ResidualBlock(width, width, 1),
+            ResidualBlock(width, 2 * width, 2),
+            ResidualBlock(2 * width, 4 * width, 2),
+        )
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Maps float pixels in [0, 1] of shape (n, channels, h, w) to vectors of shape (n, 4 * width)."""
+        x = F.relu(self.norm(self.stem(pixels - 0.5)))
+        return self.stages(x).mean(dim=(2, 3))
+
+
+class CifarResNet50(nn.Module):
+    """ResNet-50 with the CIFAR stem: a 3x3 first convolution of stride 1, no max-pooling, no classifier (2048-d)."""
+
+    def __init__(self, channels: int = 3) -> None:
+        super().__init__()
+        self.output_dim = 2048
+        self.body = torchvision.models.resnet50()
+        self.body.conv1 = nn.Conv2d(channels, 64, 3, 1, 1, bias=False)
+        self.body.maxpool = nn.Identity()
+        self.body.fc = nn.Identity()
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.body(pixels)
+
+
+def to_float(pixels: Tensor) -> Tensor:
+    """Maps uint8 pixels to [0, 1], the range in which augmented views reach the encoders."""
+    return pixels.float() / 255
+
+
+ImageEncoderName = Literal["small_resnet", "cifar_resnet50"]
+
+
+def image_encoder(name: ImageEncoderName, channels: int, width: int = 32) -> SmallResNet | CifarResNet50:
+    """Builds the encoder that a recipe names; `encoder.output_dim` is the width of its vectors."""
+    return SmallResNet(channels, width) if name == "small_resnet" else CifarResNet50(channels)

@@ -1,0 +1,44 @@
+"""SimCLR (Chen et al. 2020): the other view of an image is its only positive."""
+
+from torch import Tensor
+
+from common.batches import Images
+from common.encoders.heads import Projected
+from common.encoders.image import ImageEncoderName, image_encoder, to_float
+from common.losses import nt_xent
+from common.training.method import Method
+
+
+class SimCLR(Method):
+    """Each view must find the other view of its image among the 2N - 1 other views of the batch (eq. 1).
+
+    Args:
+        encoder: "small_resnet" or "cifar_resnet50".
+        channels: colour channels of the images.
+        width: channels of the small network's first stage.
+        projection_dim: width of the projections that the loss compares.
+        temperature: divides the cosine similarities.
+        optimization: the arguments of `Method`.
+    """
+
+    contrastive = True
+
+    def __init__(
+        self,
+        encoder: ImageEncoderName = "small_resnet",
+        channels: int = 1,
+        width: int = 16,
+        projection_dim: int = 64,
+        temperature: float = 0.5,
+        **optimization,
+    ) -> None:
+        super().__init__(**optimization)
+        self.network = Projected(image_encoder(encoder, channels, width), projection_dim)
+        self.temperature = temperature
+
+    def training_step(self, batch: Images, batch_idx: int) -> Tensor:
+        view_a, view_b = self.network(batch.views.flatten(0, 1)).chunk(2)
+        return self.log_loss(nt_xent(view_a, view_b, temperature=self.temperature))
+
+    def embed_image(self, pixels: Tensor) -> Tensor:
+        return self.network.encoder(to_float(pixels))

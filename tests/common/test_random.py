@@ -1,0 +1,30 @@
+import torch
+from scipy import stats
+
+from common.random import uniform
+
+
+def test_numbers_belong_to_the_sample_not_to_the_batch() -> None:
+    ids = torch.arange(64)
+    whole = uniform(ids, 5, 7, 3)
+    assert torch.equal(whole[40:], uniform(ids[40:], 5, 7, 3))
+    assert torch.equal(whole.flip(0), uniform(ids.flip(0), 5, 7, 3))
+
+
+def test_every_part_of_the_key_matters() -> None:
+    ids = torch.arange(8)
+    draws = [uniform(ids, 4, *key) for key in [(0, 0), (0, 1), (1, 0), (0, 0, 0)]]
+    for i, a in enumerate(draws):
+        for b in draws[i + 1 :]:
+            assert not torch.equal(a, b)
+
+
+def test_draws_are_uniform_and_uncorrelated() -> None:
+    numbers = uniform(torch.arange(20_000), 4, 11, 2)
+    assert float(numbers.min()) >= 0.0 and float(numbers.max()) < 1.0
+    for column in numbers.T.numpy():
+        assert stats.kstest(column, "uniform").pvalue > 1e-3
+    correlation = torch.corrcoef(numbers.T) - torch.eye(4)
+    assert float(correlation.abs().max()) < 0.03  # 4 standard errors at this size
+    neighbours = torch.corrcoef(torch.stack([numbers[:-1, 0], numbers[1:, 0]]))[0, 1]
+    assert abs(float(neighbours)) < 0.03
