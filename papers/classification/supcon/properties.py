@@ -28,9 +28,9 @@ def jensen(seed: int) -> float:
 def gradient(seed: int) -> float:
     """The largest difference between the gradient by autograd and the closed form (eq. 4).
 
-    With P the softmax over the other samples and X the weight of each positive (1/|P(i)| for L_out, the softmax over the
-    positives alone for L_in), the gradient of the mean loss is (M + M^T) z / (n * temperature), M = P - X, where rows of
-    M without a positive are 0 and n counts the others.
+    With P the softmax over the other samples and X the weight of each positive (1/|P(i)| for L_out, the softmax over
+    the positives alone for L_in), the gradient of the mean loss is (M + M^T) z / (n * temperature) with M = P - X,
+    where rows of M without a positive are 0 and n counts the others.
     """
     z, labels = random_batch(seed)
     others = ~torch.eye(len(z), dtype=torch.bool)
