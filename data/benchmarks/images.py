@@ -1,0 +1,214 @@
+"""The base of benchmarks of labelled grey pictures: MNIST-5k and Fashion-MNIST."""
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from common.augmentation import ImageAugmentation
+from common.batches import Images
+from common.benchmark import Benchmark, Metrics
+from common.errors import UserError
+from common.evaluation.knn import knn_accuracy
+from common.evaluation.probe import linear_probe_accuracy
+from common.protocols import ClassifiesImage, EmbedsImage
+from common.random import uniform
+from common.sampling.batches import GlobalBatchSampler
+from data.sources.base import Source
+
+
+class Pictures(NamedTuple):
+    """Pictures as they are stored; a batch of them has the same fields."""
+
+    pixels: Tensor
+    """uint8, shape (n, 1, height, width)."""
+    labels: Tensor
+    """int64, shape (n,)."""
+    ids: Tensor
+    """Position in the source, which no switch changes, int64, shape (n,)."""
+
+    def rows(self, index: Tensor) -> "Pictures":
+        return Pictures(self.pixels[index], self.labels[index], self.ids[index])
+
+
+class _Batches(Dataset):
+    """Takes a whole list of indices at once: one indexing of a tensor instead of a call a sample."""
+
+    def __init__(self, pictures: Pictures) -> None:
+        self.pictures = pictures
+
+    def __getitem__(self, index: list[int]) -> Pictures:
+        return self.pictures.rows(torch.tensor(index))
+
+
+class LabelledImages(Benchmark):
+    """Learns from the train split, in augmented views; scores by a nearest-neighbour vote and a linear probe.
+
+    Both protocols fit on one fixed, balanced, correctly labelled subset of the train split, whatever the switches of a
+    subclass do to the data that a method trains on: they measure the embedding and not the labels it was given.
+
+    Args:
+        batch_size: samples in one global batch, each in all its views.
+        seed: fixes the order of the samples and their augmentation; the splits are the same for every seed.
+        data_root: folder to read the source from.
+        views: augmented views of each picture.
+        crop, flip, rotation, translation, brightness, contrast, blur, erase: see
+            `common.augmentation.ImageAugmentation`.
+    """
+
+    primary = "probe_linear/top1"
+    source: ClassVar[Source]
+    classes: ClassVar[tuple[str, ...]]
+    gallery_per_class: ClassVar[int]
+    """Pictures of each class that the nearest-neighbour vote and the probe are fitted on."""
+
+    def __init__(
+        self,
+        batch_size: int = 256,
+        seed: int = 0,
+        data_root: str | None = None,
+        views: int = 2,
+        crop: float = 0.4,
+        flip: float = 0.0,
+        rotation: float = 15.0,
+        translation: float = 0.0,
+        brightness: float = 0.4,
+        contrast: float = 0.4,
+        blur: float = 0.2,
+        erase: float = 0.0,
+    ) -> None:
+        super().__init__(batch_size, seed, data_root)
+        if views < 1:
+            raise UserError(f"data.views is {views}; it must be at least 1")
+        self.views = views
+        self.augmentation = ImageAugmentation(
+            crop=crop,
+            flip=flip,
+            rotation=rotation,
+            translation=translation,
+            brightness=brightness,
+            contrast=contrast,
+            blur=blur,
+            erase=erase,
+        )
+        self.splits: dict[str, Pictures] = {}
+
+    @abstractmethod
+    def load(self) -> dict[str, Pictures]:
+        """Reads the source and returns its fixed "train", "val" and "test" splits."""
+
+    def training_set(self, train: Pictures) -> Pictures:
+        """What methods train on, made from the train split; the switches of a subclass go here."""
+        return train
+
+    def prepare_data(self) -> None:
+        self.source.open(self.data_root)
+
+    def setup(self, stage: str | None = None) -> None:
+        if not self.splits:
+            self.splits = self.load()
+            self.train = self.training_set(self.splits["train"])
+
+    def train_dataloader(self) -> DataLoader:
+        self.setup()
+        sampler = GlobalBatchSampler(len(self.train.ids), self.batch_size, self.seed)
+        return DataLoader(_Batches(self.train), sampler=sampler, batch_size=None)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Augments a training batch on its device; validation and test hand over names of splits, which pass through."""
+        if not isinstance(batch, Pictures):
+            return batch
+        epoch = self.trainer.current_epoch if self.trainer is not None else 0
+        return self.augmented(batch, epoch)
+
+    def augmented(self, batch: Pictures, epoch: int) -> Images:
+        """The views of a batch at one epoch; the same sample looks the same in any batch and on any process."""
+        pixels = batch.pixels.float() / 255
+        views = [self.augmentation(pixels, batch.ids, self.seed, epoch, view) for view in range(self.views)]
+        return Images(torch.stack(views), batch.labels, batch.ids)
+
+    def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
+        """Top-1 accuracies: `knn20_cosine/top1`, `probe_linear/top1`, and `classifier/top1` of a module that classifies.
+
+        Raises:
+            UserError: the module does not offer `embed_image`, or there is no such split.
+        """
+        self.setup()
+        if split not in ("val", "test"):
+            raise UserError(f"split is {split!r}; it must be 'val' or 'test'")
+        if not isinstance(module, EmbedsImage):
+            raise UserError(f"benchmark {self.name} needs a module with embed_image; {type(module).__name__} has none")
+        train, test = self.gallery(self.gallery_per_class), self.splits[split]
+        fitted = in_batches(module, module.embed_image, train.pixels), train.labels
+        scored = in_batches(module, module.embed_image, test.pixels), test.labels
+        metrics = {
+            "knn20_cosine/top1": knn_accuracy(*fitted, *scored, k=20),
+            "probe_linear/top1": linear_probe_accuracy(*fitted, *scored),
+        }
+        if isinstance(module, ClassifiesImage):
+            predicted = in_batches(module, module.classify_image, test.pixels).argmax(dim=1)
+            metrics["classifier/top1"] = float((predicted == self.training_labels(test.labels)).float().mean())
+        return metrics
+
+    def gallery(self, per_class: int) -> Pictures:
+        """The first `per_class` pictures of each class of the train split, in a fixed random order."""
+        return stratified(self.splits["train"], [per_class], key=1)[0]
+
+    def training_labels(self, labels: Tensor) -> Tensor:
+        """The labels that a method is trained to predict, given the true classes."""
+        return labels
+
+    def floor(self) -> dict[str, Metrics]:
+        """Chance, and the protocols on the raw pixels."""
+        chance = 1 / len(self.classes)
+        return {
+            "chance": {"knn20_cosine/top1": chance, "probe_linear/top1": chance},
+            "raw pixels": self.evaluate(RawPixels()),
+        }
+
+    def fingerprint(self) -> str:
+        self.setup()
+        digest = hashlib.sha256()
+        for part in (self.train, self.splits["val"], self.splits["test"], self.gallery(self.gallery_per_class)):
+            for tensor in part:
+                digest.update(tensor.contiguous().numpy())
+        return digest.hexdigest()
+
+
+class RawPixels(nn.Module):
+    """Embeds a picture as its own pixels."""
+
+    def embed_image(self, pixels: Tensor) -> Tensor:
+        return pixels.flatten(1).float() / 255
+
+
+@torch.no_grad()
+def in_batches(module: nn.Module, function: Callable[[Tensor], Tensor], pixels: Tensor, size: int = 500) -> Tensor:
+    """Applies an `embed_image` or `classify_image` of `module` to pictures of any number; float32 rows on the CPU."""
+    parameter = next(module.parameters(), None)
+    device = parameter.device if parameter is not None else pixels.device
+    training = module.training
+    module.eval()
+    try:
+        return torch.cat([function(part.to(device)).float().cpu() for part in pixels.split(size)])
+    finally:
+        module.train(training)
+
+
+def stratified(pictures: Pictures, counts: list[int], key: int) -> list[Pictures]:
+    """Disjoint parts with `counts` pictures of every class each, drawn in an order that `key` fixes.
+
+    A count of -1 takes what is left. The draw depends on each picture's id and on nothing else.
+    """
+    order = uniform(pictures.ids, 1, key).flatten().argsort(stable=True)
+    by_class = [order[pictures.labels[order] == label] for label in pictures.labels.unique()]
+    parts, start = [], 0
+    for count in counts:
+        stop = None if count < 0 else start + count
+        parts.append(pictures.rows(torch.cat([index[start:stop] for index in by_class])))
+        start += max(count, 0)
+    return parts
