@@ -54,12 +54,13 @@ class Method(L.LightningModule):
         Raises:
             NonFiniteLoss: names the step and the first term that is NaN or infinite.
         """
-        for name, value in {**terms, "loss": loss}.items():
-            if not math.isfinite(float(value)):
+        for name, term in {**terms, "loss": loss}.items():
+            value = float(term.detach())
+            if not math.isfinite(value):
                 raise NonFiniteLoss(
-                    f"step {self.global_step}: the term '{name}' is {float(value)}; lower the learning rate (model.lr)"
+                    f"step {self.global_step}: the term '{name}' is {value}; lower the learning rate (model.lr)"
                 )
-            self.log(f"train/{name}", value.detach(), prog_bar=name == "loss", batch_size=1)
+            self.log(f"train/{name}", value, prog_bar=name == "loss", batch_size=1)
         return loss
 
     def configure_optimizers(self) -> dict:

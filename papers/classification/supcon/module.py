@@ -21,7 +21,7 @@ class SupCon(Method):
         projection_dim: width of the projections that the loss compares.
         temperature: divides the cosine similarities. The released code also multiplies the loss by temperature / 0.07,
             which only rescales the learning rate and is left out.
-        positives: whether the mean over an anchor's positives stands "out"side the logarithm (eq. 2) or "in"side (eq. 3).
+        positives: whether the mean over the positives stands "out"side the logarithm (eq. 2) or "in"side (eq. 3).
         optimization: the arguments of `Method`.
     """
 

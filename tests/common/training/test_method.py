@@ -1,0 +1,68 @@
+import lightning as L
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from common.errors import NonFiniteLoss
+from common.training.method import Method, warmup_decay
+
+
+class Line(Method):
+    """Fits y = 0 with one layer; `spoil_at` makes the loss NaN at that step."""
+
+    def __init__(self, spoil_at: int = -1, **optimization) -> None:
+        super().__init__(**optimization)
+        self.layer = nn.Linear(3, 1)
+        self.spoil_at = spoil_at
+
+    def training_step(self, batch, batch_idx):
+        loss = self.layer(batch).square().mean()
+        if self.global_step == self.spoil_at:
+            loss = loss * float("nan")
+        return self.log_loss(loss, penalty=self.layer.weight.norm())
+
+
+def fit(module: Method, steps: int = 4) -> L.Trainer:
+    trainer = L.Trainer(
+        max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
+    )
+    trainer.fit(module, DataLoader(torch.ones(8, 3), batch_size=2))
+    return trainer
+
+
+def test_warmup_rises_to_one_and_decays_to_zero() -> None:
+    factor = warmup_decay(100, 0.1, "cosine")
+    assert [factor(s) for s in (0, 4, 9, 10, 55, 100)] == pytest.approx([0.1, 0.5, 1.0, 1.0, 0.5, 0.0])
+    assert warmup_decay(100, 0.0, "linear")(75) == pytest.approx(0.25)
+    assert warmup_decay(100, 0.0, "constant")(99) == 1.0
+
+
+def test_norms_and_biases_do_not_decay() -> None:
+    module = Line(lr=0.1, weight_decay=0.3, optimizer="sgd", schedule="constant")
+    trainer = fit(module, 1)
+    decay = {p: g["weight_decay"] for g in trainer.optimizers[0].param_groups for p in g["params"]}
+    assert decay[module.layer.weight] == 0.3 and decay[module.layer.bias] == 0.0
+
+
+def test_every_step_moves_the_schedule() -> None:
+    module = Line(lr=1.0, schedule="linear")
+    trainer = fit(module, 4)
+    assert trainer.lr_scheduler_configs[0].scheduler.get_last_lr()[0] == pytest.approx(0.0)
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_step_and_term() -> None:
+    with pytest.raises(NonFiniteLoss, match=r"step 2: the term 'loss' is nan"):
+        fit(Line(spoil_at=2))
+
+
+def test_all_arguments_are_kept_as_plain_hyper_parameters() -> None:
+    module = Line(spoil_at=7, lr=0.5)
+    assert dict(module.hparams) == {
+        "spoil_at": 7,
+        "lr": 0.5,
+        "weight_decay": 0.0,
+        "optimizer": "adamw",
+        "schedule": "cosine",
+        "warmup": 0.0,
+    }
