@@ -58,6 +58,7 @@ class LabelledImages(Benchmark):
         views: augmented views of each picture.
         crop, flip, rotation, translation, brightness, contrast, blur, erase: see
             `common.augmentation.ImageAugmentation`.
+        few_shot: adds `probe_linear_Kshot/top1`: the probe fitted on this many pictures a class, the mean of 5 draws.
     """
 
     primary = "probe_linear/top1"
@@ -80,11 +81,15 @@ class LabelledImages(Benchmark):
         contrast: float = 0.4,
         blur: float = 0.2,
         erase: float = 0.0,
+        few_shot: int | None = None,
     ) -> None:
         super().__init__(batch_size, seed, data_root)
         if views < 1:
             raise UserError(f"data.views is {views}; it must be at least 1")
+        if few_shot is not None and not 1 <= few_shot <= self.gallery_per_class:
+            raise UserError(f"data.few_shot is {few_shot}; it must be from 1 to {self.gallery_per_class}")
         self.views = views
+        self.few_shot = few_shot
         self.augmentation = ImageAugmentation(
             crop=crop,
             flip=flip,
@@ -119,7 +124,7 @@ class LabelledImages(Benchmark):
         return DataLoader(_Batches(self.train), sampler=sampler, batch_size=None)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Augments a training batch on its device; validation and test hand over names of splits, which pass through."""
+        """Augments a training batch on its device; the names of splits that validation and test yield pass through."""
         if not isinstance(batch, Pictures):
             return batch
         epoch = self.trainer.current_epoch if self.trainer is not None else 0
@@ -132,7 +137,7 @@ class LabelledImages(Benchmark):
         return Images(torch.stack(views), batch.labels, batch.ids)
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
-        """Top-1 accuracies: `knn20_cosine/top1`, `probe_linear/top1`, and `classifier/top1` of a module that classifies.
+        """Top-1 accuracies: `knn20_cosine/top1`, `probe_linear/top1` and, of a module that classifies, `classifier/top1`.
 
         Raises:
             UserError: the module does not offer `embed_image`, or there is no such split.
@@ -149,10 +154,20 @@ class LabelledImages(Benchmark):
             "knn20_cosine/top1": knn_accuracy(*fitted, *scored, k=20),
             "probe_linear/top1": linear_probe_accuracy(*fitted, *scored),
         }
+        if self.few_shot is not None:
+            metrics[f"probe_linear_{self.few_shot}shot/top1"] = self._few_shot(*fitted, *scored, self.few_shot)
         if isinstance(module, ClassifiesImage):
             predicted = in_batches(module, module.classify_image, test.pixels).argmax(dim=1)
             metrics["classifier/top1"] = float((predicted == self.training_labels(test.labels)).float().mean())
         return metrics
+
+    def _few_shot(self, rows: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, shots: int) -> float:
+        accuracies = []
+        for draw in range(5):
+            order = uniform(torch.arange(len(labels)), 1, 5, draw).flatten().argsort(stable=True)
+            few = torch.cat([order[labels[order] == label][:shots] for label in range(len(self.classes))])
+            accuracies.append(linear_probe_accuracy(rows[few], labels[few], test, test_labels))
+        return sum(accuracies) / len(accuracies)
 
     def gallery(self, per_class: int) -> Pictures:
         """The first `per_class` pictures of each class of the train split, in a fixed random order."""
@@ -164,11 +179,8 @@ class LabelledImages(Benchmark):
 
     def floor(self) -> dict[str, Metrics]:
         """Chance, and the protocols on the raw pixels."""
-        chance = 1 / len(self.classes)
-        return {
-            "chance": {"knn20_cosine/top1": chance, "probe_linear/top1": chance},
-            "raw pixels": self.evaluate(RawPixels()),
-        }
+        pixels = self.evaluate(RawPixels())
+        return {"chance": dict.fromkeys(pixels, 1 / len(self.classes)), "raw pixels": pixels}
 
     def fingerprint(self) -> str:
         self.setup()

@@ -39,7 +39,8 @@ def read_fashion_mnist(data_root: str | None = None) -> "dict[str, tuple[np.ndar
     names = {(part, kind): f"{_FOLDER}/{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in _HEADERS}
     files = archive.read_all(names.values())
     data = {
-        (part, kind): np.frombuffer(gzip.decompress(files[name]), np.uint8, offset=_HEADERS[kind])
+        # A bytearray makes the array writable, as torch wants it.
+        (part, kind): np.frombuffer(bytearray(gzip.decompress(files[name])), np.uint8, offset=_HEADERS[kind])
         for (part, kind), name in names.items()
     }
     return {
