@@ -54,6 +54,10 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def rank() -> int:
+    return dist.get_rank() if world_size() > 1 else 0
+
+
 def shards(rows: int, device: torch.device, exchange: Exchange = Exchange.GATHER) -> Shards:
     """The sizes on all processes; one small collective, and none when there is nothing to exchange."""
     if world_size() == 1 or exchange is Exchange.LOCAL:

@@ -1,8 +1,8 @@
 """The base of every sampler: global batches, of which each process takes its slice, and a loader that can resume.
 
 Which samples meet in a batch is decided once for all processes: a sampler makes the global batches of an epoch from
-(seed, epoch) alone, and rank r of W yields the r-th contiguous slice of each. So a recipe meets the same batches on 1, 2
-and 4 processes, no sample is seen twice, and a checkpoint resumes on another number of processes.
+(seed, epoch) alone, and rank r of W yields the r-th contiguous slice of each. So a recipe meets the same batches on 1,
+2 and 4 processes, no sample is seen twice, and a checkpoint resumes on another number of processes.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,9 +10,9 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from torch import distributed
 from torch.utils.data import DataLoader, Sampler
 
+from common.distributed import rank, world_size
 from common.errors import UserError
 
 
@@ -63,18 +63,19 @@ class GlobalBatchSampler(Sampler[list[int]]):
     def __len__(self) -> int:
         """Batches in an epoch, the same on every process."""
         full, rest = divmod(self.size, self.batch_size)
-        return full + (not self.drop_last and rest >= processes()[1])
+        return full + (not self.drop_last and rest >= world_size())
 
     def __iter__(self) -> Iterator[list[int]]:
-        rank, world = processes()
+        # Asked here and not in the constructor: the process group exists only once the trainer runs.
+        process, world = rank(), world_size()
         if self.batch_size % world:
             raise UserError(f"data.batch_size is {self.batch_size}; it must be a multiple of the {world} processes")
         rng = np.random.default_rng([self.seed, self.epoch if self.reshuffle else 0])
-        self.position, self._start = self._start, 0
+        start, self._start = self._start, 0
         # The skipped batches are drawn too: they advance the generator to where it was.
-        for batch in islice(self.global_batches(rng), self.position, None):
-            self.position += 1
-            share = slice(len(batch) * rank // world, len(batch) * (rank + 1) // world)
+        for position, batch in enumerate(islice(self.global_batches(rng), start, None), start + 1):
+            self.position = position
+            share = slice(len(batch) * process // world, len(batch) * (process + 1) // world)
             yield [int(index) for index in batch[share]]
 
     @property
@@ -101,8 +102,7 @@ class ResumableLoader(DataLoader):
     """A DataLoader over a `GlobalBatchSampler` whose order survives checkpoints, also in the middle of an epoch.
 
     Lightning saves and restores the state of a loader that has `state_dict`. It creates the loader's iterator before it
-    calls `set_epoch`, when workers would already fetch the batches of a wrong epoch; hence the lazy iterator here. The
-    position counts the batches that were consumed, not those that workers have fetched ahead.
+    calls `set_epoch`, when workers would already fetch the batches of a wrong epoch; hence the lazy iterator here.
     """
 
     @property
@@ -112,24 +112,13 @@ class ResumableLoader(DataLoader):
 
     def __iter__(self) -> Iterator[Any]:
         # A generator: nothing below runs before the first batch is asked for.
-        self._consumed = self.order._start
-        for batch in super().__iter__():
-            self._consumed += 1
+        for position, batch in enumerate(super().__iter__(), self.order._start + 1):
+            # Workers have drawn ahead; what counts is what the training loop has received.
+            self.order.position = position
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        return {**self.order.state_dict(), "position": getattr(self, "_consumed", 0)}
+        return self.order.state_dict()
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.order.load_state_dict(state)
-        self._consumed = state["position"]
-
-
-def processes() -> tuple[int, int]:
-    """(rank, number of processes) of the default group, (0, 1) without one.
-
-    Asked while iterating and not in a constructor: the group exists only once the trainer runs.
-    """
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1
