@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from common.augmentation import ImageAugmentation
 from common.batches import Images
@@ -17,7 +17,7 @@ from common.evaluation.knn import knn_accuracy
 from common.evaluation.probe import linear_probe_accuracy
 from common.protocols import ClassifiesImage, EmbedsImage
 from common.random import uniform
-from common.sampling.batches import GlobalBatchSampler
+from common.sampling.batches import GlobalBatchSampler, ResumableLoader
 from data.sources.base import Source
 
 
@@ -118,10 +118,10 @@ class LabelledImages(Benchmark):
             self.splits = self.load()
             self.train = self.training_set(self.splits["train"])
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> ResumableLoader:
         self.setup()
         sampler = GlobalBatchSampler(len(self.train.ids), self.batch_size, self.seed)
-        return DataLoader(_Batches(self.train), sampler=sampler, batch_size=None)
+        return ResumableLoader(_Batches(self.train), sampler=sampler, batch_size=None)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Augments a training batch on its device; the names of splits that validation and test yield pass through."""
@@ -137,7 +137,7 @@ class LabelledImages(Benchmark):
         return Images(torch.stack(views), batch.labels, batch.ids)
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
-        """Top-1 accuracies: `knn20_cosine/top1`, `probe_linear/top1` and, of a module that classifies, `classifier/top1`.
+        """Top-1 accuracies: `knn20_cosine/top1`, `probe_linear/top1`, and `classifier/top1` if the module classifies.
 
         Raises:
             UserError: the module does not offer `embed_image`, or there is no such split.
