@@ -3,7 +3,6 @@
 from itertools import chain
 
 import lightning as L
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
