@@ -1,0 +1,30 @@
+"""Data sets of the published experiments: the user brings them, in the layout their authors distribute."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.errors import UserError
+
+
+def published_folder(data_root: str | None, *, title: str, files: Sequence[str], where: str, terms: str) -> Path:
+    """The folder of a published data set, once every file it must hold is there.
+
+    Args:
+        data_root: the folder that the recipe or the command line names.
+        title: the data set's name.
+        files: paths inside the folder that must exist.
+        where: where to get the data.
+        terms: the terms it is given under.
+
+    Raises:
+        UserError: says where to get the data, under which terms, and which layout is expected.
+    """
+    folder = Path(data_root).expanduser() if data_root else None
+    missing = [file for file in files if folder is None or not (folder / file).exists()]
+    if folder is None or missing:
+        given = f"data.data_root is {data_root!r}" if folder is None else f"{missing[0]} is not in {folder}"
+        raise UserError(
+            f"{title}: {given}; get it from {where} ({terms}) and point --data.data_root at a folder that holds "
+            + ", ".join(files)
+        )
+    return folder
