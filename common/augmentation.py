@@ -92,7 +92,7 @@ class ImageAugmentation:
             pixels = self._blur(pixels, u[:, _BLUR])
         if self.erase:
             pixels = self._erase(pixels, u[:, _ERASE])
-        return pixels
+        return pixels.clamp(0, 1)  # interpolation may overshoot by a rounding error
 
     def _warp(self, pixels: Tensor, u: Tensor) -> Tensor:
         """Crop, flip, rotation and translation as one affine map, so that pixels are interpolated once."""

