@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from common.errors import NonFiniteLoss
+from common.errors import NonFiniteLoss, UserError
 
 
 def warmup_decay(total: int, warmup: float, decay: Literal["constant", "linear", "cosine"]) -> Callable[[int], float]:
@@ -36,6 +37,9 @@ class Method(L.LightningModule):
         warmup: share of all steps over which the learning rate rises linearly, in [0, 1].
     """
 
+    contrastive: ClassVar[bool] = False
+    """Whether the loss compares the samples of a batch, so that a smaller batch is another objective."""
+
     def __init__(
         self,
         lr: float = 1e-3,
@@ -47,6 +51,21 @@ class Method(L.LightningModule):
         super().__init__()
         # Collects the arguments of the subclasses too; plain values, so a checkpoint loads with weights_only=True.
         self.save_hyperparameters()
+
+    def on_fit_start(self) -> None:
+        """Refuses gradient accumulation with a contrastive loss, which would meet fewer negatives than it seems to.
+
+        Raises:
+            UserError: `contrastive` and an `accumulate_grad_batches` above 1.
+        """
+        schedules = [c.scheduling for c in self.trainer.callbacks if isinstance(c, GradientAccumulationScheduler)]
+        batches = max(self.trainer.accumulate_grad_batches, *(n for s in schedules for n in s.values()), 1)
+        if self.contrastive and batches > 1:
+            raise UserError(
+                f"trainer.accumulate_grad_batches is {batches}; {type(self).__name__} must have 1, since a sample meets "
+                "only the negatives of its own batch. For a large batch in little memory raise data.batch_size and "
+                "embed in chunks with common.training.grad_cache.cached_forward"
+            )
 
     def log_loss(self, loss: Tensor, **terms: Tensor) -> Tensor:
         """Logs the loss and its terms and returns the loss.

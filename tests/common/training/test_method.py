@@ -1,10 +1,11 @@
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import nn
 from torch.utils.data import DataLoader
 
-from common.errors import NonFiniteLoss
+from common.errors import NonFiniteLoss, UserError
 from common.training.method import Method, warmup_decay
 
 
@@ -23,9 +24,14 @@ class Line(Method):
         return self.log_loss(loss, penalty=self.layer.weight.norm())
 
 
-def fit(module: Method, steps: int = 4) -> L.Trainer:
+def fit(module: Method, steps: int = 4, **options) -> L.Trainer:
     trainer = L.Trainer(
-        max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
+        max_steps=steps,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        **options,
     )
     trainer.fit(module, DataLoader(torch.ones(8, 3), batch_size=2))
     return trainer
@@ -66,3 +72,19 @@ def test_all_arguments_are_kept_as_plain_hyper_parameters() -> None:
         "schedule": "cosine",
         "warmup": 0.0,
     }
+
+
+class Contrast(Line):
+    contrastive = True
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"accumulate_grad_batches": 2}, {"callbacks": [GradientAccumulationScheduler({0: 1, 3: 2})]}],
+    ids=["at once", "later"],
+)
+def test_a_contrastive_loss_refuses_gradient_accumulation(options: dict) -> None:
+    with pytest.raises(UserError, match=r"accumulate_grad_batches is 2; Contrast must have 1.*cached_forward"):
+        fit(Contrast(), **options)
+    fit(Line(), **options)
+    fit(Contrast())
