@@ -38,7 +38,7 @@ def test_each_operation_changes_pictures_and_stays_in_range(name: str, pixels: t
     assert changed.shape == pixels.shape
     assert (changed - pixels).abs().max() > 0.05
     assert changed.min() >= 0
-    assert changed.max() <= 1 + 1e-6
+    assert changed.max() <= 1
 
 
 def test_a_sample_does_not_depend_on_its_batch(pixels: torch.Tensor) -> None:
@@ -79,9 +79,8 @@ def test_rotation_agrees_with_pillow_at_some_angle(pixels: torch.Tensor) -> None
         image = Image.fromarray((before * 255).byte().numpy())
         gaps = []
         for angle in torch.arange(-30, 30.5, 0.5).tolist():
-            other = torch.frombuffer(
-                bytearray(image.rotate(angle, Image.Resampling.BILINEAR).tobytes()), dtype=torch.uint8
-            )
+            raw = image.rotate(angle, Image.Resampling.BILINEAR).tobytes()
+            other = torch.frombuffer(bytearray(raw), dtype=torch.uint8)
             gaps.append(float((other.view(32, 32) / 255 - after)[8:24, 8:24].abs().mean()))
         assert min(gaps) < 0.01
 
@@ -143,7 +142,7 @@ def test_jitter_agrees_with_pillow_at_some_factor(name: str, enhance: type, pixe
 def test_jitter_spares_its_share(pixels: torch.Tensor) -> None:
     many = pixels[:1].expand(2000, -1, -1, -1)
     changed = ImageAugmentation(brightness=0.4, jitter=0.25)(many, torch.arange(2000), 0)
-    share = (changed != many).flatten(1).any(1).float().mean()
+    share = (changed - many).abs().gt(1e-4).flatten(1).any(1).float().mean()
     assert abs(float(share) - 0.25) < 0.04
 
 
@@ -179,9 +178,9 @@ def test_blur_is_the_gaussian_of_some_width(pixels: torch.Tensor) -> None:
 
 
 def test_erase_paints_one_rectangle() -> None:
-    white = torch.full((500, 1, 40, 40), 2.0)  # no random grey is 2
+    white = torch.ones(500, 1, 40, 40)  # no random grey is 1
     erased = ImageAugmentation(erase=0.5)(white, torch.arange(500), 0)
-    gone = erased[:, 0] != 2
+    gone = erased[:, 0] != 1
     assert abs(float(gone.flatten(1).any(1).float().mean()) - 0.5) < 0.08
     for mask, picture in zip(gone, erased[:, 0], strict=True):
         if mask.any():

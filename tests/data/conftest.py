@@ -8,7 +8,7 @@ from data.clients import MissingClient
 from data.sources.base import Source
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fetched() -> Callable[..., None]:
     """Fetches sources, or skips the test where their client is absent; any other failure fails the test."""
 

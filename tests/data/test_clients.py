@@ -66,16 +66,12 @@ def test_changed_sdist_does_not_run(links: Path, tmp_path: Path) -> None:
             member = tarfile.TarInfo(f"sample_data-1.0/{name}")
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-    with pytest.raises(UserError, match="the checksum of sample_data-1.0.tar.gz changed"):
+    with pytest.raises(UserError, match=r"the checksum of sample_data-1\.0\.tar\.gz changed"):
         replace(source(path), sha256="0" * 64).fetch()
     assert not (tmp_path / "ran").exists()
 
 
 def test_tags_select_the_wheel() -> None:
     options = _kind("gensim-4.4.0-cp311-cp311-manylinux_2_24_x86_64.manylinux_2_28_x86_64.whl")
-    assert options[2:] == ["--implementation", "cp", "--python-version", "3.11", "--abi", "cp311"] + [
-        "--platform",
-        "manylinux_2_24_x86_64",
-        "--platform",
-        "manylinux_2_28_x86_64",
-    ]
+    assert options[2:8] == ["--implementation", "cp", "--python-version", "3.11", "--abi", "cp311"]
+    assert options[8:] == ["--platform", "manylinux_2_24_x86_64", "--platform", "manylinux_2_28_x86_64"]

@@ -17,13 +17,13 @@ from data.sources.mnist5k import MNIST5K
 SIZES = {Digits: (3500, 500, 1000), Fashion: (55_000, 5000, 10_000)}
 
 
-@pytest.fixture(params=[Digits, Fashion])
+@pytest.fixture(scope="module", params=[Digits, Fashion])
 def benchmark(request: pytest.FixtureRequest, fetched) -> LabelledImages:
     fetched(request.param.source)
     return ready(request.param())
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def digits(fetched) -> Digits:
     fetched(MNIST5K)
     return ready(Digits(batch_size=128))
@@ -124,9 +124,8 @@ def test_training_batches(digits: Digits) -> None:
     assert ids.unique().numel() == 27 * 128
     assert set(ids.tolist()) <= set(digits.splits["train"].ids.tolist())
     label = dict(zip(digits.train.ids.tolist(), digits.train.labels.tolist(), strict=True))
-    assert all(
-        label[i] == y for batch in batches for i, y in zip(batch.ids.tolist(), batch.labels.tolist(), strict=True)
-    )
+    labels = torch.cat([batch.labels for batch in batches])
+    assert [label[i] for i in ids.tolist()] == labels.tolist()
 
 
 def test_views_depend_on_sample_seed_and_epoch_alone(digits: Digits) -> None:
@@ -139,7 +138,10 @@ def test_views_depend_on_sample_seed_and_epoch_alone(digits: Digits) -> None:
     assert not torch.allclose(other.augmented(batch, epoch=2).views, whole.views)
 
 
-def test_lightning_trains_on_views_of_its_epoch(digits: Digits) -> None:
+def test_lightning_trains_on_views_of_its_epoch(fetched) -> None:
+    fetched(MNIST5K)
+    digits = ready(Digits(batch_size=128))
+
     class Recorder(L.LightningModule):
         def __init__(self) -> None:
             super().__init__()

@@ -172,7 +172,7 @@ def test_data_root(inner: str, cache: Path, tmp_path: Path) -> None:
 
 
 def test_data_root_that_is_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="data_root is .*none, which is not a folder"):
+    with pytest.raises(UserError, match=r"data_root is .*none, which is not a folder"):
         SOURCE.open(str(tmp_path / "none"))
 
 
@@ -200,5 +200,5 @@ def test_catalog_needs_no_torch() -> None:
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(UserError, match="data source 'nosuch' is unknown; there are: .*mnist5k"):
+    with pytest.raises(UserError, match=r"data source 'nosuch' is unknown; there are: .*mnist5k"):
         fetch_by_name(["nosuch"])
