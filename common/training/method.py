@@ -62,7 +62,7 @@ class Method(L.LightningModule):
         batches = max(self.trainer.accumulate_grad_batches, *(n for s in schedules for n in s.values()), 1)
         if self.contrastive and batches > 1:
             raise UserError(
-                f"trainer.accumulate_grad_batches is {batches}; {type(self).__name__} must have 1, since a sample meets "
+                f"trainer.accumulate_grad_batches is {batches}; {type(self).__name__} must have 1, as a sample meets "
                 "only the negatives of its own batch. For a large batch in little memory raise data.batch_size and "
                 "embed in chunks with common.training.grad_cache.cached_forward"
             )
