@@ -1,14 +1,14 @@
 """Collectives with the right gradient: one gather, one ring, and the reductions a loss needs.
 
-The convention of every loss here. On W processes the objective is the sum of what each process returns, DDP divides the
-gradient by W, and each collective is differentiated exactly as that sum demands. A loss that returns its global value on
-every process then gives the gradient one process would compute, and logs the number one process would log. The gradient
-is scaled where it must be; the value never is.
+The convention of every loss here. On W processes the objective is the sum of what each process returns, DDP divides
+the gradient by W, and each collective is differentiated exactly as that sum demands. A loss that returns its global
+value on every process then gives the gradient one process would compute, and logs the number one process would log. The
+gradient is scaled where it must be; the value never is.
 
 Outside torch.distributed every function is the identity. Shards may be uneven. Every process must make the same calls.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -64,7 +64,7 @@ def shards(rows: int, device: torch.device, exchange: Exchange = Exchange.GATHER
         return Shards((rows,), 0)
     sizes = [torch.empty(1, dtype=torch.int64, device=device) for _ in range(world_size())]
     dist.all_gather(sizes, torch.tensor([rows], device=device))
-    return Shards(tuple(int(size) for size in sizes), dist.get_rank())
+    return Shards(tuple(int(size) for size in sizes), rank())
 
 
 class _Gather(torch.autograd.Function):
@@ -152,44 +152,48 @@ def global_mean(values: Tensor, where: Tensor | None = None) -> Tensor:
     return sum_over_processes(values.sum()) / count.clamp(min=1.0)
 
 
-def _shift(tensors: tuple[Tensor, ...], rows: int) -> tuple[list[Tensor], list[dist.Work]]:
-    """Starts passing tensors to the next process and receiving ones of `rows` rows from the one before."""
-    rank, world = dist.get_rank(), world_size()
-    received = [x.new_empty(rows, *x.shape[1:]) for x in tensors]
-    operations = [dist.P2POp(dist.isend, x.contiguous(), (rank + 1) % world) for x in tensors]
-    operations += [dist.P2POp(dist.irecv, x, (rank - 1) % world) for x in received]
-    return received, dist.batch_isend_irecv(operations)
+class _Passing:
+    """Tensors on their way to the next process, while those of the process before arrive."""
+
+    def __init__(self, *tensors: Tensor, rows: int) -> None:
+        here, world = rank(), world_size()
+        self.arriving = [x.new_empty(rows, *x.shape[1:]) for x in tensors]
+        # Kept until the transfer is over: the library holds no reference to what it sends.
+        self._leaving = [x.contiguous() for x in tensors]
+        operations = [dist.P2POp(dist.isend, x, (here + 1) % world) for x in self._leaving]
+        operations += [dist.P2POp(dist.irecv, x, (here - 1) % world) for x in self.arriving]
+        self._work = dist.batch_isend_irecv(operations)
+
+    def wait(self) -> list[Tensor]:
+        for item in self._work:
+            item.wait()
+        return self.arriving
 
 
 def ring(layout: Shards, key: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Every shard of the keys in turn, ours first, with the global position of its first row."""
+    """Every shard of the keys in turn, ours first, each with the global position of its first row."""
     world = len(layout.sizes)
     for step in range(world):
         origin = (layout.rank - step) % world
         last = step == world - 1
         # The next shard is under way while the caller works on this one.
-        pending = None if last else _shift((key,), layout.sizes[origin - 1])
+        passing = None if last else _Passing(key, rows=layout.sizes[origin - 1])
         yield sum(layout.sizes[:origin]), key
-        if pending is not None:
-            (arrived,), work = pending
-            for item in work:
-                item.wait()
-            key = arrived
+        if passing is not None:
+            (key,) = passing.wait()
 
 
-def ring_with_gradient(layout: Shards, key: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """As `ring`, with a gradient that belongs to the visiting shard: the caller adds to it in place.
+def ring_backward(layout: Shards, key: Tensor, visit: Callable[[int, Tensor, Tensor], None]) -> Tensor:
+    """The gradient of our keys after they have been around once more, each shard with its gradient beside it.
 
-    After the last shard one more item is yielded: our own keys, with the gradient that all processes added to.
+    Args:
+        visit: called with the position of the first row, the visiting keys, and the gradient to add to in place.
     """
     world = len(layout.sizes)
     gradient = torch.zeros_like(key)
-    home = key
     for step in range(world):
         origin = (layout.rank - step) % world
-        yield sum(layout.sizes[:origin]), key, gradient
+        visit(sum(layout.sizes[:origin]), key, gradient)
         if world > 1:
-            (key, gradient), work = _shift((key, gradient), layout.sizes[origin - 1])
-            for item in work:
-                item.wait()
-    yield layout.start, home, gradient
+            key, gradient = _Passing(key, gradient, rows=layout.sizes[origin - 1]).wait()
+    return gradient

@@ -1,7 +1,8 @@
 """What every loss declares about itself; the tests are generated from it.
 
-A registered loss is compared with a plain loop in float64, run on 2 and 4 processes against one, and measured for the
-bytes it keeps for the backward pass. The oracle, written as loops, is the function of the same name in tests/oracles.py.
+A registered loss is compared with a plain loop in float64, run on 2 and 4 processes against one, and measured for
+the bytes it keeps for the backward pass. The oracle, written as loops, is the function of the same name in
+tests/oracles.py.
 """
 
 from collections.abc import Callable

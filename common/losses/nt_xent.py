@@ -1,0 +1,91 @@
+"""Two views of each sample, negatives from both: NT-Xent and its decoupled form."""
+
+import torch
+from torch import Tensor
+
+from common.distributed import Exchange, global_mean
+from common.errors import UserError
+from common.losses import examples
+from common.losses.registry import Example, Needs, loss
+from common.scores import Scores
+
+
+@loss(examples.two_views, needs=Needs.KEYS)
+def nt_xent(
+    view_a: Tensor, view_b: Tensor, *, temperature: float | Tensor, exchange: Exchange = Exchange.GATHER
+) -> Tensor:
+    """Makes each view of a sample find its other view among all other views of the batch: the loss of SimCLR.
+
+    With z the 2n views and p(i) the other view of i,
+    mean_i [ log sum_{j != i} exp(z_i z_j / t) - z_i z_p(i) / t ]: 2n - 1 candidates, of which 2n - 2 are negatives.
+
+    Args:
+        view_a, view_b: (n, d), normalized by the caller; rows i are views of one sample.
+        temperature: number or 0-d tensor (learnable).
+        exchange: which views an anchor meets on several processes.
+
+    Returns:
+        The mean over the 2n anchors of all processes.
+
+    Relations: `symmetric_info_nce` has n - 1 negatives, all from the other view; `sup_con` with a label of its own for
+    each sample is this loss; `decoupled_nt_xent` takes the positive out of the sum.
+
+    Source: Chen et al. 2020 (SimCLR), eq. 1.
+    """
+    views, scale = _both(view_a, view_b), 1 / temperature
+    total = Scores(views, views, scale=scale, exchange=exchange)
+    total = total.exclude(total.own()).logsumexp(dim=1)
+    positive = Scores(view_a, view_b, scale=scale).diagonal()
+    return global_mean(total - torch.cat([positive, positive]))
+
+
+def _weighted(n: int, seed: int) -> Example:
+    example = examples.two_views(n, seed)
+    return Example(example.embeddings, shared={**example.shared, "sigma": 0.5})
+
+
+@loss(examples.two_views, _weighted, needs=Needs.KEYS)
+def decoupled_nt_xent(
+    view_a: Tensor,
+    view_b: Tensor,
+    *,
+    temperature: float | Tensor,
+    sigma: float | None = None,
+    exchange: Exchange = Exchange.GATHER,
+) -> Tensor:
+    """NT-Xent without the positive in the sum: the pull on a pair no longer fades as the pair gets easy (DCL).
+
+    mean_i [ log sum_{j not in {i, p(i)}} exp(z_i z_j / t) - w_i z_i z_p(i) / t ], 2n - 2 candidates.
+
+    Args:
+        view_a, view_b: (n, d), normalized by the caller; rows i are views of one sample.
+        temperature: number or 0-d tensor (learnable).
+        sigma: None for w = 1. A number for the weights w_i = 2 - exp(z_i z_p(i) / sigma) / mean, treated as constants;
+            the mean is over the batch of all processes (DCLW).
+        exchange: which views an anchor meets on several processes.
+
+    Returns:
+        The mean over the 2n anchors of all processes. Unlike a cross-entropy it can be negative.
+
+    Raises:
+        UserError: views of different shapes, sigma not above zero.
+
+    Source: Yeh et al. 2022 (Decoupled Contrastive Learning), eq. 6 and 8.
+    """
+    if sigma is not None and sigma <= 0:
+        raise UserError(f"sigma {sigma}: expected a number above 0, or none for weights of 1")
+    views, scale = _both(view_a, view_b), 1 / temperature
+    scores = Scores(views, views, scale=scale, exchange=exchange)
+    sample = scores.layout.start + torch.arange(len(view_a), device=view_a.device).repeat(2)
+    total = scores.exclude(scores.equal(sample, sample)).logsumexp(dim=1)
+    positive = Scores(view_a, view_b, scale=scale).diagonal()
+    if sigma is not None:
+        cosine = Scores(view_a, view_b, scale=1 / sigma).diagonal().detach().exp()
+        positive = (2 - cosine / global_mean(cosine)) * positive
+    return global_mean(total - torch.cat([positive, positive]))
+
+
+def _both(view_a: Tensor, view_b: Tensor) -> Tensor:
+    if view_a.shape != view_b.shape:
+        raise UserError(f"view_a {tuple(view_a.shape)} and view_b {tuple(view_b.shape)}: expected the same shape")
+    return torch.cat([view_a, view_b])

@@ -1,0 +1,37 @@
+"""A learnable temperature that stays within bounds."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from common.errors import UserError
+
+
+class LearnableTemperature(nn.Module):
+    """exp of a learnable logarithm, kept between two bounds.
+
+    Args:
+        initial: the temperature at the start; CLIP's is 0.07.
+        minimum: lower bound; CLIP's is 0.01, a largest scale of 100.
+        maximum: upper bound.
+
+    Calling it gives the temperature, 0-d. The scale is its inverse.
+
+    Raises:
+        UserError: the initial value is not between the bounds, or the lower bound not above zero.
+    """
+
+    def __init__(self, initial: float = 0.07, minimum: float = 0.01, maximum: float = math.inf) -> None:
+        super().__init__()
+        if not 0 < minimum <= initial <= maximum:
+            raise UserError(f"temperature {initial}: expected a value in [{minimum}, {maximum}], above 0")
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(initial)))
+        self.bounds = math.log(minimum), math.log(maximum) if maximum < math.inf else math.inf
+
+    def forward(self) -> Tensor:
+        # The parameter itself is moved back: clamping only the output would leave a parameter that strayed out of
+        # bounds without a gradient, and so for ever.
+        with torch.no_grad():
+            self.log_temperature.clamp_(*self.bounds)
+        return self.log_temperature.exp()

@@ -1,0 +1,290 @@
+"""The score matrix that is never materialised.
+
+Nearly every loss here is a reduction of one matrix of similarities. `Scores` names the matrix; its methods reduce it
+tile by tile, forward and backward, so that memory grows with the batch and not with its square:
+
+    scores = Scores(query, key, scale=1 / temperature)
+    loss = (scores.logsumexp(dim=1) - scores.diagonal()).mean()
+
+Small problems are built whole with ordinary operations, since tiles only pay from about a thousand rows.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from common.distributed import Exchange, Shards, gather, logsumexp_over_processes, shards, sum_over_processes
+from common.errors import UserError
+from common.tiled.logsumexp import LogSumExp
+from common.tiled.matrices import Own, Pairwise, Where, as_matrix
+from common.tiled.sums import Sum, apply
+from common.tiled.tiles import Edits, Matrix, Tiles, current, full_precision
+
+
+class Positives(NamedTuple):
+    """For each query, over the keys of its id: the sum of the scores and the number of the keys, both (m,)."""
+
+    total: Tensor
+    count: Tensor
+
+
+class Scores:
+    """s_ij = scale_i <query_i, key_j> + bias, a matrix of our queries x all keys the exchange reaches.
+
+    Args:
+        query: (m, d), as given: normalize before if the loss wants cosines.
+        key: (n, d). On several processes each gives its own shard; shards may be uneven.
+        scale: 1 / temperature: a number, a 0-d tensor (may be learnable), or (m,), one for each query.
+        bias: a number or a 0-d tensor (may be learnable).
+        exchange: which keys a query meets on several processes.
+
+    Row i of the queries goes with row i of our keys, its "own" key. Vectors that methods take hold one value for each
+    of our own queries or keys, and the methods pass them around. Values by column are returned for our own keys, with
+    the queries of all processes in them.
+
+    bf16 and fp16 are computed in float32, and autocast does not reach inside. The gradients of query, key, scale and
+    bias are exact.
+
+    Raises:
+        UserError: shapes that do not fit.
+    """
+
+    def __init__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        *,
+        scale: float | Tensor = 1.0,
+        bias: float | Tensor | None = None,
+        exchange: Exchange = Exchange.LOCAL,
+    ) -> None:
+        if query.ndim != 2 or key.ndim != 2 or query.shape[1] != key.shape[1]:
+            raise UserError(f"query {tuple(query.shape)} and key {tuple(key.shape)}: expected (m, d) and (n, d)")
+        if isinstance(scale, Tensor) and scale.shape not in (torch.Size(), query.shape[:1]):
+            raise UserError(f"scale {tuple(scale.shape)}: expected a number, a 0-d tensor or one value a query")
+        double = torch.float64 in (query.dtype, key.dtype)
+        self.dtype = torch.float64 if double else torch.float32
+        self.device = query.device
+        self.exchange = exchange
+        self.layout = shards(len(key), key.device, exchange)
+        if isinstance(scale, Tensor):
+            scale = scale.to(self.dtype).reshape(-1, 1)
+        # The scale is folded into the queries, so its exact gradient costs nothing: it is <query, d loss / d query>.
+        query = query.to(self.dtype)
+        self._query = query if isinstance(scale, float) and scale == 1.0 else query * scale
+        self._own_key = key.to(self.dtype)
+        self._bias = bias.to(self.dtype) if isinstance(bias, Tensor) else bias
+        self._ring = exchange is Exchange.RING and len(self.layout.sizes) > 1
+        self._key = self._own_key if self._ring else gather(self._own_key, self.layout)
+        self._edits = Edits()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(our queries, all keys)."""
+        return len(self._query), self.layout.total
+
+    # --- which pairs count, and by how much -------------------------------------------------------------------------
+
+    def pairwise(
+        self, function: Callable[..., Tensor], rows: Sequence[Tensor] = (), keys: Sequence[Tensor] = ()
+    ) -> Pairwise:
+        """The lazy matrix function(*rows, *keys) over these pairs."""
+        return Pairwise(function, tuple(rows), tuple(gather(x, self.layout) for x in keys))
+
+    def equal(self, row_ids: Tensor, key_ids: Tensor, own: bool = True) -> Pairwise:
+        """True where the ids of query and key agree; `own=False` leaves out each query's own key."""
+        if own:
+            return self.pairwise(torch.eq, (row_ids,), (key_ids,))
+        places = [self.layout.start + torch.arange(n, device=self.device) for n in (len(row_ids), len(key_ids))]
+        return self.pairwise(
+            lambda i, row, j, column: (i == j) & (row != column), (row_ids, places[0]), (key_ids, places[1])
+        )
+
+    def own(self) -> Own:
+        """True where a query meets its own key."""
+        return Own(self.layout.start, self.device)
+
+    def plus(self, offset: Matrix | Tensor | float, where: Matrix | None = None) -> Self:
+        """The same scores with constants added: a matrix (the log of a weight), or a number at the pairs `where`."""
+        matrix = Where(where, offset, self.dtype) if where is not None else as_matrix(offset, self.shape)
+        return self._edited(plus=(*self._edits.plus, matrix), exclude=self._edits.exclude)
+
+    def exclude(self, pairs: Matrix | Tensor) -> Self:
+        """The same scores with these pairs left out of every reduction."""
+        return self._edited(plus=self._edits.plus, exclude=(*self._edits.exclude, as_matrix(pairs, self.shape)))
+
+    def _edited(self, **edits: tuple[Matrix, ...]) -> Self:
+        other = copy.copy(self)
+        other._edits = Edits(**edits)
+        return other
+
+    # --- reductions -------------------------------------------------------------------------------------------------
+
+    def logsumexp(self, dim: int) -> Tensor:
+        """log sum exp over the keys of each query (dim 1, (m,)) or over all queries of each own key (dim 0)."""
+        return self._logsumexp((dim,))[0]
+
+    def logsumexps(self) -> tuple[Tensor, Tensor]:
+        """By row and by column, from one sweep over the matrix."""
+        row, column = self._logsumexp((1, 0))
+        return row, column
+
+    def _logsumexp(self, dims: tuple[int, ...]) -> list[Tensor]:
+        if self._is_small:
+            matrix = self.matrix()
+            reduce = _masked_logsumexp if self._edits.exclude else torch.logsumexp
+            totals = [reduce(matrix, dim) for dim in dims]
+        else:
+            totals = LogSumExp.apply(self._query, self._key, self._edits, self._travelling, dims)
+            totals = totals if self._bias is None else [total + self._bias for total in totals]
+        return [
+            total if dim == 1 else self._own_columns(total, log=True) for dim, total in zip(dims, totals, strict=True)
+        ]
+
+    def sum(
+        self,
+        f: Callable[..., Tensor],
+        dim: int = 1,
+        rows: Sequence[Tensor] = (),
+        keys: Sequence[Tensor] = (),
+        pairs: Sequence[Matrix | Tensor] = (),
+    ) -> Tensor:
+        """The sum of f(s, *rows, *keys, *pairs) by row (dim 1, (m,)) or by column (dim 0, our keys).
+
+        Args:
+            f: elementwise over a tile of scores; vectors arrive as (r, 1) and (1, c), pairs as (r, c).
+            rows: vectors (m,) and
+            keys: vectors (our n,); gradients flow to both.
+            pairs: matrices that are constants, such as another `Scores` or a mask.
+        """
+        columns = [gather(x, self.layout) for x in keys]
+        matrices = [as_matrix(x, self.shape) for x in pairs]
+        if self._bias is not None:
+            bias = torch.as_tensor(self._bias, dtype=self.dtype, device=self.device).expand(self.shape[0])
+            return self._sum(lambda s, b, *rest: f(s + b, *rest), dim, [bias, *rows], columns, matrices)
+        return self._sum(f, dim, list(rows), columns, matrices)
+
+    def _sum(
+        self, f: Callable[..., Tensor], dim: int, rows: list[Tensor], columns: list[Tensor], pairs: list[Matrix]
+    ) -> Tensor:
+        if self._is_small:
+            whole = self._whole
+            vectors = [x[:, None] for x in rows] + [x[None, :] for x in columns]
+            with full_precision(self.device):
+                scores = self._edits.apply(self._query @ self._key.T, *whole)
+            total = apply(f, scores, vectors, pairs, self._edits, *whole).sum(dim)
+        else:
+            arguments = (f, self._edits, self._travelling, dim, pairs, len(rows))
+            total = Sum.apply(self._query, self._key, *arguments, *rows, *columns)
+        return total if dim == 1 else self._own_columns(total)
+
+    def diagonal(self) -> Tensor:
+        """The score of each query with its own key, (m,), whatever `plus` and `exclude` say."""
+        if len(self._own_key) < len(self._query):
+            raise UserError(f"{len(self._query)} queries and {len(self._own_key)} keys: a query has no key of its own")
+        return self._plus_bias((self._query * self._own_key[: len(self._query)]).sum(dim=1))
+
+    def pairs(self, columns: Tensor) -> Tensor:
+        """The scores at given columns, (m, p) -> (m, p), whatever `plus` and `exclude` say. Not on a ring."""
+        return self._plus_bias(torch.einsum("md,mpd->mp", self._query, self._all_keys("pairs")[columns]))
+
+    def topk(self, k: int) -> tuple[Tensor, Tensor]:
+        """The k largest scores of each query and their columns, both (m, k): its hardest keys. Not on a ring."""
+        keys = self._all_keys("topk")
+        if k > len(keys):
+            raise UserError(f"topk {k}: expected at most {len(keys)}, the number of keys")
+        with torch.no_grad(), full_precision(self.device):
+            best = self._query.new_full((len(self._query), k), -math.inf)
+            where = torch.zeros_like(best, dtype=torch.int64)
+            tiles = Tiles(self._query, self._edits)
+            for rows, columns, _ in tiles.over(0, keys):
+                tile = tiles.masked(rows, columns, keys[columns])
+                value, index = tile.topk(min(k, tile.shape[1]))
+                value, index = torch.cat([best[rows], value], 1), torch.cat([where[rows], index + columns.start], 1)
+                best[rows], order = value.topk(k)
+                where[rows] = index.gather(1, order)
+        # Searched without a gradient, scored again with one; what `plus` adds is a constant, -inf marks a lack of keys.
+        scores = self.pairs(where)
+        return scores + (self._plus_bias(best) - scores).detach(), where
+
+    def total(self, dim: int = 1) -> Tensor:
+        """The sum of scores of each query (dim 1) or own key (dim 0), in O((m + n) d)."""
+        if self._edits != Edits():
+            return self.sum(lambda s: s, dim)
+        ours, others = (self._query, self._own_key) if dim == 1 else (self._own_key, self._query)
+        number = torch.tensor(float(len(others)), dtype=self.dtype, device=self.device)
+        direction = others.sum(dim=0)
+        if self.exchange is not Exchange.LOCAL:
+            number, direction = sum_over_processes(number), sum_over_processes(direction)
+        return self._plus_bias(ours @ direction, number)
+
+    def positives(self, row_ids: Tensor, key_ids: Tensor, dim: int = 1) -> Positives:
+        """Sum and number of each query's scores with the keys of its id (dim 1), or of own keys with queries (dim 0).
+
+        Needs no sweep over the matrix but on a ring, or where pairs are excluded.
+        """
+        if self._edits != Edits() or self._ring:
+            same = (self.equal(row_ids, key_ids),)
+            total = self.sum(lambda s, positive: torch.where(positive, s, 0.0), dim, pairs=same)
+            return Positives(total, self.sum(lambda s, positive: positive + 0.0 * s, dim, pairs=same).detach())
+        ours, others, ids, other_ids = self._query, self._key, row_ids, gather(key_ids, self.layout)
+        if dim == 0:
+            layout = shards(len(self._query), self.device, self.exchange)
+            ours, others, ids = self._own_key, gather(self._query, layout), key_ids
+            other_ids = gather(row_ids, layout)
+        # Scores are linear in either side: sum the vectors of each id once, and score the sums.
+        kinds, kind = torch.cat([ids, other_ids]).unique(return_inverse=True)
+        mine, theirs = kind.split([len(ids), len(other_ids)])
+        sums = others.new_zeros(len(kinds), others.shape[1]).index_add(0, theirs, others)
+        count = torch.bincount(theirs, minlength=len(kinds)).to(self.dtype)[mine]
+        return Positives(self._plus_bias((ours * sums[mine]).sum(dim=1), count), count)
+
+    # --- pieces -----------------------------------------------------------------------------------------------------
+
+    def tile(self, rows: slice, columns: slice) -> Tensor:
+        """A block of the matrix, built with ordinary operations; excluded pairs are -inf. Not on a ring."""
+        keys = self._all_keys("tile")
+        with full_precision(self.device):
+            scores = self._plus_bias(self._edits.apply(self._query[rows] @ keys[columns].T, rows, columns))
+        excluded = self._edits.excluded(rows, columns)
+        return scores if excluded is None else scores.masked_fill(excluded, -math.inf)
+
+    def matrix(self) -> Tensor:
+        """The matrix whole, (m, n). Not on a ring."""
+        return self.tile(*self._whole)
+
+    @property
+    def _whole(self) -> tuple[slice, slice]:
+        return slice(0, self.shape[0]), slice(0, self.shape[1])
+
+    @property
+    def _is_small(self) -> bool:
+        return not self._ring and self.shape[0] * self.shape[1] <= current().dense_entries
+
+    @property
+    def _travelling(self) -> Shards:
+        return self.layout if self._ring else Shards((len(self._key),), 0)
+
+    def _all_keys(self, what: str) -> Tensor:
+        if self._ring:
+            raise UserError(f"exchange 'ring': {what} needs all keys at once; use 'gather'")
+        return self._key
+
+    def _plus_bias(self, scores: Tensor, times: float | Tensor = 1.0) -> Tensor:
+        return scores if self._bias is None else scores + self._bias * times
+
+    def _own_columns(self, by_column: Tensor, log: bool = False) -> Tensor:
+        if self.exchange is Exchange.LOCAL:
+            return by_column
+        everywhere = logsumexp_over_processes(by_column) if log else sum_over_processes(by_column)
+        return everywhere[self.layout.own]
+
+
+def _masked_logsumexp(matrix: Tensor, dim: int) -> Tensor:
+    """torch.logsumexp whose gradient is 0, not NaN, where every entry is -inf."""
+    empty = matrix.detach().isneginf().all(dim)
+    return matrix.masked_fill(empty.unsqueeze(dim), 0.0).logsumexp(dim).masked_fill(empty, -math.inf)

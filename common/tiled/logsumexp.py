@@ -1,0 +1,132 @@
+"""Log-sum-exp of the rows and the columns of q kᵀ in one sweep, recomputed in the backward pass.
+
+Kept for the backward pass: O((m + n) d), where plain autograd keeps several m x n matrices. A tile is computed once
+forward and once backward for both directions, so a symmetric loss costs four matrix products where two cross-entropies
+over a matrix and its transpose cost six.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from common.distributed import Shards, ring, ring_backward
+from common.tiled.tiles import Edits, Tiles, full_precision
+
+# Within these bounds exp() neither overflows nor loses what matters in float32; see LogSumExp.
+_SAFE_SCORE = 40.0
+_SAFE_SUM = 1e-25
+_SAFE_RANGE = 60.0
+
+
+def _largest_score(query: Tensor, key: Tensor) -> float:
+    """An upper bound on |q k| over all pairs (Cauchy-Schwarz)."""
+    if not len(query) or not len(key):
+        return 0.0
+    return float(torch.linalg.vector_norm(query, dim=1).max() * torch.linalg.vector_norm(key, dim=1).max())
+
+
+def _shared_shift(tile: Tensor, dims: tuple[int, ...], bounded: bool) -> list[Tensor] | None:
+    """Log-sum-exp along `dims` from a single exp, which overwrites the tile; None where a sum may have underflown."""
+    shift = 0.0 if bounded else float(tile.amax())
+    if shift == -math.inf:
+        return None
+    exponentials = (tile.sub_(shift) if shift else tile).exp_()
+    sums = [exponentials.sum(dim) for dim in dims]
+    if not bounded and min(float(total.min()) for total in sums) < _SAFE_SUM:
+        return None
+    return [total.log_().add_(shift) for total in sums]
+
+
+class LogSumExp(torch.autograd.Function):
+    """Log-sum-exp of q kᵀ by row, (m,) over all keys, and by column, (n,) over our queries; `dims` says which.
+
+    One exp serves both directions, under a shift shared by the whole tile. That is right as long as no sum is lost to
+    underflow, which is checked rather than hoped for:
+
+    * no score beyond ±40, by the norms: no shift is needed and nothing can be lost;
+    * else the shift is the tile's maximum, and a sum above 1e-25 has lost at most n * 1e-38 of it;
+    * else (a row far below the tile's maximum) the rows and the columns of the tile get shifts of their own.
+    """
+
+    @staticmethod
+    def forward(ctx, query: Tensor, key: Tensor, edits: Edits, layout: Shards, dims: tuple[int, ...]):
+        totals = [query.new_full((len(query) if dim == 1 else layout.total,), -math.inf) for dim in dims]
+        with full_precision(query.device):
+            tiles = Tiles(query, edits)
+            for start, visiting in ring(layout, key):
+                bounded = not edits.plus and _largest_score(query, visiting) <= _SAFE_SCORE
+                for rows, columns, local in tiles.over(start, visiting):
+                    k = visiting[local]
+                    parts = _shared_shift(tiles.masked(rows, columns, k), dims, bounded)
+                    if parts is None:
+                        tile = tiles.masked(rows, columns, k)
+                        parts = [tile.logsumexp(dim) for dim in dims]
+                    for dim, total, part in zip(dims, totals, parts, strict=True):
+                        own = total[rows if dim == 1 else columns]
+                        torch.logaddexp(own, part, out=own)
+        ctx.save_for_backward(query, key, *totals)
+        ctx.edits, ctx.layout, ctx.dims = edits, layout, dims
+        return tuple(totals)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grads: Tensor):
+        query, key, *totals = ctx.saved_tensors
+        grad_query = torch.zeros_like(query) if ctx.needs_input_grad[0] else None
+        by_dim = {dim: pair for dim, *pair in zip(ctx.dims, totals, grads, strict=True)}
+        with full_precision(query.device):
+            tiles = Tiles(query, ctx.edits)
+            scratch = torch.empty_like(tiles.buffer)
+            row = _Softmax(*by_dim[1], tiles.shape.rows) if 1 in by_dim else None
+
+            def visit(start: int, visiting: Tensor, grad_visiting: Tensor) -> None:
+                shard = slice(start, start + len(visiting))
+                column = _Softmax(*(x[shard] for x in by_dim[0]), tiles.shape.columns) if 0 in by_dim else None
+                for rows, columns, local in tiles.over(start, visiting):
+                    k = visiting[local]
+                    tile = tiles.masked(rows, columns, k)
+                    grad = _softmax_gradient(tile, scratch[: tile.numel()].view_as(tile), row, rows, column, local)
+                    if grad_query is not None:
+                        grad_query[rows].addmm_(grad, k)
+                    if ctx.needs_input_grad[1]:
+                        grad_visiting[local].addmm_(grad.T, query[rows])
+
+            grad_key = ring_backward(ctx.layout, key, visit)
+        return grad_query, grad_key if ctx.needs_input_grad[1] else None, None, None, None
+
+
+class _Softmax:
+    """One direction of the gradient g exp(s - lse), with the extremes of lse over each block of `step` entries."""
+
+    def __init__(self, lse: Tensor, grad: Tensor, step: int) -> None:
+        # An entry of -inf belongs to a row whose pairs are all excluded: its gradient is zero, and must not be NaN.
+        empty = lse.isneginf()
+        self.lse, self.grad, self.step = lse.masked_fill(empty, 0.0), grad.masked_fill(empty, 0.0), step
+        extremes = [torch.stack(block.aminmax()) for block in self.lse.split(step)]
+        self.extremes = torch.stack(extremes).tolist() if extremes else []
+
+    def factor(self, part: slice, shift: float) -> Tensor:
+        return self.grad[part] * (shift - self.lse[part]).exp()
+
+
+def _softmax_gradient(
+    tile: Tensor, scratch: Tensor, row: _Softmax | None, rows: slice, column: _Softmax | None, columns: slice
+) -> Tensor:
+    """d/ds of the log-sum-exps, from the scores; overwrites the tile and the scratch space."""
+    sides = [(side, part, dim) for side, part, dim in ((row, rows, 1), (column, columns, 0)) if side is not None]
+    extremes = [side.extremes[part.start // side.step] for side, part, _ in sides]
+    low, high = min(e[0] for e in extremes), max(e[1] for e in extremes)
+    if high - low <= _SAFE_RANGE:
+        # s <= lse, so with a shift between the extremes exp() stays below e^30 and drops only softmaxes below 1e-24.
+        shift = 0.0 if max(-low, high) <= _SAFE_RANGE / 2 else (low + high) / 2
+        exponentials = (tile.sub_(shift) if shift else tile).exp_()
+        factors = [side.factor(part, shift).unsqueeze(dim) for side, part, dim in sides]
+        return exponentials.mul_(torch.add(*factors, out=scratch) if len(factors) == 2 else factors[0])
+    # Rows too far apart to share a shift: an exp for each direction.
+    grads = []
+    for (side, part, dim), out in zip(sides, (scratch, tile), strict=False):
+        torch.sub(tile, side.lse[part].unsqueeze(dim), out=out)
+        grads.append(out.exp_().mul_(side.grad[part].unsqueeze(dim)))
+    return grads[0].add_(grads[1]) if len(grads) == 2 else grads[0]

@@ -1,0 +1,72 @@
+"""Matrices known by their tiles: masks, weights and offsets of the pairs. They are constants; no gradient flows through."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from common.errors import UserError
+from common.tiled.tiles import Matrix
+
+
+class Pairwise(NamedTuple):
+    """The matrix f(row_i, column_j), computed where it is looked at; no gradient flows through it.
+
+    Attributes:
+        function: takes the row vectors as (r, 1) and the column vectors as (1, c), gives (r, c).
+        rows: vectors (m,).
+        columns: vectors (n,), one value for every column of the scores.
+    """
+
+    function: Callable[..., Tensor]
+    rows: tuple[Tensor, ...]
+    columns: tuple[Tensor, ...]
+
+    @torch.no_grad()
+    def tile(self, rows: slice, columns: slice) -> Tensor:
+        return self.function(*(x[rows, None] for x in self.rows), *(x[None, columns] for x in self.columns))
+
+
+class Entries(NamedTuple):
+    """A matrix given whole, (m, n); its memory is the caller's choice."""
+
+    values: Tensor
+
+    def tile(self, rows: slice, columns: slice) -> Tensor:
+        return self.values[rows, columns].detach()
+
+
+class Own(NamedTuple):
+    """True where row i meets column start + i: the pair of a query with its own key."""
+
+    start: int
+    device: torch.device
+
+    def tile(self, rows: slice, columns: slice) -> Tensor | None:
+        first, last = self.start + rows.start, self.start + rows.stop
+        if last <= columns.start or first >= columns.stop:
+            return None
+        own = torch.arange(first, last, device=self.device)
+        return own[:, None] == torch.arange(columns.start, columns.stop, device=self.device)
+
+
+class Where(NamedTuple):
+    """A value at some pairs, zero elsewhere."""
+
+    pairs: Matrix
+    value: float
+    dtype: torch.dtype
+
+    def tile(self, rows: slice, columns: slice) -> Tensor | None:
+        tile = self.pairs.tile(rows, columns)
+        return None if tile is None else tile.to(self.dtype) * self.value
+
+
+def as_matrix(values: Matrix | Tensor, shape: tuple[int, int]) -> Matrix:
+    """A tensor given whole as a matrix, checked; any other matrix as it is."""
+    if not isinstance(values, Tensor):
+        return values
+    if values.shape != shape:
+        raise UserError(f"matrix {tuple(values.shape)}: expected {shape}, our queries x all keys")
+    return Entries(values)

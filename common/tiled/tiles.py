@@ -1,0 +1,110 @@
+"""Tiles of the matrix q kᵀ, computed where they are looked at: the ground under `common.scores`."""
+
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """The shape of a tile, and the largest matrix (in entries) that is simply built whole.
+
+    A tile should stay in the cache between the passes over it: 512 x 512 in float32 is 1 MiB.
+    """
+
+    rows: int = 512
+    columns: int = 512
+    dense_entries: int = 384 * 384
+
+
+_tiling = Tiling()
+
+
+@contextmanager
+def tiling(rows: int, columns: int, dense_entries: int = 0) -> Iterator[None]:
+    """Uses other tiles within the block; `dense_entries=0` never takes the dense path."""
+    global _tiling
+    before, _tiling = _tiling, Tiling(rows, columns, dense_entries)
+    try:
+        yield
+    finally:
+        _tiling = before
+
+
+def current() -> Tiling:
+    return _tiling
+
+
+class Matrix(Protocol):
+    """An m x n matrix known by its tiles."""
+
+    def tile(self, rows: slice, columns: slice) -> Tensor | None:
+        """The entries there, of a shape that broadcasts to them; None where the tile is all zero or all False."""
+        ...
+
+
+@dataclass(frozen=True)
+class Edits:
+    """Constant changes to the scores: `plus` is added, pairs in `exclude` leave every reduction."""
+
+    plus: tuple[Matrix, ...] = ()
+    exclude: tuple[Matrix, ...] = ()
+
+    def excluded(self, rows: slice, columns: slice) -> Tensor | None:
+        """The pairs of this tile that are left out."""
+        out = None
+        for matrix in self.exclude:
+            tile = matrix.tile(rows, columns)
+            if tile is not None:
+                out = tile if out is None else out | tile
+        return out
+
+    def apply(self, scores: Tensor, rows: slice, columns: slice) -> Tensor:
+        """Adds in place; excluded pairs are left alone."""
+        for matrix in self.plus:
+            tile = matrix.tile(rows, columns)
+            if tile is not None:
+                scores += tile
+        return scores
+
+
+def slices(start: int, stop: int, step: int) -> list[slice]:
+    return [slice(i, min(i + step, stop)) for i in range(start, stop, step)]
+
+
+def full_precision(device: torch.device) -> AbstractContextManager:
+    """Holds autocast off: it would compute the scores in bf16, where a logit of 100 has no digit after the point."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
+
+
+class Tiles:
+    """Computes tiles of q kᵀ into one buffer that stays in the cache."""
+
+    def __init__(self, query: Tensor, edits: Edits) -> None:
+        self.query, self.edits, self.shape = query, edits, current()
+        self.buffer = query.new_empty(self.shape.rows * self.shape.columns)
+
+    def over(self, start: int, key: Tensor) -> Iterator[tuple[slice, slice, slice]]:
+        """Rows, columns of the whole matrix, and the same columns within this shard of the keys."""
+        for rows in slices(0, len(self.query), self.shape.rows):
+            for local in slices(0, len(key), self.shape.columns):
+                yield rows, slice(start + local.start, start + local.stop), local
+
+    def scores(self, rows: slice, columns: slice, key: Tensor) -> Tensor:
+        height, width = rows.stop - rows.start, len(key)
+        out = self.buffer[: height * width].view(height, width)
+        torch.mm(self.query[rows], key.T, out=out)
+        return self.edits.apply(out, rows, columns)
+
+    def masked(self, rows: slice, columns: slice, key: Tensor) -> Tensor:
+        """The scores with -inf at excluded pairs."""
+        out = self.scores(rows, columns, key)
+        excluded = self.edits.excluded(rows, columns)
+        return out if excluded is None else out.masked_fill_(excluded, -math.inf)
