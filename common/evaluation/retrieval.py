@@ -1,0 +1,223 @@
+"""Retrieval: how far down the gallery the right answer stands, counted a block of queries at a time.
+
+The rank of a positive is one more than the number of negatives that score at least as high. Counting needs no sort and
+no matrix of all scores: a block of rows lives only until it is counted, so memory is O(block) + O(embeddings).
+
+Ties count against the method. A collapsed encoder, which scores everything alike, gets the worst rank and not the best.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from common.benchmark import Metrics
+from common.errors import UserError
+
+BLOCK = 1 << 24
+"""Scores held at a time: 64 MB of float32."""
+
+Positives = Callable[[slice], tuple[Tensor, Tensor]]
+"""Given a slice of the queries, the pairs (row within the slice, column) that are right, each pair once."""
+
+
+def same_id(query_ids: Tensor, key_ids: Tensor) -> Positives:
+    """A key is right for a query if their ids are equal: captions of one picture, pictures of one class.
+
+    Args:
+        query_ids: integers of shape (n,).
+        key_ids: integers of shape (m,).
+    """
+    sorted_ids, order = key_ids.sort(stable=True)
+
+    def pairs(rows: slice) -> tuple[Tensor, Tensor]:
+        ids = query_ids[rows].contiguous()
+        first = torch.searchsorted(sorted_ids, ids)
+        counts = torch.searchsorted(sorted_ids, ids, right=True) - first
+        row = torch.arange(len(ids), device=ids.device).repeat_interleave(counts)
+        within = torch.arange(len(row), device=ids.device) - (counts.cumsum(0) - counts)[row]
+        return row, order[first[row] + within]
+
+    return pairs
+
+
+def similar(query: Tensor, key: Tensor, threshold: float) -> Positives:
+    """A key is right if its similarity to the query, by other embeddings than those scored, reaches a threshold.
+
+    The protocol "all with threshold" of TMR (Petrovich et al. 2023), where near-identical captions count as correct.
+    Its recall@1 with features of the place instead of the caption is the hit rate of cross-view localisation.
+
+    Args:
+        query: shape (n, e), normalized for a threshold on the cosine.
+        key: shape (m, e).
+        threshold: least dot product of a right pair.
+    """
+
+    def pairs(rows: slice) -> tuple[Tensor, Tensor]:
+        row, column = (query[rows] @ key.T >= threshold).nonzero(as_tuple=True)
+        return row, column
+
+    return pairs
+
+
+class _Block(NamedTuple):
+    """Some queries against the whole gallery. Scores of positives are taken out and replaced by -inf."""
+
+    rows: slice
+    scores: Tensor
+    """Of negatives, shape (rows, m)."""
+    row: Tensor
+    """Row of each positive pair, shape (pairs,)."""
+    positive: Tensor
+    """Score of each positive pair, shape (pairs,)."""
+
+
+def _blocks(query: Tensor, key: Tensor, positives: Positives | None, exclude_self: bool) -> Iterator[_Block]:
+    for name, x in (("query", query), ("key", key)):
+        if not x.isfinite().all():
+            # Comparisons with NaN are false, which would put every positive in the first place.
+            raise UserError(f"{name} embeddings hold NaN or infinite values; they cannot be ranked")
+    if positives is None:
+        if len(query) != len(key):
+            raise UserError(f"{len(query)} queries and {len(key)} keys do not pair up by position; name the positives")
+        position = torch.arange(len(query), device=query.device)
+        positives = same_id(position, position)
+    query, key = query.float(), key.float()
+    size = max(1, min(len(query), BLOCK // len(key)))
+    buffer = torch.empty(size, len(key), device=query.device)
+    for start in range(0, len(query), size):
+        rows = slice(start, min(start + size, len(query)))
+        scores = torch.mm(query[rows], key.T, out=buffer[: rows.stop - start])
+        row, column = positives(rows)
+        if exclude_self:
+            scores.diagonal(start).fill_(-torch.inf)
+            other = row + start != column
+            row, column = row[other], column[other]
+        # The positives' scores come out of the same product as the negatives': equal vectors give equal scores.
+        positive = scores[row, column]
+        scores[row, column] = -torch.inf
+        found = torch.zeros(len(scores), dtype=torch.bool, device=row.device)
+        found[row] = True
+        if not found.all():
+            missing = start + int((~found).nonzero()[0])
+            raise UserError(f"query {missing} has no positive among the {len(key)} keys; leave it out of the queries")
+        yield _Block(rows, scores, row, positive)
+
+
+@torch.no_grad()
+def best_ranks(query: Tensor, key: Tensor, positives: Positives | None = None, *, exclude_self: bool = False) -> Tensor:
+    """Rank of each query's best positive, from 1, int64 of shape (n,).
+
+    Args:
+        query: shape (n, d); scores are dot products, so normalize for the cosine.
+        key: the gallery, shape (m, d).
+        positives: which keys are right; by default the key at the query's own position.
+        exclude_self: query and key are one set, and nothing may retrieve itself.
+
+    Raises:
+        UserError: embeddings are not finite, or a query has no positive.
+    """
+    ranks = torch.empty(len(query), dtype=torch.int64, device=query.device)
+    for rows, scores, row, positive in _blocks(query, key, positives, exclude_self):
+        best = scores.new_full((len(scores), 1), -torch.inf)
+        best.view(-1).scatter_reduce_(0, row, positive, "amax")
+        # In place and as float: several times faster than a sum over booleans, and exact up to 2^24 keys.
+        ranks[rows] = 1 + scores.ge_(best).sum(1).long()
+    return ranks
+
+
+def retrieval_metrics(
+    query: Tensor,
+    key: Tensor,
+    positives: Positives | None = None,
+    *,
+    at: tuple[int, ...] = (1, 5, 10),
+    exclude_self: bool = False,
+) -> Metrics:
+    """What the best positive of each query tells; arguments as in `best_ranks`.
+
+    Returns:
+        `recall@k` (share of queries with a positive among the first k keys, for each k in `at`), `median_rank`, and
+        `mrr` (mean reciprocal rank), each with `/gallery{m}` behind it.
+    """
+    ranks = best_ranks(query, key, positives, exclude_self=exclude_self).double()
+    metrics = {f"recall@{k}": float((ranks <= k).double().mean()) for k in at}
+    # The quantile averages the two middle ranks of an even number; torch.median would take the lower.
+    metrics |= {"median_rank": float(_median(ranks)), "mrr": float(ranks.reciprocal().mean())}
+    return {f"{name}/gallery{len(key)}": value for name, value in metrics.items()}
+
+
+@torch.no_grad()
+def ranking_metrics(
+    query: Tensor, key: Tensor, positives: Positives | None = None, *, at: int = 10, exclude_self: bool = False
+) -> Metrics:
+    """What all positives of each query tell; arguments as in `best_ranks`. Slower than `retrieval_metrics`.
+
+    Returns:
+        `map` (mean average precision over the whole gallery) and `ndcg@{at}` with a gain of 1 for every positive, each
+        with `/gallery{m}` behind it. With a single positive a query, `map` is the mean reciprocal rank.
+    """
+    precision, gain = 0.0, 0.0
+    for _, scores, row, positive in _blocks(query, key, positives, exclude_self):
+        counts = row.bincount(minlength=len(scores))
+        # Descending scores of each row's positives, padded at the end: the j-th has j - 1 positives above it.
+        by_score = positive.argsort(descending=True)
+        by_row = by_score[row[by_score].argsort(stable=True)]
+        slot = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row[by_row]]
+        threshold = scores.new_full((len(scores), int(counts.max())), torch.inf)
+        threshold[row[by_row], slot] = positive[by_row]
+        place = torch.arange(1, threshold.shape[1] + 1, device=row.device, dtype=torch.float64)
+        real = place <= counts[:, None]
+        rank = _at_least(scores, threshold) + place
+        precision += float((torch.where(real, place / rank, 0.0).sum(1) / counts).sum())
+        discount = (place + 1).log2().reciprocal()
+        ideal = torch.where(real & (place <= at), discount, 0.0).sum(1)
+        reached = torch.where(real & (rank <= at), (rank + 1).log2().reciprocal(), 0.0).sum(1)
+        gain += float((reached / ideal).sum())
+    metrics = {"map": precision / len(query), f"ndcg@{at}": gain / len(query)}
+    return {f"{name}/gallery{len(key)}": value for name, value in metrics.items()}
+
+
+def both_directions(
+    left: Tensor,
+    right: Tensor,
+    left_ids: Tensor | None = None,
+    right_ids: Tensor | None = None,
+    *,
+    names: tuple[str, str],
+    at: tuple[int, ...] = (1, 5, 10),
+) -> Metrics:
+    """`retrieval_metrics` from left to right and from right to left.
+
+    Args:
+        left: shape (n, d).
+        right: shape (m, d).
+        left_ids, right_ids: equal ids are positives of each other; by default the positions.
+        names: of the two sides; ("text", "image") gives `text_to_image/recall@1/gallery1000` and its reverse.
+        at: cut-offs of the recall.
+    """
+    there, back = None, None
+    if left_ids is not None and right_ids is not None:
+        there, back = same_id(left_ids, right_ids), same_id(right_ids, left_ids)
+    elif left_ids is not None or right_ids is not None:
+        raise UserError("left_ids and right_ids go together; only one of them was given")
+    first, second = names
+    return {
+        f"{first}_to_{second}/{name}": value for name, value in retrieval_metrics(left, right, there, at=at).items()
+    } | {f"{second}_to_{first}/{name}": value for name, value in retrieval_metrics(right, left, back, at=at).items()}
+
+
+def _median(x: Tensor) -> Tensor:
+    ordered = x.sort().values
+    return (ordered[(len(x) - 1) // 2] + ordered[len(x) // 2]) / 2
+
+
+def _at_least(scores: Tensor, threshold: Tensor) -> Tensor:
+    """How many scores of its row reach each threshold: (r, m), (r, p) -> float64 (r, p)."""
+    if threshold.shape[1] <= 128:
+        hits = torch.empty_like(scores)
+        columns = [torch.ge(scores, column[:, None], out=hits).sum(1) for column in threshold.unbind(1)]
+        return torch.stack(columns, dim=1).double()
+    # Where a class is large, one sort costs less than that many sweeps.
+    return (scores.shape[1] - torch.searchsorted(scores.sort(dim=1).values, threshold)).double()
