@@ -1,4 +1,4 @@
-"""The seven semantic textual similarity tasks, with the training sets of SimCSE: for full recipes of sentence papers."""
+"""The seven textual similarity tasks as published, with SimCSE's training sets: for full recipes of sentence papers."""
 
 import csv
 import hashlib
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from common.batches import Sentences, SentenceTriplets
+from common.batches import SentenceTriplets
 from common.benchmark import Benchmark, Metrics
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
@@ -53,7 +53,7 @@ class _Triplets(Dataset):
 
 
 class STS(Benchmark):
-    """STS12-16, STS benchmark and SICK relatedness in the "all" setting: one correlation over a year's subsets together.
+    """STS12-16, STS benchmark and SICK relatedness in the "all" setting: one correlation over all subsets of a year.
 
     Args:
         train: "wiki", a million Wikipedia sentences, or "nli", premises with an entailment and a contradiction.
@@ -79,7 +79,7 @@ class STS(Benchmark):
             self.data_root,
             title="STS tasks and SimCSE's training sets",
             files=[TRAIN[self.train], *STSB.values(), SICK, *years],
-            where="the download scripts of https://github.com/princeton-nlp/SimCSE (data/ and SentEval/data/downstream/)",
+            where="the download scripts in data/ and SentEval/data/downstream/ of https://github.com/princeton-nlp/SimCSE",
             terms="free for research; SICK is CC BY-NC-SA 3.0",
         )
 
