@@ -234,7 +234,7 @@ def _check_card(card: Card, document: Document) -> None:
     for key, folder in (("slug", card.folder), ("family", card.folder.parent)):
         if getattr(card, key) != folder.name:
             fail(document, (key,), f"'{key}' is '{getattr(card, key)}', but its folder is '{folder.name}'")
-    if not card.authors:
+    if card.surveyed and not card.authors:
         fail(document, ("authors",), "'authors' is empty; list full names")
     rows = [row.id for row in card.published if row.id is not None]
     for i, row in enumerate(card.published):

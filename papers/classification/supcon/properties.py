@@ -39,7 +39,7 @@ def gradient(seed: int) -> float:
     logits = (z @ z.T / TEMPERATURE).masked_fill(~others, -torch.inf)
     probability = logits.softmax(dim=1)
     weight = {
-        "out": positive / positive.sum(dim=1, keepdim=True).clamp(min=1),
+        "out": positive.double() / positive.sum(dim=1, keepdim=True).clamp(min=1),
         "in": logits.masked_fill(~positive, -torch.inf).softmax(dim=1).nan_to_num(),
     }
     deviation = 0.0
