@@ -29,3 +29,10 @@ class ClassifiesImage(Protocol):
     def classify_image(self, pixels: Tensor) -> Tensor:
         """Takes uint8 pixels of shape (n, c, h, w) and returns class scores, shape (n, classes)."""
         ...
+
+
+@runtime_checkable
+class FillsBlanks(Protocol):
+    def masked_accuracy(self, texts: list[str]) -> float:
+        """Returns the share of masked tokens of `texts` that are predicted right; the masks are the same each call."""
+        ...

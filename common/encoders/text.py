@@ -1,0 +1,287 @@
+"""The text encoder: a BERT with its tokenizer inside, so that methods pass sentences and get vectors."""
+
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from safetensors.torch import load
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import BertConfig, BertModel
+
+from common.errors import UserError
+from common.evaluation.embed import evaluating
+
+Pooling = Literal["cls", "mean", "first_last"]
+
+
+class Architecture(NamedTuple):
+    """The shape of a BERT; the fields are arguments of `TextEncoder`."""
+
+    hidden_size: int
+    layers: int
+    heads: int
+    intermediate_size: int
+    vocab_size: int
+    positions: int
+
+
+ARCHITECTURES = {
+    "mini-bert": Architecture(192, 3, 6, 768, 8_192, 128),
+    "minilm": Architecture(384, 6, 12, 1_536, 30_522, 512),
+    "bert-base-uncased": Architecture(768, 12, 12, 3_072, 30_522, 512),
+    "bert-large-uncased": Architecture(1_024, 24, 16, 4_096, 30_522, 512),
+}
+
+
+class Tokens(NamedTuple):
+    """Sentences as numbers, padded to the longest of them."""
+
+    ids: Tensor
+    """int64, shape (n, t)."""
+    mask: Tensor
+    """1 at tokens and 0 at padding, int64, shape (n, t)."""
+
+
+class TextEncoder(nn.Module):
+    """A BERT without its pooler: sentences in, one vector a sentence out.
+
+    In training mode dropout acts on the embeddings, on both outputs of every layer and on the attention weights; the
+    fused attention kernel is given the same probability.
+
+    Args:
+        hidden_size: width d of the token states.
+        layers: transformer layers.
+        heads: attention heads; they divide `hidden_size`.
+        intermediate_size: width of the feed-forward layers.
+        vocab_size: rows of the token table.
+        positions: longest sequence the position table allows.
+        dropout: probability for hidden states and attention weights alike.
+        pooling: "cls" is the last state of the first token, "mean" the mean of the last states, "first_last" the mean
+            of the first layer's and the last layer's means (after Su et al. 2021).
+        max_length: tokens at which a sentence is cut in training, with the two special ones.
+        tokenizer: turns text into ids; called once, when it is first needed.
+
+    Raises:
+        UserError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        layers: int,
+        heads: int,
+        intermediate_size: int,
+        vocab_size: int,
+        positions: int = 512,
+        dropout: float = 0.1,
+        pooling: Pooling = "cls",
+        max_length: int = 32,
+        tokenizer: Callable[[], Tokenizer] | None = None,
+    ) -> None:
+        super().__init__()
+        if hidden_size % heads:
+            raise UserError(f"heads is {heads}; it must divide hidden_size, which is {hidden_size}")
+        if not 3 <= max_length <= positions:
+            raise UserError(f"max_length is {max_length}; it must be from 3 to {positions}, the encoder's positions")
+        if not 0 <= dropout < 1:
+            raise UserError(f"dropout is {dropout}; it must be at least 0 and below 1")
+        if pooling not in ("cls", "mean", "first_last"):
+            raise UserError(f"pooling is {pooling!r}; it must be 'cls', 'mean' or 'first_last'")
+        config = BertConfig(
+            vocab_size=vocab_size,
+            hidden_size=hidden_size,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            intermediate_size=intermediate_size,
+            max_position_embeddings=positions,
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=dropout,
+            attn_implementation="sdpa",
+        )
+        self.body = BertModel(config, add_pooling_layer=False)
+        self.width = hidden_size
+        self.layers = layers
+        self.positions = positions
+        self.pooling = pooling
+        self.max_length = max_length
+        self._read_tokenizer = tokenizer
+        self._tokenizer: Tokenizer | None = None
+
+    @classmethod
+    def named(
+        cls,
+        name: str,
+        pooling: Pooling = "cls",
+        dropout: float | None = None,
+        max_length: int = 32,
+        layers: int | None = None,
+        weights: str | None = None,
+        pretrained: bool = True,
+    ) -> "TextEncoder":
+        """A published encoder, or one of this repository.
+
+        Args:
+            name: one of `ARCHITECTURES`.
+            pooling: as in the constructor.
+            dropout: replaces the published 0.1 in hidden states and attention.
+            max_length: as in the constructor.
+            layers: keeps only the lowest so many layers.
+            weights: folder with `model.safetensors` and `tokenizer.json`; by default where the name's own files are.
+            pretrained: loads the weights. On the meta device, which holds none, they are never read.
+
+        Raises:
+            UserError: unknown name, or the folder lacks a file or holds another architecture.
+        """
+        if name not in ARCHITECTURES:
+            raise UserError(f"encoder is {name!r}; it must be one of {', '.join(ARCHITECTURES)}")
+        shape = ARCHITECTURES[name]
+        if layers is not None and not 1 <= layers <= shape.layers:
+            raise UserError(f"layers is {layers}; {name} has {shape.layers}")
+        shape = shape._replace(layers=layers or shape.layers)
+        read = _reader(name, weights)
+        tokenizer = partial(_tokenizer, read)
+        rate = 0.1 if dropout is None else dropout
+        encoder = cls(**shape._asdict(), dropout=rate, pooling=pooling, max_length=max_length, tokenizer=tokenizer)
+        if pretrained and encoder.body.device.type != "meta":
+            encoder._load(name, load(read("model.safetensors")))
+        return encoder
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer, read at the first use: an encoder on the meta device needs none."""
+        if self._tokenizer is None:
+            if self._read_tokenizer is None:
+                raise UserError("this TextEncoder has no tokenizer; pass one as the argument tokenizer")
+            self._tokenizer = self._read_tokenizer()
+        return self._tokenizer
+
+    @property
+    def mask_id(self) -> int:
+        """The id of [MASK]."""
+        return self.tokenizer.token_to_id("[MASK]")
+
+    @property
+    def special_ids(self) -> Tensor:
+        """The ids of the tokens that stand for no text, shape (5,)."""
+        names = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+        return torch.tensor([self.tokenizer.token_to_id(name) for name in names], device=self.body.device)
+
+    def tokenize(self, texts: list[str], max_length: int | None = None) -> Tokens:
+        """The ids of `texts`, cut at `max_length` (by default the encoder's), on the encoder's device."""
+        tokenizer = self.tokenizer
+        # Set at every call: a tokenizer may be shared by encoders with other lengths.
+        tokenizer.enable_truncation(max_length or self.max_length)
+        tokenizer.enable_padding(pad_id=tokenizer.token_to_id("[PAD]"), pad_token="[PAD]")
+        encoded = tokenizer.encode_batch(texts)
+        ids = torch.tensor([line.ids for line in encoded], device=self.body.device)
+        return Tokens(ids, torch.tensor([line.attention_mask for line in encoded], device=self.body.device))
+
+    def hidden_states(self, tokens: Tokens) -> tuple[Tensor, ...]:
+        """The embeddings and the output of each layer, layers + 1 tensors of shape (n, t, d)."""
+        output = self.body(input_ids=tokens.ids, attention_mask=tokens.mask, output_hidden_states=True)
+        return output.hidden_states
+
+    def pool(self, states: tuple[Tensor, ...], mask: Tensor) -> Tensor:
+        """One vector a sentence from `hidden_states`, shape (n, d)."""
+        if self.pooling == "cls":
+            return states[-1][:, 0]
+        # Index 1, the first layer's output, as the released evaluation code of SimCSE has it; index 0, the embeddings,
+        # is what its paper says.
+        mean = states[-1] if self.pooling == "mean" else (states[1] + states[-1]) / 2
+        weights = mask.unsqueeze(-1).to(mean.dtype)
+        return (mean * weights).sum(dim=1) / weights.sum(dim=1)
+
+    def forward(self, texts: list[str]) -> Tensor:
+        """The vector of each text, shape (n, d), with gradient and, in training mode, with dropout."""
+        tokens = self.tokenize(texts)
+        return self.pool(self.hidden_states(tokens), tokens.mask)
+
+    @torch.no_grad()
+    def embed(self, texts: list[str], batch_size: int = 64) -> Tensor:
+        """The vectors of any number of texts without dropout, shape (n, d), on the encoder's device.
+
+        Texts are read as far as the position table goes: `max_length` is for training alone.
+        """
+        # By length, so that a batch holds little padding; the vectors go back to their places.
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        rows = []
+        with evaluating(self):
+            for start in range(0, len(order), batch_size):
+                tokens = self.tokenize([texts[i] for i in order[start : start + batch_size]], self.positions)
+                rows.append(self.pool(self.hidden_states(tokens), tokens.mask).float())
+        vectors = torch.empty(len(texts), self.width, device=self.body.device)
+        return vectors.index_copy_(0, torch.tensor(order, device=vectors.device), torch.cat(rows)) if rows else vectors
+
+    def _load(self, name: str, weights: dict[str, Tensor]) -> None:
+        """Takes the body's tensors out of a file in transformers' layout, bare or below "bert."."""
+        wanted, found = self.body.state_dict(), {}
+        for key, tensor in weights.items():
+            # The oldest published files say gamma and beta for the two vectors of a norm.
+            key = key.removeprefix("bert.").replace("LayerNorm.gamma", "LayerNorm.weight")
+            key = key.replace("LayerNorm.beta", "LayerNorm.bias")
+            if key in wanted:
+                found[key] = tensor.float()
+        for key, tensor in wanted.items():
+            if key not in found:
+                raise UserError(f"encoder {name}: its model.safetensors lacks {key}")
+            if found[key].shape != tensor.shape:
+                raise UserError(
+                    f"encoder {name}: {key} has shape {tuple(found[key].shape)} in its model.safetensors; "
+                    f"the architecture needs {tuple(tensor.shape)}"
+                )
+        self.body.load_state_dict(found)
+
+
+class MaskedLMHead(nn.Module):
+    """Predicts a token from its state: dense, GELU, norm, and the token table as the decoder, with a bias of its own.
+
+    Args:
+        width: width d of the token states and of the table.
+        vocab_size: rows v of the table.
+    """
+
+    def __init__(self, width: int, vocab_size: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width, eps=1e-12)
+        self.bias = nn.Parameter(torch.zeros(vocab_size))
+
+    def forward(self, states: Tensor, table: Tensor) -> Tensor:
+        """Logits of shape (m, v) from states of shape (m, d) and the table of shape (v, d)."""
+        return F.linear(self.norm(F.gelu(self.dense(states))), table, self.bias)
+
+
+Read = Callable[[str], bytes]
+
+
+def _reader(name: str, weights: str | None) -> Read:
+    """Reads the files of a named encoder by their names: out of `weights`, the repository or a packaged source."""
+    if weights is None and name == "minilm":
+        # `common` does not depend on `data`; the source is looked up only when it is asked for.
+        return lambda file: import_module("data.sources.minilm").read_minilm(file)[file]
+    if weights is None and name == "mini-bert":
+        folder = Path(__file__).parents[2] / "data" / "checkpoints" / "mini_bert"
+    elif weights is None:
+        folder = Path("checkpoints") / name
+    else:
+        folder = Path(weights).expanduser()
+
+    def read(file: str) -> bytes:
+        if not (folder / file).is_file():
+            raise UserError(
+                f"encoder {name}: {folder / file} does not exist; put the published model.safetensors and "
+                f"tokenizer.json into that folder (`hf download {name} --local-dir {folder}`) or name another one in "
+                "weights"
+            )
+        return (folder / file).read_bytes()
+
+    return read
+
+
+def _tokenizer(read: Read) -> Tokenizer:
+    return Tokenizer.from_buffer(read("tokenizer.json"))
