@@ -1,0 +1,204 @@
+"""Every method on record for a benchmark, ranked, beside what needs no learning."""
+
+import dataclasses
+import json
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from common.experiments.card import Comparison
+from common.experiments.files import write_text
+from common.experiments.records import Record
+from common.experiments.schema import closest
+from common.experiments.standing import Standing, Trial
+from common.experiments.verdict import Interval, interval
+
+LOADER = frozenset({"batch_size", "seed", "data_root", "num_workers"})
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What a benchmark scores without learning, on the data of that hash. One line of results/floors.jsonl."""
+
+    benchmark: str
+    data_hash: str
+    primary: str
+    """The metric that ranks methods."""
+    settings: dict[str, Any]
+    """The arguments of the benchmark; those that have no part in its data may differ between recipes."""
+    rows: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a ranking. A floor has no rank and no paper."""
+
+    label: str
+    estimate: Interval
+    rank: int | None = None
+    slug: str | None = None
+    steps: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """All that was scored by one metric on the same data, best first."""
+
+    benchmark: str
+    data_hash: str
+    metric: str
+    title: str
+    """The benchmark, with what sets this data apart if there are several versions of it."""
+    rows: tuple[Row, ...]
+
+
+def read_floors(results: Path) -> list[Floor]:
+    """The floors on record; a line that cannot be read is left out, since it can be computed again."""
+    path = results / "floors.jsonl"
+    floors = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            floors.append(Floor(**json.loads(line)))
+        except (ValueError, TypeError):
+            continue
+    return floors
+
+
+def write_floors(results: Path, floors: Iterable[Floor]) -> None:
+    """Writes all floors, ordered by benchmark."""
+    ordered = sorted(floors, key=lambda floor: (floor.benchmark, floor.data_hash))
+    lines = [json.dumps(dataclasses.asdict(floor), ensure_ascii=False) for floor in ordered]
+    write_text(results / "floors.jsonl", "".join(line + "\n" for line in lines))
+
+
+def measure_floors(
+    papers: Iterable[Standing], results: Path, say: Callable[[str], None], benchmark: str | None = None
+) -> list[Floor]:
+    """Computes the floors that are missing for data on record, adds them to results/floors.jsonl and returns all.
+
+    A floor that cannot be had (the data cannot be fetched, or changed since the runs) is told to `say` and left out.
+    """
+    floors = {(floor.benchmark, floor.data_hash): floor for floor in read_floors(results)}
+    count = len(floors)
+    tried = set(floors)
+    for trial, arm, records in arms_on_record(papers):
+        key = records[-1].benchmark, records[-1].data_hash
+        if key in tried or benchmark not in (None, key[0]):
+            continue
+        tried.add(key)
+        say(f"computing what {key[0]} scores without learning (once)")
+        try:
+            floors[key] = _measure(trial, arm, *key)
+        except UserError as error:
+            say(f"no floor for {key[0]}: {error}")
+    if len(floors) > count:
+        write_floors(results, floors.values())
+    return list(floors.values())
+
+
+def _measure(trial: Trial, arm: str, name: str, data_hash: str) -> Floor:
+    from common.experiments import recipe  # loads torch
+
+    data = recipe.resolve_arm(trial.card, trial.experiment, arm, trial.recipe)["data"]
+    benchmark = recipe.build_benchmark(data)
+    benchmark.prepare_data()
+    benchmark.setup()
+    if (today := benchmark.fingerprint()) != data_hash:
+        raise UserError(f"its data is {today[:8]} today and was {data_hash[:8]} when {trial.card.slug} ran")
+    settings = {k: v for k, v in data.get("init_args", {}).items() if k not in LOADER}
+    return Floor(name, data_hash, benchmark.primary, settings, benchmark.floor())
+
+
+def arms_on_record(papers: Iterable[Standing]) -> list[tuple[Trial, str, list[Record]]]:
+    """Each arm of each comparison that has records, with them."""
+    return [
+        (trial, arm, records)
+        for paper in papers
+        for trial in paper.trials
+        if isinstance(trial.experiment, Comparison)
+        for arm in trial.experiment.arms
+        if (records := [record for record in trial.records if record.arm == arm])
+    ]
+
+
+def rankings(
+    papers: Sequence[Standing], floors: Iterable[Floor], benchmark: str | None = None, metric: str | None = None
+) -> list[Ranking]:
+    """One ranking for each benchmark and each data hash on it; the benchmark's largest ranking first.
+
+    Args:
+        benchmark: only this one.
+        metric: rank by it; by default the benchmark's primary metric.
+
+    Raises:
+        UserError: nothing is on record for `benchmark`, or no arm on it has `metric`.
+    """
+    known = {(floor.benchmark, floor.data_hash): floor for floor in floors}
+    groups: dict[tuple[str, str], list[tuple[Trial, str, list[Record]]]] = {}
+    for entry in arms_on_record(papers):
+        record = entry[2][-1]
+        if benchmark in (None, record.benchmark):
+            groups.setdefault((record.benchmark, record.data_hash), []).append(entry)
+    if benchmark is not None and not groups:
+        raise unknown_benchmark(papers, benchmark)
+    found = []
+    for (name, data_hash), entries in sorted(groups.items(), key=lambda item: (item[0][0], -len(item[1]), item[0][1])):
+        floor = known.get((name, data_hash))
+        by = metric or (floor.primary if floor else _claimed(entries))
+        rows = _rows(entries, by)
+        if floor:
+            rows += [Row(label, interval([m[by]])) for label, m in floor.rows.items() if by in m]
+        if not rows:
+            continue
+        rows.sort(key=lambda row: (-row.estimate.mean, row.label))
+        ranks = iter(range(1, len(rows) + 1))
+        ranked = tuple(dataclasses.replace(row, rank=next(ranks)) if row.slug else row for row in rows)
+        versions = [key for key in groups if key[0] == name]
+        found.append(Ranking(name, data_hash, by, _title((name, data_hash), versions, known), ranked))
+    if metric is not None and not found:
+        names = sorted({name for entries in groups.values() for _, _, rs in entries for r in rs for name in r.metrics})
+        raise UserError(f"nothing on {benchmark} has the metric '{metric}'; there are: {', '.join(names)}")
+    return found
+
+
+def unknown_benchmark(papers: Sequence[Standing], name: str) -> UserError:
+    """The error for a benchmark that no record has: either it is misspelt, or nothing on it has run yet."""
+    every = sorted({benchmark for paper in papers for benchmark in paper.benchmarks})
+    if name in every:
+        slugs = " ".join(paper.card.slug for paper in papers if name in paper.benchmarks)
+        return UserError(f"nothing is on record for the benchmark '{name}'; run: papers rerun {slugs}")
+    return UserError(f"unknown benchmark '{name}'{closest(name, every)}; there are: {', '.join(every) or 'none'}")
+
+
+def _rows(entries: Iterable[tuple[Trial, str, list[Record]]], metric: str) -> list[Row]:
+    rows = []
+    for trial, arm, records in entries:
+        values = trial.values(arm, metric)
+        if values:
+            label = trial.experiment.arms[arm].label + (" (full recipe)" if trial.recipe == "full.yaml" else "")
+            seconds = statistics.median(record.seconds for record in records)
+            rows.append(Row(label, interval(values), None, trial.card.slug, records[-1].steps, seconds))
+    return rows
+
+
+def _title(key: tuple[str, str], versions: Sequence[tuple[str, str]], floors: dict[tuple[str, str], Floor]) -> str:
+    """ "fashion", or "fashion (long_tail 0.01)" where the arguments differ between versions of the data."""
+    name, data_hash = key
+    if len(versions) == 1:
+        return name
+    settings = [floors[version].settings for version in versions if version in floors]
+    own = floors[key].settings if key in floors else {}
+    differing = [k for k, value in own.items() if any(other.get(k) != value for other in settings)]
+    said = ", ".join(f"{k} {own[k]}" for k in differing) or f"data {data_hash[:8]}"
+    return f"{name} ({said})"
+
+
+def _claimed(entries: Iterable[tuple[Trial, str, list[Record]]]) -> str:
+    """Where no floor names the primary metric: the one that most arms were run for."""
+    counts = Counter(metric for trial, _, _ in entries for metric in trial.experiment.metrics)
+    return min(counts, key=lambda metric: (-counts[metric], metric), default="")

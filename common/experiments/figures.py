@@ -1,0 +1,191 @@
+"""Figures as SVG that come out byte for byte the same from the same numbers and read on light and on dark pages."""
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from common.experiments.texts import with_interval
+from common.experiments.verdict import Interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# A browser does not always tell an embedded SVG which theme the page has, so the ground is transparent and every
+# colour is a mid-tone, near 4:1 or better on white and on GitHub's dark ground. The hues are Okabe and Ito's, which
+# colour-blind readers tell apart, and each verdict has its own marker too.
+INK = "#7a7d80"
+STYLE = {
+    "reproduced": ("#1f83c4", "o"),
+    "direction only": ("#c9720f", "D"),
+    "not reproduced": ("#c2559a", "X"),
+}
+ROW, HEAD, FOOT = 0.25, 0.34, 0.34  # inches: one row, a panel's title, its axis
+LEFT, PLOT, RIGHT, EDGE = 3.6, 4.0, 2.1, 0.1
+LABEL = 50  # characters that fit into LEFT
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One row of the forest plot."""
+
+    label: str
+    metric: str
+    difference: Interval
+    """Towards the claim: positive on the claimed side."""
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The values of one arm, one for each seed, with the interval of their mean."""
+
+    label: str
+    values: tuple[float, ...]
+    mean: Interval
+
+
+@dataclass(frozen=True)
+class Check:
+    """The deviations of a property, one for each seed, and what it allows."""
+
+    label: str
+    values: tuple[float, ...]
+    tolerance: float
+
+    def ratios(self) -> list[float]:
+        """Deviations in units of the tolerance, kept within what a logarithmic axis can show."""
+        least, most = 1e-6, 1e6
+        if self.tolerance == 0:
+            return [most if value else least for value in self.values]
+        return [min(max(abs(value) / self.tolerance, least), most) for value in self.values]
+
+
+def forest(rows: Sequence[Difference]) -> "Figure":
+    """Draws every difference with its interval, a panel for each metric since units do not mix.
+
+    Differences are turned so that right of zero is the claimed side.
+    """
+    metrics = list(dict.fromkeys(row.metric for row in rows))
+    panels = [[row for row in rows if row.metric == metric] for metric in metrics]
+    figure, axes = _stack([len(panel) for panel in panels], top=0.45)
+    _legend(figure)
+    for ax, metric, panel in zip(axes, metrics, panels, strict=True):
+        _rows(ax, [row.label for row in panel], metric)
+        ax.locator_params(axis="x", nbins=6)
+        ax.axvline(0, color=INK, linewidth=0.8)
+        for y, row in enumerate(panel):
+            colour, marker = STYLE[row.verdict]
+            _estimate(ax, y, row.difference, colour, marker)
+            _note(ax, y, with_interval(row.difference, sign=True))
+    if not rows:
+        figure.text(0.02, 0.2, "No difference is on record yet.", color=INK, fontsize=10)
+    return figure
+
+
+def paper(panels: dict[str, Sequence[Arm]], checks: Sequence[Check]) -> "Figure":
+    """Draws one paper: a dot for each seed, the mean of each arm and its interval, a panel for each title.
+
+    Properties share the last panel: a dot for each seed, the deviation over the tolerance; left of the line holds.
+    """
+    counts = [len(panel) for panel in panels.values()] + ([len(checks)] if checks else [])
+    figure, axes = _stack(counts, top=0.05)
+    colour, marker = STYLE["reproduced"]
+    for ax, (title, panel) in zip(axes, panels.items(), strict=False):
+        _rows(ax, [arm.label for arm in panel], title)
+        ax.locator_params(axis="x", nbins=6)
+        for y, arm in enumerate(panel):
+            ax.plot(arm.values, [y + 0.22] * len(arm.values), linestyle="", marker=".", color=INK, markersize=4)
+            _estimate(ax, y - 0.08, arm.mean, colour, marker)
+            _note(ax, y, with_interval(arm.mean))
+    if checks:
+        ax = axes[-1]
+        _rows(ax, [check.label for check in checks], "properties: deviation / tolerance (left of the line holds)")
+        ax.set_xscale("log")
+        ax.axvline(1, color=INK, linewidth=0.8)
+        for y, check in enumerate(checks):
+            ratios = check.ratios()
+            worst = max(ratios)
+            ax.plot(ratios, [y] * len(ratios), linestyle="", marker=".", color=INK, markersize=4)
+            shade, shape = STYLE["reproduced" if worst <= 1 else "not reproduced"]
+            ax.plot(worst, y, color=shade, marker=shape, markersize=6, markeredgewidth=0)
+            _note(ax, y, f"largest {max(map(abs, check.values)):.2g}, allowed {check.tolerance:.2g}")
+    return figure
+
+
+def render(figure: "Figure", description: str) -> str:
+    """Returns the SVG. Its metadata holds a digest of `description`, the numbers drawn, for `same_figure`."""
+    import matplotlib
+
+    buffer = io.StringIO()
+    metadata = {
+        "Date": None,  # the time of drawing would differ each time
+        "Title": description.splitlines()[0],
+        "Creator": f"matplotlib {matplotlib.__version__}",
+        "Description": "sha256 " + hashlib.sha256(description.encode()).hexdigest(),
+    }
+    with matplotlib.rc_context({"svg.hashsalt": "contrastive-papers", "svg.fonttype": "path"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
+    return "".join(line.rstrip() + "\n" for line in buffer.getvalue().splitlines())
+
+
+def same_figure(left: str, right: str) -> bool:
+    """Whether two SVGs show the same numbers: byte for byte, unless different matplotlib versions drew them."""
+
+    def mark(svg: str, tag: str) -> str:
+        return svg.partition(f"<dc:{tag}>")[2].partition(f"</dc:{tag}>")[0]
+
+    if mark(left, "creator") == mark(right, "creator"):
+        return left == right
+    return bool(mark(left, "description")) and mark(left, "description") == mark(right, "description")
+
+
+def _stack(counts: Sequence[int], top: float) -> tuple["Figure", list["Axes"]]:
+    """One column of axes laid out in inches, so that a row is as tall among a hundred as alone."""
+    from matplotlib.figure import Figure
+
+    width = LEFT + PLOT + RIGHT
+    height = top + sum(HEAD + count * ROW + FOOT for count in counts) + EDGE + (0 if counts else 0.5)
+    figure = Figure(figsize=(width, height))
+    axes, y = [], height - top
+    for count in counts:
+        y -= HEAD + count * ROW
+        axes.append(figure.add_axes((LEFT / width, y / height, PLOT / width, count * ROW / height)))
+        y -= FOOT
+    return figure, axes
+
+
+def _rows(ax: "Axes", labels: Sequence[str], title: str) -> None:
+    short = [label if len(label) <= LABEL else label[: LABEL - 1] + "…" for label in labels]
+    ax.set_facecolor("none")
+    ax.set_yticks(range(len(labels)), short, color=INK, fontsize=9)
+    ax.set_ylim(len(labels) - 0.5, -0.5)
+    ax.set_title(title, loc="left", color=INK, fontsize=10, fontweight="bold", pad=4)
+    ax.tick_params(colors=INK, labelsize=8, length=3)
+    ax.tick_params(axis="y", length=0, labelsize=9)
+    ax.margins(x=0.08)
+    for side in ("top", "right", "left"):
+        ax.spines[side].set_visible(False)
+    ax.spines["bottom"].set_color(INK)
+
+
+def _estimate(ax: "Axes", y: float, estimate: Interval, colour: str, marker: str) -> None:
+    if estimate.low is not None and estimate.high is not None:
+        ax.plot([estimate.low, estimate.high], [y, y], color=colour, linewidth=2, solid_capstyle="butt")
+    ax.plot(estimate.mean, y, marker=marker, color=colour, markersize=6, markeredgewidth=0)
+
+
+def _note(ax: "Axes", y: float, text: str) -> None:
+    ax.text(1.03, y, text, transform=ax.get_yaxis_transform(), color=INK, fontsize=8, va="center")
+
+
+def _legend(figure: "Figure") -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=colour, marker=marker, linewidth=2, markeredgewidth=0, label=verdict)
+        for verdict, (colour, marker) in STYLE.items()
+    ]
+    figure.legend(handles=handles, loc="upper left", ncols=3, frameon=False, labelcolor=INK, fontsize=9)
