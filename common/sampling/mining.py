@@ -1,0 +1,127 @@
+"""Which negatives are hard, and which are likely no negatives at all; both tile by tile, on the embeddings' device."""
+
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from common.distributed import Exchange, gather, rank, shards, world_size
+from common.errors import UserError
+from common.scores import Scores
+
+
+class FalseNegatives(NamedTuple):
+    """The pairs too alike to be negatives, as a lazy matrix for `Scores.exclude`; never a query with its own key.
+
+    Made by `by_positive` or `by_features`. They leave the denominator and never become positives.
+
+    Attributes:
+        query: (m, d).
+        key: (n, d), of all processes.
+        threshold: similarity above which a pair is left out, one for each query, (m,).
+        own: column of each query's own key, (m,).
+    """
+
+    query: Tensor
+    key: Tensor
+    threshold: Tensor
+    own: Tensor
+
+    @classmethod
+    def by_positive(
+        cls, query: Tensor, key: Tensor, ratio: float = 0.95, *, exchange: Exchange = Exchange.GATHER
+    ) -> Self:
+        """Leaves out keys that score above `ratio` times the query's own positive.
+
+        The threshold moves with the positive's score: "positive-aware" mining of NV-Retriever (Moreira et al. 2024).
+
+        Args:
+            query: (m, d), our rows, normalized for the cosine.
+            key: (m, d), key i the positive of query i.
+            ratio: share of the positive's score.
+            exchange: as in the loss that takes the result.
+        """
+        query, key = query.detach(), key.detach()
+        return cls._over(query, key, ratio * (query * key).sum(1), exchange)
+
+    @classmethod
+    def by_features(cls, features: Tensor, threshold: float, *, exchange: Exchange = Exchange.GATHER) -> Self:
+        """Leaves out pairs whose features, such as embeddings of their captions by a frozen encoder, are alike.
+
+        TMR (Petrovich et al. 2023) takes 0.6: it states 0.8 on similarities rescaled to [0, 1], a cosine of 0.6.
+
+        Args:
+            features: (m, e), our rows, normalized for the cosine; row i describes both query i and key i.
+            threshold: on the dot product.
+            exchange: as in the loss that takes the result.
+        """
+        features = features.detach()
+        return cls._over(features, features, features.new_full((len(features),), threshold), exchange)
+
+    @classmethod
+    def _over(cls, query: Tensor, key: Tensor, threshold: Tensor, exchange: Exchange) -> Self:
+        layout = shards(len(key), key.device, exchange)
+        own = layout.start + torch.arange(len(query), device=query.device)
+        return cls(query, gather(key, layout), threshold, own)
+
+    def tile(self, rows: slice, columns: slice) -> Tensor:
+        """Boolean block of the matrix."""
+        alike = self.query[rows] @ self.key[columns].T > self.threshold[rows, None]
+        column = torch.arange(columns.start, columns.stop, device=alike.device)
+        return alike & (self.own[rows, None] != column)
+
+
+@torch.no_grad()
+def mine_hard_negatives(
+    query: Tensor,
+    key: Tensor,
+    k: int,
+    *,
+    positive: Tensor | None = None,
+    query_ids: Tensor | None = None,
+    key_ids: Tensor | None = None,
+    max_ratio: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The `k` most similar keys of each query that are not its positives.
+
+    Under torch.distributed every process passes all queries and keys, mines for a share of the queries, and gets the
+    whole result.
+
+    Args:
+        query: (n, d), normalized for the cosine.
+        key: (m, d).
+        k: negatives a query, at most m.
+        positive: column of each query's positive, (n,); by default its own position.
+        query_ids, key_ids: (n,) and (m,); keys with the query's id are no negatives. By default only the positive.
+        max_ratio: leaves out keys that score above this share of the positive's score, which are likely positives too;
+            llama-embed-nemotron (2025) takes 0.95, after NV-Retriever.
+
+    Returns:
+        Columns (n, k), hardest first, and their similarities (n, k). Where a query has fewer than k negatives the rest
+        is -1, with similarity -inf.
+
+    Raises:
+        UserError: `k` is out of range, ids are given on one side only, or positives are missing where they are needed.
+    """
+    if not 1 <= k <= len(key):
+        raise UserError(f"k is {k}; there are {len(key)} keys to mine from")
+    if (query_ids is None) != (key_ids is None):
+        raise UserError("query_ids and key_ids go together; only one of them was given")
+    if positive is None:
+        if len(query) != len(key) and (max_ratio is not None or query_ids is None):
+            raise UserError(f"{len(query)} queries and {len(key)} keys do not pair up by position; pass positive=")
+        positive = torch.arange(len(query), device=query.device)
+    share = slice(*(len(query) * r // world_size() for r in (rank(), rank() + 1)))
+    query, positive = query[share], positive[share]
+    scores = Scores(query, key)
+    if query_ids is not None and key_ids is not None:
+        scores = scores.exclude(scores.equal(query_ids[share], key_ids))
+    else:
+        scores = scores.exclude(scores.equal(positive, torch.arange(len(key), device=key.device)))
+    if max_ratio is not None:
+        threshold = max_ratio * (query * key[positive]).sum(1)
+        scores = scores.exclude(FalseNegatives(query, key, threshold, positive))
+    similarity, column = scores.topk(k)
+    column = column.masked_fill(similarity.isneginf(), -1)
+    layout = shards(len(column), column.device)
+    return gather(column, layout), gather(similarity, layout)

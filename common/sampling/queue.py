@@ -1,0 +1,60 @@
+"""A queue of keys from earlier batches, as further negatives."""
+
+import torch
+from torch import Tensor, nn
+
+from common.distributed import gather, shards
+from common.errors import UserError
+
+
+class KeyQueue(nn.Module):
+    """First in, first out; any batch size, on any number of processes. Source: MoCo (He et al. 2020).
+
+    Unlike MoCo's, it starts empty instead of full of random vectors, and the batch size need not divide its size. All
+    processes hold the same queue. Filter for the hardest negatives with `Scores(query, queue.keys).topk(k)`.
+
+    Args:
+        size: keys it holds.
+        dim: width of a key.
+    """
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        if size < 1:
+            raise UserError(f"queue size is {size}; it must be at least 1")
+        self.register_buffer("_keys", torch.zeros(size, dim))
+        self.register_buffer("_ids", torch.full((size,), -1))
+        self.register_buffer("_written", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def keys(self) -> Tensor:
+        """What the queue holds so far, (q, dim) with q up to `size`, without gradient. A copy is not made."""
+        return self._keys[: len(self)]
+
+    @property
+    def ids(self) -> Tensor:
+        """Sample id of each key, int64 (q,); -1 where none was given."""
+        return self._ids[: len(self)]
+
+    def __len__(self) -> int:
+        return min(int(self._written), len(self._keys))
+
+    @torch.no_grad()
+    def enqueue(self, keys: Tensor, ids: Tensor | None = None) -> None:
+        """Appends the keys of all processes, in rank order, over the oldest ones.
+
+        Call it after the backward pass: the loss may still need the keys that are overwritten.
+
+        Args:
+            keys: (b, dim), our rows.
+            ids: int64 (b,), on all processes or on none.
+        """
+        layout = shards(len(keys), keys.device)
+        keys = gather(keys.detach().to(self._keys), layout)
+        ids = keys.new_full((len(keys),), -1, dtype=torch.int64) if ids is None else gather(ids, layout)
+        # Of a batch longer than the queue only the end survives; written all at once, equal slots would race.
+        start = int(self._written) + max(0, len(keys) - len(self._keys))
+        kept = min(len(keys), len(self._keys))
+        slots = (start + torch.arange(kept, device=self._keys.device)) % len(self._keys)
+        self._keys[slots], self._ids[slots] = keys[-kept:], ids[-kept:]
+        self._written += len(keys)

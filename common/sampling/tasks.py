@@ -1,0 +1,52 @@
+"""Batches of one task at a time, from several data sets."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from common.errors import UserError
+from common.sampling.batches import GlobalBatchSampler
+
+
+class SingleTaskSampler(GlobalBatchSampler):
+    """Every global batch comes from one data set, on all processes; the batches of all data sets are shuffled.
+
+    Each loss then sees the samples it is made for, and negatives exchanged between processes belong to one task. Indices
+    count through the data sets one after the other, as `torch.utils.data.ConcatDataset` does. Source: the sampler of
+    CoDiEmb (Zhang et al. 2025); an epoch has the sum of floor(size / batch size) batches.
+
+    Args:
+        sizes: samples of each data set.
+        batch_sizes: samples in one global batch of each data set, or one number for all.
+        seed: fixes, together with the epoch, every batch.
+
+    Raises:
+        UserError: the lists differ in length, or a data set does not fill a batch.
+    """
+
+    def __init__(self, sizes: Sequence[int], batch_sizes: Sequence[int] | int, seed: int = 0) -> None:
+        if isinstance(batch_sizes, int):
+            batch_sizes = [batch_sizes] * len(sizes)
+        if len(sizes) != len(batch_sizes):
+            raise UserError(f"batch_sizes has {len(batch_sizes)} entries; there are {len(sizes)} data sets")
+        for size, batch_size in zip(sizes, batch_sizes, strict=True):
+            if not 1 <= batch_size <= size:
+                raise UserError(
+                    f"batch_sizes holds {batch_size} for a data set of {size} samples; allowed is 1 to {size}"
+                )
+        # A number of processes divides the greatest common divisor exactly if it divides every batch size.
+        super().__init__(sum(sizes), math.gcd(*batch_sizes), seed)
+        self.sizes = list(sizes)
+        self.batch_sizes = list(batch_sizes)
+
+    def __len__(self) -> int:
+        return sum(size // batch_size for size, batch_size in zip(self.sizes, self.batch_sizes, strict=True))
+
+    def global_batches(self, rng: np.random.Generator) -> Iterable[Sequence[int]]:
+        batches, offset = [], 0
+        for size, batch_size in zip(self.sizes, self.batch_sizes, strict=True):
+            order = offset + rng.permutation(size)
+            batches += [order[i : i + batch_size] for i in range(0, size - batch_size + 1, batch_size)]
+            offset += size
+        return [batches[i] for i in rng.permutation(len(batches))]
