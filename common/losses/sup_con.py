@@ -64,5 +64,5 @@ def sup_con(
         target = (same - scores.diagonal()) / count.clamp(min=1)
     else:
         different = scores.pairwise(torch.ne, (labels,), (labels,))
-        target = others.exclude(different).logsumexp(dim=1) - count.clamp(min=1).log()
+        target = others.exclude(different).logsumexp(dim=1) - count.clamp(min=1).to(scores.dtype).log()
     return global_mean(others.logsumexp(dim=1) - target, where=count > 0)

@@ -47,6 +47,6 @@ def gradient(seed: int) -> float:
         leaf = z.clone().requires_grad_()
         sup_con(leaf, labels, temperature=TEMPERATURE, positives=form).backward()
         m = (probability - x) * anchors
-        expected = (m + m.T) @ z / (anchors.sum() * TEMPERATURE)
+        expected = (m + m.T) @ z / (int(anchors.sum()) * TEMPERATURE)
         deviation = max(deviation, float((leaf.grad - expected).abs().max()))
     return deviation
