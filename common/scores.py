@@ -190,7 +190,7 @@ class Scores:
 
     def pairs(self, columns: Tensor) -> Tensor:
         """The scores at given columns, (m, p) -> (m, p), whatever `plus` and `exclude` say. Not on a ring."""
-        return self._plus_bias(torch.einsum("md,mpd->mp", self._query, self._all_keys("pairs")[columns]))
+        return self._plus_bias((self._query[:, None] * self._all_keys("pairs")[columns]).sum(dim=-1))
 
     def topk(self, k: int) -> tuple[Tensor, Tensor]:
         """The k largest scores of each query and their columns, both (m, k): its hardest keys. Not on a ring."""
@@ -220,7 +220,7 @@ class Scores:
         direction = others.sum(dim=0)
         if self.exchange is not Exchange.LOCAL:
             number, direction = sum_over_processes(number), sum_over_processes(direction)
-        return self._plus_bias(ours @ direction, number)
+        return self._plus_bias((ours * direction).sum(dim=1), number)
 
     def positives(self, row_ids: Tensor, key_ids: Tensor, dim: int = 1) -> Positives:
         """Sum and number of each query's scores with the keys of its id (dim 1), or of own keys with queries (dim 0).

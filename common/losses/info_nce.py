@@ -1,5 +1,6 @@
 """InfoNCE between queries and keys: one way, both ways, against a queue."""
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
@@ -43,8 +44,8 @@ def _hard(scope: Literal["own", "all"], n: int, seed: int) -> Example:
     draw = examples.generator(seed)
     embeddings = {"query": examples.unit(draw, n), "key": examples.unit(draw, n), "hard": examples.unit(draw, n, 2)}
 
-    def call(query: Tensor, key: Tensor, hard: Tensor, **rest) -> Tensor:
-        return info_nce(query, key, hard_negatives=HardNegatives(hard, scope, 0.7), **rest)
+    def call(function: Callable[..., Tensor], hard: Tensor, **rest) -> Tensor:
+        return function(hard_negatives=HardNegatives(hard, scope, 0.7), **rest)
 
     queue = examples.unit(draw, 6)
     return Example(embeddings, shared={"temperature": examples.number(0.2), "queue": queue}, call=call)

@@ -60,8 +60,8 @@ def decoupled_nt_xent(
     Args:
         view_a, view_b: (n, d), normalized by the caller; rows i are views of one sample.
         temperature: number or 0-d tensor (learnable).
-        sigma: None for w = 1. A number for the weights w_i = 2 - exp(z_i z_p(i) / sigma) / mean, treated as constants;
-            the mean is over the batch of all processes (DCLW).
+        sigma: None for w = 1. A number for the weights w_i = 2 - exp(z_i z_p(i) / sigma) / mean, with the mean over the
+            batch of all processes (DCLW); they are differentiated too.
         exchange: which views an anchor meets on several processes.
 
     Returns:
@@ -80,7 +80,7 @@ def decoupled_nt_xent(
     total = scores.exclude(scores.equal(sample, sample)).logsumexp(dim=1)
     positive = Scores(view_a, view_b, scale=scale).diagonal()
     if sigma is not None:
-        cosine = Scores(view_a, view_b, scale=1 / sigma).diagonal().detach().exp()
+        cosine = Scores(view_a, view_b, scale=1 / sigma).diagonal().exp()
         positive = (2 - cosine / global_mean(cosine)) * positive
     return global_mean(total - torch.cat([positive, positive]))
 

@@ -1,8 +1,8 @@
 """What every loss declares about itself; the tests are generated from it.
 
 A registered loss is compared with a plain loop in float64, run on 2 and 4 processes against one, and measured for
-the bytes it keeps for the backward pass. The oracle, written as loops, is the function of the same name in
-tests/oracles.py.
+the bytes it keeps for the backward pass. The oracle, written as loops, is the function of the same name in the module
+of tests/oracles that is named as the loss's own module.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ class Example:
         embeddings: differentiated; the first dimension is cut into shards; the last is the width.
         samples: one row a sample (ids, labels, weights): cut into the same shards, not differentiated.
         shared: the same on every process; tensors that require a gradient are differentiated.
-        call: stands in for the loss where an argument is a structure that holds an embedding.
+        call: takes the loss (or its oracle) and the arguments, where one of them is a structure holding an embedding.
     """
 
     embeddings: dict[str, Tensor]

@@ -104,7 +104,7 @@ class _Softmax:
         # An entry of -inf belongs to a row whose pairs are all excluded: its gradient is zero, and must not be NaN.
         empty = lse.isneginf()
         self.lse, self.grad, self.step = lse.masked_fill(empty, 0.0), grad.masked_fill(empty, 0.0), step
-        extremes = [torch.stack(block.aminmax()) for block in self.lse.split(step)]
+        extremes = [torch.stack(block.aminmax()) for block in self.lse.split(step) if len(block)]
         self.extremes = torch.stack(extremes).tolist() if extremes else []
 
     def factor(self, part: slice, shift: float) -> Tensor:

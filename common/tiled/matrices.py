@@ -1,4 +1,4 @@
-"""Matrices known by their tiles: masks, weights and offsets of the pairs. They are constants; no gradient flows through."""
+"""Matrices known by their tiles: masks, weights and offsets of the pairs. No gradient flows through them."""
 
 from collections.abc import Callable
 from typing import NamedTuple
