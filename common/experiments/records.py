@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from common.errors import UserError
 
@@ -47,7 +47,7 @@ class Record:
     seconds: float
     """Wall time of training and scoring, without loading libraries."""
     peak_memory_mb: float
-    """Peak resident memory of the process in MiB, libraries included (about 500)."""
+    """Peak resident memory of the process in MiB, libraries included (several hundred)."""
     device: str
     threads: int
     versions: dict[str, str]
@@ -175,22 +175,20 @@ class Ledger:
 
 
 def current(records: Iterable[Record]) -> list[Record]:
-    """The records that stand: of each arm and recipe file those of the latest recipe and data, one a seed.
+    """The records that stand: of each arm and recipe file those of its latest recipe, one a seed.
 
-    An arm whose recipe or data changed starts anew; its older lines stay in the file and count no more. If a run was
-    repeated the last line counts.
+    An arm whose recipe changed starts anew; its older lines stay in the file and count no more. If a run was repeated,
+    because its data changed or by two people at once, the last line counts.
     """
-    latest: dict[tuple, tuple[str, str]] = {}
     records = list(records)
-    for r in records:
-        latest[r.paper, r.experiment, r.recipe, r.arm] = (r.recipe_hash, r.data_hash)
-    chosen: dict[tuple, Record] = {}
-    for r in records:
-        if latest[r.paper, r.experiment, r.recipe, r.arm] == (r.recipe_hash, r.data_hash):
-            chosen[r.recipe, r.key] = r
-    return list(chosen.values())
+    latest = {(r.paper, r.experiment, r.recipe, r.arm): r.recipe_hash for r in records}
+    standing = [r for r in records if latest[r.paper, r.experiment, r.recipe, r.arm] == r.recipe_hash]
+    return list({(r.paper, r.experiment, r.recipe, r.arm, r.seed): r for r in standing}.values())
 
 
-def select(records: Iterable[Record], **fields: Any) -> list[Record]:
-    """The records whose fields have the given values, as in select(records, experiment="main", arm="p01")."""
+T = TypeVar("T")
+
+
+def select(records: Iterable[T], **fields: Any) -> list[T]:
+    """The records (or runs) whose fields have the given values, as in select(records, experiment="main", arm="p01")."""
     return [r for r in records if all(getattr(r, name) == value for name, value in fields.items())]

@@ -1,0 +1,174 @@
+"""LightningCLI as this repository uses it: strict, deterministic, with errors of one line."""
+
+import contextlib
+import difflib
+import importlib
+import inspect
+import re
+import warnings
+from argparse import ArgumentError
+from collections.abc import Iterator
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from common.benchmark import Benchmark
+from common.errors import UserError
+
+TRAINER_DEFAULTS: dict[str, Any] = {
+    # Benchmarks shard their own batches, the same way for any number of processes.
+    "use_distributed_sampler": False,
+    # Validation is a whole protocol, too dear for a sanity check.
+    "num_sanity_val_steps": 0,
+    "deterministic": True,
+    # Protocols may train a probe, and tensors made in inference mode cannot take part in that.
+    "inference_mode": False,
+    "log_every_n_steps": 10,
+}
+
+
+class PapersCLI(LightningCLI):
+    """LightningCLI over any method and any benchmark.
+
+    Args:
+        args: command line arguments or a whole configuration.
+        trainer: further defaults of the Trainer, which a recipe may override, and `callbacks`, which it may not.
+        run: expect a subcommand (fit, validate, test) and run it; otherwise only build the objects.
+        build: with run=False, False stops after the configuration is checked and its defaults are filled in.
+
+    Raises:
+        UserError: names the key, the value and what is allowed.
+    """
+
+    def __init__(
+        self,
+        args: list[str] | dict[str, Any],
+        trainer: dict[str, Any] | None = None,
+        run: bool = True,
+        build: bool = True,
+    ) -> None:
+        self._build = build
+        with warnings.catch_warnings(), readable_errors():
+            # It fears that a program passes `args` and the shell passes others; here they are one and the same.
+            warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+            super().__init__(
+                L.LightningModule,
+                Benchmark,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                # A second run may write over the config.yaml of the first in the same folder.
+                save_config_kwargs={"overwrite": True},
+                trainer_defaults=TRAINER_DEFAULTS | (trainer or {}),
+                seed_everything_default=0,
+                args=args,
+                run=run,
+                auto_configure_optimizers=False,
+                parser_kwargs={"prog": "papers"},
+            )
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        return super().init_parser(**kwargs, exit_on_error=False)
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {name: skip for name, skip in LightningCLI.subcommands().items() if name != "predict"}
+
+    def _set_seed(self) -> None:
+        if self._build:
+            super()._set_seed()
+
+    def instantiate_classes(self) -> None:
+        if self._build:
+            super().instantiate_classes()
+
+    def resolved(self) -> dict[str, Any]:
+        """The configuration with all defaults filled in, as plain values. Only with run=False."""
+        self._dump_config()
+        return self.config_dump
+
+
+@contextlib.contextmanager
+def readable_errors() -> Iterator[None]:
+    """Turns an error of jsonargparse into a UserError of one line."""
+    try:
+        yield
+    except ArgumentError as error:
+        raise UserError(explain(str(error))) from None
+
+
+def explain(message: str) -> str:
+    """One line for a message of jsonargparse, whose own lines follow its nested parsers."""
+    path, class_path, values = _walk(message)
+    key = ".".join(path)
+    if found := re.search(r"Option '([^']+)' is not accepted", message):
+        option = found[1]
+        accepted = _arguments(class_path)
+        return f"unknown option {'.'.join([*path, option])}{_near(option, accepted)}{_list(class_path, accepted)}"
+    if found := re.search(r"Group '([^']+)' does not accept option '([^']+)'", message):
+        return f"unknown option {found[1]}.{found[2]}{_near(found[2], _arguments('lightning.pytorch.Trainer'))}"
+    if found := re.search(r"(?:No module named|has no attribute) '([^']+)'", message):
+        return f"{key}.class_path is '{class_path or found[1]}', which cannot be imported: no '{found[1]}'"
+    if found := re.search(r"Import path (\S+) does not correspond to a subclass of (\w+)", message):
+        return f"{key}.class_path is '{found[1]}', which is no {found[2]}"
+    if found := re.search(r"Expected an? (.+?)\. Got value: (.*)", message):
+        return f"{key} is '{found[2]}'; it must be {_types([found[1]])}"
+    if values and (types := re.findall(r"Expected an? (<class '[^']+'>|[\w.]+\[.*?\](?=\n|$)|\w+)", message)):
+        return f"{key} is '{values}'; it must be {_types(types)}"
+    if found := re.search(r"unrecognized arguments: (.*)", message):
+        return f"unknown arguments: {found[1]}"
+    text = re.sub(r"\s+", " ", message.replace("Parser key ", ""))
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+def _walk(message: str) -> tuple[list[str], str | None, str | None]:
+    """The nested keys of the first branch of a message, the innermost class and the value at fault."""
+    path: list[str] = []
+    class_path = value = None
+    for line in message.splitlines():
+        if found := re.search(r'Parser key "([^"]+)":', line):
+            path.append(found[1].removeprefix("init_args."))
+        elif found := re.search(r"Problem with given class_path '([^']+)'", line):
+            class_path = found[1]
+        elif value is None and (found := re.search(r"Given value: (.*)", line)):
+            value = found[1]
+    return path, class_path, value
+
+
+def _types(annotations: list[str]) -> str:
+    names = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "NoneType": "null"}
+    words = []
+    for annotation in annotations:
+        name = re.sub(r"<class '(?:.*\.)?(\w+)'>", r"\1", annotation).replace("typing.", "")
+        if literal := re.fullmatch(r"Literal\[(.*)\]", name):
+            words.append(literal[1].replace(", ", " or "))
+        else:
+            words.append(names.get(name, name))
+    return " or ".join(dict.fromkeys(words))
+
+
+def _arguments(class_path: str | None) -> list[str]:
+    """The names that the constructor of a class takes, those of its bases included."""
+    if class_path is None:
+        return []
+    module, _, name = class_path.rpartition(".")
+    try:
+        cls = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError):
+        return []
+    names: dict[str, None] = {}
+    for base in inspect.getmro(cls):
+        parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
+        names |= dict.fromkeys(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return list(names)
+
+
+def _near(option: str, accepted: list[str]) -> str:
+    matches = difflib.get_close_matches(option, accepted, n=1)
+    return f" (did you mean '{matches[0]}'?)" if matches else ""
+
+
+def _list(class_path: str | None, accepted: list[str]) -> str:
+    return f"; {class_path.rpartition('.')[2]} takes {', '.join(accepted)}" if class_path and accepted else ""
