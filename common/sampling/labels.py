@@ -34,7 +34,7 @@ class MPerClassSampler(GlobalBatchSampler):
         self.per_class = per_class
         if len(self.members) * per_class < batch_size:
             raise UserError(
-                f"data.batch_size is {batch_size}; {len(self.members)} classes do not fill it with {per_class} samples each"
+                f"data.batch_size is {batch_size}; {per_class} samples of {len(self.members)} classes do not fill it"
             )
         smallest = min(map(len, self.members))
         if smallest < per_class:

@@ -28,13 +28,16 @@ class KeyQueue(nn.Module):
 
     @property
     def keys(self) -> Tensor:
-        """What the queue holds so far, (q, dim) with q up to `size`, without gradient. A copy is not made."""
-        return self._keys[: len(self)]
+        """What the queue holds so far, (q, dim) with q up to `size`, without gradient.
+
+        A copy: the backward pass may still need these keys when the next ones are written over them.
+        """
+        return self._keys[: len(self)].clone()
 
     @property
     def ids(self) -> Tensor:
         """Sample id of each key, int64 (q,); -1 where none was given."""
-        return self._ids[: len(self)]
+        return self._ids[: len(self)].clone()
 
     def __len__(self) -> int:
         return min(int(self._written), len(self._keys))
@@ -42,8 +45,6 @@ class KeyQueue(nn.Module):
     @torch.no_grad()
     def enqueue(self, keys: Tensor, ids: Tensor | None = None) -> None:
         """Appends the keys of all processes, in rank order, over the oldest ones.
-
-        Call it after the backward pass: the loss may still need the keys that are overwritten.
 
         Args:
             keys: (b, dim), our rows.

@@ -12,9 +12,9 @@ from common.sampling.batches import GlobalBatchSampler
 class SingleTaskSampler(GlobalBatchSampler):
     """Every global batch comes from one data set, on all processes; the batches of all data sets are shuffled.
 
-    Each loss then sees the samples it is made for, and negatives exchanged between processes belong to one task. Indices
-    count through the data sets one after the other, as `torch.utils.data.ConcatDataset` does. Source: the sampler of
-    CoDiEmb (Zhang et al. 2025); an epoch has the sum of floor(size / batch size) batches.
+    Each loss then sees the samples it is made for, and negatives exchanged between processes belong to one task. The
+    indices count through the data sets one after the other, as `torch.utils.data.ConcatDataset` does. Source: the
+    sampler of CoDiEmb (Zhang et al. 2025); an epoch has the sum of floor(size / batch size) batches.
 
     Args:
         sizes: samples of each data set.

@@ -1,0 +1,111 @@
+"""kNN, probe, correlation, verification and geometry against scikit-learn, plain loops and cases known by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler, normalize
+
+from common.errors import UserError
+from common.evaluation.geometry import effective_rank, modality_gap
+from common.evaluation.knn import knn_accuracy
+from common.evaluation.probe import linear_probe_accuracy
+from common.evaluation.similarity import spearman
+from common.evaluation.verification import verification_metrics
+
+
+def classes(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.randint(3, (n,), generator=draw)
+    centres = torch.tensor([[2.0, 0.0, 1.0, 0.0], [0.0, 2.0, 0.0, 1.0], [1.0, 1.0, 0.0, 2.0]])
+    return centres[labels] + 1.5 * torch.randn(n, 4, generator=draw), labels
+
+
+def test_knn_equals_scikit_learn_with_the_same_weights():
+    train, test = classes(150, 0), classes(80, 1)
+    peer = KNeighborsClassifier(20, metric="cosine", weights=lambda distance: np.exp((1 - distance) / 0.07))
+    expected = peer.fit(*(x.numpy() for x in train)).score(*(x.numpy() for x in test))
+    assert 0.4 < expected < 0.95
+    assert knn_accuracy(*train, *test, k=20) == pytest.approx(expected)
+    assert knn_accuracy(*train, *test, k=1) != pytest.approx(expected)
+
+
+def test_probe_fits_on_the_training_split_alone():
+    train, test = classes(150, 0), classes(80, 1)
+    scaler = StandardScaler().fit(train[0].numpy())
+    peer = LogisticRegression(C=0.1).fit(scaler.transform(train[0].numpy()), train[1].numpy())
+    expected = peer.score(scaler.transform(test[0].numpy()), test[1].numpy())
+    assert linear_probe_accuracy(*train, *test) == pytest.approx(expected)
+
+
+def test_spearman_with_ties():
+    predicted, human = torch.tensor([0.1, 0.4, 0.4, 0.9, 0.2]), torch.tensor([1.0, 3.0, 2.0, 5.0, 5.0])
+    a, b = np.array([1, 3.5, 3.5, 5, 2]), np.array([1, 3, 2, 4.5, 4.5])
+    assert spearman(predicted, human) == pytest.approx(np.corrcoef(a, b)[0, 1])
+    assert spearman(torch.ones(5), human) == 0.0
+    with pytest.raises(UserError, match="NaN"):
+        spearman(predicted * math.nan, human)
+    with pytest.raises(UserError, match=r"\(5,\) and \(4,\)"):
+        spearman(predicted, human[:4])
+
+
+def test_verification_by_hand():
+    """Targets 0.9, 0.8, 0.4, others 0.7, 0.3, 0.2, 0.1: at a threshold of 0.4 no target is missed and one other passes."""
+    scores = torch.tensor([0.9, 0.8, 0.4, 0.7, 0.3, 0.2, 0.1])
+    same = torch.tensor([1, 1, 1, 0, 0, 0, 0])
+    got = verification_metrics(scores, same, p_target=0.5)
+    # Between (false alarms, misses) (1/4, 1/3) and (1/4, 0) the line meets the diagonal at 1/4.
+    assert got["eer"] == pytest.approx(0.25)
+    # The best of: reject below 0.8 (0.5 x 1/3), reject below 0.4 (0.5 x 1/4); in units of 0.5.
+    assert got["min_dcf/p0.5"] == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_verification_equals_a_search_over_all_thresholds(ties):
+    draw = torch.Generator().manual_seed(3)
+    same = torch.rand(300, generator=draw) < 0.4
+    scores = torch.randn(300, generator=draw) + 1.5 * same
+    scores = (2 * scores).round() if ties else scores
+    points = []
+    for threshold in [-math.inf, *sorted(set(scores.tolist())), math.inf]:
+        accepted = scores >= threshold
+        points.append((float((~accepted & same).sum() / same.sum()), float((accepted & ~same).sum() / (~same).sum())))
+    got = verification_metrics(scores, same)
+    assert got["min_dcf/p0.01"] == pytest.approx(min(0.01 * miss + 0.99 * alarm for miss, alarm in points) / 0.01)
+    gaps = [miss - alarm for miss, alarm in points]
+    i = next(i for i, gap in enumerate(gaps) if gap >= 0)
+    weight = gaps[i] / (gaps[i] - gaps[i - 1])
+    assert got["eer"] == pytest.approx(weight * points[i - 1][0] + (1 - weight) * points[i][0], abs=1e-6)
+
+
+def test_verification_at_the_extremes():
+    same = torch.tensor([1, 1, 0, 0])
+    assert verification_metrics(torch.tensor([4.0, 3, 2, 1]), same)["eer"] == 0.0
+    assert verification_metrics(torch.tensor([1.0, 2, 3, 4]), same) == {"eer": 1.0, "min_dcf/p0.01": 1.0}
+    assert verification_metrics(torch.ones(4), same)["eer"] == pytest.approx(0.5)
+    with pytest.raises(UserError, match="4 of 4"):
+        verification_metrics(torch.rand(4), torch.ones(4))
+
+
+def test_effective_rank_of_known_spectra():
+    basis = torch.linalg.qr(torch.randn(9, 4, generator=torch.Generator().manual_seed(0)))[0]
+    assert effective_rank(basis) == pytest.approx(4, abs=1e-4)
+    p = torch.tensor([0.5, 0.25, 0.25, 0.0])
+    assert effective_rank(basis * p) == pytest.approx(2**1.5, abs=1e-4)
+    assert effective_rank(torch.ones(5, 3)) == pytest.approx(1, abs=1e-4)
+    assert effective_rank(torch.zeros(5, 3)) == 0.0
+
+
+def test_modality_gap_of_known_centres():
+    x = torch.tensor([[3.0, 0.0], [0.0, 2.0]])
+    y = torch.tensor([[-1.0, 0.0], [0.0, 5.0], [0.0, 5.0], [-7.0, 0.0]])
+    assert modality_gap(x, y) == pytest.approx(1.0)
+    assert modality_gap(x, 4 * x) == pytest.approx(0.0)
+    assert modality_gap(normalize_like(x), -x) == pytest.approx(math.sqrt(2))
+
+
+def normalize_like(x: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(normalize(x.numpy()))
