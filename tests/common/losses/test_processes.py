@@ -10,7 +10,7 @@ from common.losses.examples import WIDTH
 from common.losses.registry import Needs
 from common.tiled.tiles import tiling
 from tests.common.losses.cases import CASES, Case, by_name, call, is_leaf
-from tests.processes import run
+from tests.pool import run
 
 # The last shard is shorter than the others.
 SIZES = {2: (7, 4), 4: (3, 3, 3, 2)}
