@@ -1,17 +1,25 @@
 """The Bible in four English versions, cut by whole books: what `verses` and the corpus of `english` both stand on."""
 
+import json
 import re
-from functools import lru_cache
 
+import torch
+
+from data.cache import cached_tensors
 from data.sources.pythonbible import VERSIONS, read_verses
 
-TEST_BOOKS = (9, 43, 45)  # 1 Samuel, John, Romans: narrative, gospel, letter
-VAL_BOOKS = (7, 21, 48)  # Judges, Ecclesiastes, Galatians
+TEST_BOOKS = (9, 43, 45)
+"""1 Samuel, John, Romans: a narrative, a gospel, a letter."""
+VAL_BOOKS = (7, 21, 48)
+"""Judges, Ecclesiastes, Galatians."""
+
+Verses = dict[int, dict[str, str]]
+"""The readings of each verse by version, under its number book * 1,000,000 + chapter * 1,000 + verse."""
 
 
-def split_of(verse: int) -> str:
-    """ "train", "val" or "test" for a verse's number, by its book."""
-    book = verse // 1_000_000
+def split_of(number: int) -> str:
+    """ "train", "val" or "test" for a verse, by its book."""
+    book = number // 1_000_000
     return "test" if book in TEST_BOOKS else "val" if book in VAL_BOOKS else "train"
 
 
@@ -20,31 +28,35 @@ def words_of(text: str) -> str:
     return " ".join(re.findall(r"[a-z]+", text.lower()))
 
 
-@lru_cache(maxsize=2)
-def bible(data_root: str | None = None) -> dict[str, dict[int, dict[str, str]]]:
-    """The verses by split, number and version.
+def read_bible(data_root: str | None = None) -> dict[str, Verses]:
+    """The verses by split, in the order of the books.
 
-    A verse is left out where one of its versions is empty; where it reads the same in any version as one of another
-    split that is scored (the Bible quotes itself), it stays in the scored split alone; and of verses that read the
-    same within a split the first stays, so that each has one right answer in a gallery.
+    No reading of a verse, in any version, is found in another verse: the Bible quotes and repeats itself, so of verses
+    that share one only the first stays, and the splits that are scored come before the one to train on. A verse is left
+    out, too, where one of its versions is empty.
     """
-    versions = {version: read_verses(version, data_root) for version in VERSIONS}
-    splits: dict[str, dict[int, dict[str, str]]] = {"test": {}, "val": {}, "train": {}}
+
+    def build() -> dict[str, torch.Tensor]:
+        text = json.dumps(_distinct({version: read_verses(version, data_root) for version in VERSIONS}))
+        return {"json": torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)}
+
+    # Reading a version means parsing 6 MB of Python, so what comes of it is kept.
+    stored = cached_tensors("bible", build, tuple(VERSIONS.values()), version=1, data_root=data_root)["json"]
+    splits = json.loads(stored.numpy().tobytes())
+    return {split: {int(number): verse for number, verse in verses.items()} for split, verses in splits.items()}
+
+
+def _distinct(versions: dict[str, dict[int, str]]) -> dict[str, Verses]:
+    splits: dict[str, Verses] = {"test": {}, "val": {}, "train": {}}
     seen: set[str] = set()
-    # The test split first: the others give way to it.
     for split, kept in splits.items():
         for number in versions["kjv"]:
             if split_of(number) != split:
                 continue
-            verse = {version: _clean(texts.get(number, "")) for version, texts in versions.items()}
+            # The KJV brackets the words that its translators added; they belong to the sentence.
+            verse = {v: texts.get(number, "").translate({91: None, 93: None}) for v, texts in versions.items()}
             readings = {words_of(text) for text in verse.values()}
-            if "" in readings or readings & seen:
-                continue
+            if "" not in readings and not readings & seen:
+                kept[number] = verse
             seen |= readings
-            kept[number] = verse
     return splits
-
-
-def _clean(text: str) -> str:
-    # The KJV brackets the words that its translators added; they belong to the sentence.
-    return text.replace("[", "").replace("]", "")

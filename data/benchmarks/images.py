@@ -1,4 +1,4 @@
-"""The base of benchmarks of labelled grey pictures: MNIST-5k and Fashion-MNIST."""
+"""The base of benchmarks of labelled pictures: MNIST-5k, Fashion-MNIST, CIFAR-10."""
 
 import hashlib
 from abc import abstractmethod
@@ -25,7 +25,7 @@ class Pictures(NamedTuple):
     """Pictures as they are stored; a batch of them has the same fields."""
 
     pixels: Tensor
-    """uint8, shape (n, 1, height, width)."""
+    """uint8, shape (n, channels, height, width)."""
     labels: Tensor
     """int64, shape (n,)."""
     ids: Tensor
@@ -56,9 +56,9 @@ class LabelledImages(Benchmark):
         seed: fixes the order of the samples and their augmentation; the splits are the same for every seed.
         data_root: folder to read the source from.
         views: augmented views of each picture.
-        crop, flip, rotation, translation, brightness, contrast, blur, erase: see
-            `common.augmentation.ImageAugmentation`.
         few_shot: adds `probe_linear_Kshot/top1`: the probe fitted on this many pictures a class, the mean of 5 draws.
+        crop, rotation, brightness, contrast, blur: with defaults for grey pictures, see `ImageAugmentation`.
+        augmentation: its other arguments.
     """
 
     primary = "probe_linear/top1"
@@ -73,15 +73,13 @@ class LabelledImages(Benchmark):
         seed: int = 0,
         data_root: str | None = None,
         views: int = 2,
+        few_shot: int | None = None,
         crop: float = 0.4,
-        flip: float = 0.0,
         rotation: float = 15.0,
-        translation: float = 0.0,
         brightness: float = 0.4,
         contrast: float = 0.4,
         blur: float = 0.2,
-        erase: float = 0.0,
-        few_shot: int | None = None,
+        **augmentation,
     ) -> None:
         super().__init__(batch_size, seed, data_root)
         if views < 1:
@@ -91,14 +89,7 @@ class LabelledImages(Benchmark):
         self.views = views
         self.few_shot = few_shot
         self.augmentation = ImageAugmentation(
-            crop=crop,
-            flip=flip,
-            rotation=rotation,
-            translation=translation,
-            brightness=brightness,
-            contrast=contrast,
-            blur=blur,
-            erase=erase,
+            crop=crop, rotation=rotation, brightness=brightness, contrast=contrast, blur=blur, **augmentation
         )
         self.splits: dict[str, Pictures] = {}
 
@@ -143,8 +134,9 @@ class LabelledImages(Benchmark):
             UserError: the module does not offer `embed_image`, or there is no such split.
         """
         self.setup()
-        if split not in ("val", "test"):
-            raise UserError(f"split is {split!r}; it must be 'val' or 'test'")
+        if split == "train" or split not in self.splits:
+            scored = " or ".join(repr(name) for name in self.splits if name != "train")
+            raise UserError(f"split is {split!r}; it must be {scored}")
         if not isinstance(module, EmbedsImage):
             raise UserError(f"benchmark {self.name} needs a module with embed_image; {type(module).__name__} has none")
         train, test = self.gallery(self.gallery_per_class), self.splits[split]
@@ -185,7 +177,8 @@ class LabelledImages(Benchmark):
     def fingerprint(self) -> str:
         self.setup()
         digest = hashlib.sha256()
-        for part in (self.train, self.splits["val"], self.splits["test"], self.gallery(self.gallery_per_class)):
+        scored = [part for name, part in self.splits.items() if name != "train"]
+        for part in (self.train, *scored, self.gallery(self.gallery_per_class)):
             for tensor in part:
                 digest.update(tensor.contiguous().numpy())
         return digest.hexdigest()
