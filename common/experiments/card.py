@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import UserError
-from common.experiments.schema import closest, decode, fail
+from common.experiments.schema import check_class, closest, decode, fail
 from common.experiments.yaml_lines import Document, Location, load
 
 
@@ -26,6 +26,16 @@ class Published:
     protocol: str | None = None
     id: str | None = None
     """The name by which a claim refers to this row."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """How many parameters the published model has."""
+
+    recipe: str
+    """The full recipe that must build this many, within 1%."""
+    count: float
+    source: str
 
 
 @dataclass(frozen=True)
@@ -115,6 +125,7 @@ class Card:
     experiments: tuple[Experiment, ...]
     path: Path = field(metadata={"from_folder": True})
     root: Path = field(metadata={"from_folder": True})
+    parameters: Parameters | None = None
 
     @property
     def folder(self) -> Path:
@@ -193,6 +204,8 @@ def _arms(document: Document, where: Location, entries: dict[str, Any]) -> dict[
     arms = {}
     for name, entry in entries.items():
         fields = decode(_Fields, document, (*where, name), {} if entry is None else entry)
+        for section in ("model", "data"):
+            check_class(document, (*where, name, section), getattr(fields, section))
         overrides = {key: part for key in ("model", "data", "trainer") if (part := getattr(fields, key))}
         arms[name] = Arm(name, fields.label or name, overrides)
     return arms

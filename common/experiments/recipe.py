@@ -19,8 +19,8 @@ from common.errors import UserError
 from common.experiments import yaml_lines
 from common.experiments.card import Card, Comparison
 from common.experiments.catalog import importable
-from common.experiments.lightning_cli import PapersCLI, readable_errors
-from common.experiments.schema import closest
+from common.experiments.lightning_cli import PapersCLI, own_errors, readable_errors
+from common.experiments.schema import check_class, closest
 from common.experiments.yaml_lines import Document
 
 SECTIONS = ("seed_everything", "model", "data", "trainer")
@@ -55,6 +55,7 @@ def load_recipe(card: Card, recipe: str) -> Document:
     for section in ("model", "data"):
         if "class_path" not in document.data.get(section, {}):
             raise UserError(f"{document.at((section,))}: '{section}' needs a class_path")
+        check_class(document, (section,), document.data[section])
     return document
 
 
@@ -153,12 +154,22 @@ def arm_hash(card: Card, experiment: Comparison, arm: str, recipe: str | None = 
     return recipe_hash(arm_config(card, experiment, arm, recipe), resolve_arm(card, experiment, arm, recipe))
 
 
+def build_model(model: dict[str, Any]) -> LightningModule:
+    """The module alone, from the `model` section of a recipe."""
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(LightningModule, "model")
+    with readable_errors():
+        return parser.instantiate_classes(parser.parse_object({"model": model})).model
+
+
 def build_benchmark(data: dict[str, Any]) -> Benchmark:
     """The benchmark alone, from the `data` section of a recipe."""
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Benchmark, "data")
     with readable_errors():
-        return parser.instantiate_classes(parser.parse_object({"data": data})).data
+        parsed = parser.parse_object({"data": data})
+    with own_errors():
+        return parser.instantiate_classes(parsed).data
 
 
 def tensorboard(folder: Path, name: str = "", version: str | None = "") -> dict[str, Any]:
@@ -219,7 +230,7 @@ def _with_recipe(card: Card, args: list[str]) -> list[str]:
         at = i if equals else i + 1
         if not equals:
             value = args[at] if at < len(args) else ""
-        if value and not os.path.exists(value) and (card.folder / value).is_file():  # noqa: PTH110 - may be no path
+        if value and not os.path.exists(value):  # noqa: PTH110 - any text may stand there
             load_recipe(card, value)
             args[at] = f"{option}={card.folder / value}" if equals else str(card.folder / value)
     if named:

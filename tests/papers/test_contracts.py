@@ -1,0 +1,113 @@
+"""What every paper promises, found by looking at the folders: a new paper is tested without a line being added here."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+
+from common.experiments import catalog, recipe
+from common.experiments.card import Comparison
+
+SLUGS = sorted(catalog.paths())
+FILES = [
+    (slug, path.name)
+    for slug, card in sorted(catalog.paths().items())
+    for path in sorted(card.parent.glob("*.yaml"))
+    if path.name != "paper.yaml"
+]
+FULL = [(slug, file) for slug, file in FILES if file.startswith("full")]
+
+
+def written(slug: str, file: str) -> dict[str, Any]:
+    config = dict(recipe.load_recipe(catalog.find(slug), file).data)
+    config.pop("seed_everything", None)
+    return config
+
+
+def trained_modules(slug: str) -> dict[str, dict[str, Any]]:
+    """One configuration for each module class that the paper's mini recipe and its arms train."""
+    card = catalog.find(slug)
+    configs = [written(slug, "mini.yaml")]
+    for experiment in card.experiments:
+        if isinstance(experiment, Comparison):
+            configs += [recipe.arm_config(card, experiment, arm) for arm in experiment.arms]
+    # An arm that trains nothing is evaluated as it is; there is no step to test.
+    return {c["model"]["class_path"]: c for c in configs if c.get("trainer", {}).get("max_steps") != 0}
+
+
+MODULES = [(slug, class_path) for slug in SLUGS for class_path in trained_modules(slug)]
+
+
+class Steps(L.Callback):
+    """Remembers losses, and which parameters ever had a gradient that is not zero."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.moved: set[str] = set()
+
+    def on_after_backward(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.moved |= {n for n, p in module.named_parameters() if p.grad is not None and bool(p.grad.any())}
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *args: Any) -> None:
+        self.losses.append(float(outputs["loss"]))
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_the_folder_is_complete(slug: str) -> None:
+    folder = catalog.find(slug).folder
+    missing = [f for f in ("module.py", "mini.yaml", "full.yaml", "README.md") if not (folder / f).is_file()]
+    assert not missing
+
+
+@pytest.mark.parametrize(("slug", "file"), FILES)
+def test_the_recipe_is_valid(slug: str, file: str) -> None:
+    assert set(recipe.resolve(written(slug, file))) >= {"model", "data", "trainer"}
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_every_arm_is_valid(slug: str) -> None:
+    card = catalog.find(slug)
+    for experiment in card.experiments:
+        if isinstance(experiment, Comparison):
+            hashes = {arm: recipe.arm_hash(card, experiment, arm) for arm in experiment.arms}
+            assert len(set(hashes.values())) == len(hashes), "two arms are the same recipe"
+
+
+@pytest.mark.parametrize(("slug", "class_path"), MODULES)
+def test_two_steps_and_a_checkpoint(slug: str, class_path: str, tmp_path: Path) -> None:
+    """Two steps give finite losses and move exactly what is to be trained; a checkpoint gives the same scores."""
+    config = recipe.with_seed(trained_modules(slug)[class_path], 0)
+    config["trainer"] = {k: v for k, v in config["trainer"].items() if k != "max_epochs"}
+    config["trainer"] |= {"max_steps": 2, "accelerator": "cpu", "limit_val_batches": 1.0, "check_val_every_n_epoch": 99}
+    steps = Steps()
+    trainer, module, benchmark = recipe.build(config, callbacks=(steps,))
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    trainer.fit(module, benchmark)
+    assert len(steps.losses) == 2 and all(map(math.isfinite, steps.losses))
+    trainable = {name for name, p in module.named_parameters() if p.requires_grad}
+    changed = {name for name, p in module.named_parameters() if not torch.equal(p, before[name])}
+    assert steps.moved == trainable == changed
+
+    # Training-time evaluation, and a checkpoint loaded elsewhere, go through the same `embed_*`.
+    (during,) = trainer.validate(module, benchmark, verbose=False)
+    trainer.save_checkpoint(tmp_path / "two.ckpt")
+    loaded = type(module).load_from_checkpoint(tmp_path / "two.ckpt", weights_only=True, map_location="cpu")
+    assert {f"val/{name}": value for name, value in benchmark.evaluate(loaded, "val").items()} == pytest.approx(
+        during, abs=1e-6
+    )
+
+
+@pytest.mark.parametrize(("slug", "file"), FULL)
+def test_the_full_recipe_has_the_published_size(slug: str, file: str) -> None:
+    """The published model is built without memory or data, and counts what the card says it should."""
+    config = written(slug, file)
+    with torch.device("meta"):
+        module = recipe.build_model(config["model"])
+    count = sum(p.numel() for p in module.parameters())
+    assert count > 0 and all(p.is_meta for p in module.parameters())
+    published = catalog.find(slug).parameters
+    if published is not None and published.recipe == file:
+        assert count == pytest.approx(published.count, rel=0.01)
