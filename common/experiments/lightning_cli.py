@@ -80,7 +80,8 @@ class PapersCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         if self._build:
-            super().instantiate_classes()
+            with own_errors():
+                super().instantiate_classes()
 
     def resolved(self) -> dict[str, Any]:
         """The configuration with all defaults filled in, as plain values. Only with run=False."""
@@ -97,6 +98,18 @@ def readable_errors() -> Iterator[None]:
         raise UserError(explain(str(error))) from None
 
 
+@contextlib.contextmanager
+def own_errors() -> Iterator[None]:
+    """Lets an error of a constructor through as it is; jsonargparse wraps it as a failed match of types."""
+    try:
+        yield
+    except ValueError as error:
+        origin: BaseException = error
+        while str(origin).startswith("Does not validate against any") and origin.__cause__ is not None:
+            origin = origin.__cause__
+        raise origin from None
+
+
 def explain(message: str) -> str:
     """One line for a message of jsonargparse, whose own lines follow its nested parsers."""
     path, class_path, values = _walk(message)
@@ -111,6 +124,8 @@ def explain(message: str) -> str:
         return f"{key}.class_path is '{class_path or found[1]}', which cannot be imported: no '{found[1]}'"
     if found := re.search(r"Import path (\S+) does not correspond to a subclass of (\w+)", message):
         return f"{key}.class_path is '{found[1]}', which is no {found[2]}"
+    if found := re.search(r"Expected a dot import path string: (\S+)", message):
+        return f"{key}.class_path is '{found[1]}'; it must be 'package.module.Class'"
     if found := re.search(r"Expected an? (.+?)\. Got value: (.*)", message):
         return f"{key} is '{found[2]}'; it must be {_types([found[1]])}"
     if values and (types := re.findall(r"Expected an? (<class '[^']+'>|[\w.]+\[.*?\](?=\n|$)|\w+)", message)):

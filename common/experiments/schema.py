@@ -57,6 +57,22 @@ def decode(cls: type[T], document: Document, where: Location, value: Any, **give
     return cls(**{k: convert(fields[k][0], document, (*where, k), v) for k, v in value.items()}, **given)
 
 
+def check_class(document: Document, where: Location, value: dict[str, Any]) -> None:
+    """Checks a `model` or `data` section of a recipe or an arm as far as the file alone allows.
+
+    Raises:
+        UserError: a key other than `class_path` and `init_args`, or one of the wrong type.
+    """
+    for key, part in value.items():
+        known = {"class_path": str, "init_args": dict}
+        if key not in known:
+            hint = closest(key, known)
+            fail(
+                document, (*where, key), f"unknown key '{key}' in '{where[-1]}'{hint}; it has class_path and init_args"
+            )
+        convert(known[key] if known[key] is str else dict[str, Any], document, (*where, key), part)
+
+
 def convert(kind: Any, document: Document, where: Location, value: Any) -> Any:
     """`value` as the annotation `kind` wants it; lists become tuples."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
