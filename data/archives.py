@@ -1,6 +1,7 @@
-"""Reads files out of a wheel, an sdist, an npm tarball, a Debian package or a folder. Nothing is installed or run."""
+"""Reads files out of wheels, sdists, npm tarballs, Debian packages and folders. Nothing is installed or run."""
 
 import lzma
+import sys
 import tarfile
 import zipfile
 import zlib
@@ -10,6 +11,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from common.errors import UserError
+
+
+@contextmanager
+def clear_damage(path: Path, source: str) -> Iterator[None]:
+    """Turns what the readers raise about a damaged archive into a UserError of one line."""
+    try:
+        yield
+    except (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError) as error:
+        raise UserError(f"source {source}: {path} is damaged ({error}); delete it and fetch again") from error
 
 
 class Archive:
@@ -27,7 +37,7 @@ class Archive:
     def files(self, prefix: str = "", suffix: str | tuple[str, ...] = "") -> Iterator[tuple[str, bytes]]:
         """Yields (path, content) of the files below `prefix` with this suffix, in one pass over the archive."""
         walk = _walk_folder if self.path.is_dir() else _WALKS[self.path.suffix]
-        with self._clear_damage():
+        with clear_damage(self.path, self.source):
             yield from walk(self.path, prefix, suffix)
 
     def read(self, path: str) -> bytes:
@@ -44,22 +54,13 @@ class Archive:
         if self.path.is_dir():
             found = {path: (self.path / path).read_bytes() for path in wanted if (self.path / path).is_file()}
         elif zipfile.is_zipfile(self.path):
-            with self._clear_damage(), zipfile.ZipFile(self.path) as file:
+            with clear_damage(self.path, self.source), zipfile.ZipFile(self.path) as file:
                 found = {path: file.read(path) for path in wanted & set(file.namelist())}
         else:
             found = {path: content for path, content in self.files(suffix=tuple(wanted)) if path in wanted}
         if missing := sorted(wanted - set(found)):
             raise UserError(f"source {self.source}: {missing[0]} is missing in {self.path}")
         return found
-
-    @contextmanager
-    def _clear_damage(self) -> Iterator[None]:
-        try:
-            yield
-        except (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError) as error:
-            raise UserError(
-                f"source {self.source}: {self.path} is damaged ({error}); delete it and fetch again"
-            ) from error
 
 
 def _walk_folder(path: Path, prefix: str, suffix: str | tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
@@ -80,66 +81,48 @@ def _walk_zip(path: Path, prefix: str, suffix: str | tuple[str, ...]) -> Iterato
 
 def _walk_tar(path: Path, prefix: str, suffix: str | tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
     with tarfile.open(path) as archive:
-        yield from _members(archive, prefix, suffix)
+        for member in archive:
+            name = member.name.removeprefix("./")
+            if member.isfile() and name.startswith(prefix) and name.endswith(suffix):
+                content = archive.extractfile(member)
+                assert content is not None  # regular files and hard links always have one
+                yield name, content.read()
 
 
-def _walk_deb(path: Path, prefix: str, suffix: str | tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
-    with path.open("rb") as file:
-        name = _seek_data(file)
-        if name.endswith(".zst") and "zst" not in tarfile.TarFile.OPEN_METH:
-            raise UserError(
-                f"{path.name} is compressed with Zstandard, which this Python cannot read; use 3.14 or later"
-            )
-        with tarfile.open(fileobj=_Window(file)) as archive:  # type: ignore[arg-type]
-            yield from _members(archive, prefix, suffix)
+def unpack_deb(path: Path, target: Path) -> None:
+    """Writes the data member of a Debian package to `target` as a plain tar.
 
-
-def _members(archive: tarfile.TarFile, prefix: str, suffix: str | tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
-    for member in archive:
-        name = member.name.removeprefix("./")
-        if member.isfile() and name.startswith(prefix) and name.endswith(suffix):
-            content = archive.extractfile(member)
-            assert content is not None  # regular files and hard links always have one
-            yield name, content.read()
-
-
-def _seek_data(file: BinaryIO) -> str:
-    """Moves `file`, a .deb, to the first byte of its data member and returns that member's name.
-
-    A .deb is an ar archive: an eight-byte magic, then members with a 60-byte header (name 16, ..., size in decimal at
-    byte 48), each padded to an even length.
+    The compressed member allows no jumping about: every look inside would cost a pass of many seconds. A .deb is an ar
+    archive: an eight-byte magic, then members with a header of 60 bytes (name in the first 16, size in decimal at byte
+    48), each padded to an even length.
     """
-    if file.read(8) != b"!<arch>\n":
-        raise tarfile.ReadError("not a Debian package")
-    while len(header := file.read(60)) == 60:
-        name, size = header[:16].decode("ascii").strip().rstrip("/"), int(header[48:58])
-        if name.startswith("data.tar"):
-            return name
-        file.seek(size + size % 2, 1)
+    with path.open("rb") as file, target.open("wb") as tar:
+        if file.read(8) != b"!<arch>\n":
+            raise tarfile.ReadError("not a Debian package")
+        while len(header := file.read(60)) == 60:
+            name, size = header[:16].decode("ascii").strip().rstrip("/"), int(header[48:58])
+            if name.startswith("data.tar"):
+                return _decompress(file, size, tar, name.removeprefix("data.tar"))
+            file.seek(size + size % 2, 1)
     raise tarfile.ReadError("no data member in the Debian package")
 
 
-class _Window:
-    """A file seen from where it stands now, so that tarfile may seek inside one member of a .deb."""
+def _decompress(file: BinaryIO, size: int, target: BinaryIO, kind: str) -> None:
+    if kind == ".zst" and sys.version_info >= (3, 14):
+        from compression.zstd import ZstdDecompressor
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-        self.start = file.tell()
-
-    def read(self, size: int = -1) -> bytes:
-        return self.file.read(size)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self.file.seek(offset + self.start if whence == 0 else offset, whence) - self.start
-
-    def tell(self) -> int:
-        return self.file.tell() - self.start
-
-    def seekable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return True
+        stream = ZstdDecompressor()
+    elif kind in (".xz", ".gz"):
+        stream = lzma.LZMADecompressor() if kind == ".xz" else zlib.decompressobj(wbits=31)
+    else:
+        raise UserError(
+            f"a Debian package is compressed with {kind or 'nothing'}; it must be .xz, .gz or, since Python 3.14, .zst"
+        )
+    while size and (chunk := file.read(min(size, 1 << 20))):
+        target.write(stream.decompress(chunk))
+        size -= len(chunk)
+    if not stream.eof:
+        raise EOFError("it ends too early")
 
 
-_WALKS = {".whl": _walk_zip, ".zip": _walk_zip, ".gz": _walk_tar, ".tgz": _walk_tar, ".deb": _walk_deb}
+_WALKS = {".whl": _walk_zip, ".zip": _walk_zip, ".gz": _walk_tar, ".tgz": _walk_tar, ".tar": _walk_tar}

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,13 +102,11 @@ def cached_tensors(
     if data_root is not None:
         return build()
     key = json.dumps([version, [source.sha256 for source in sources], options], sort_keys=True)
-    path = cache_root() / "tensors" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.safetensors"
-    with locked(f"tensors-{name}"):
+    path = cache_root() / "derived" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.safetensors"
+    with locked(f"derived-{name}"):
         if path.exists():
-            try:
+            with suppress(SafetensorError):  # damaged after it was written: build it again
                 return load_file(path)
-            except SafetensorError:
-                path.unlink()  # damaged after it was written: build it again
         tensors = {key: tensor.contiguous() for key, tensor in build().items()}
         with whole_file(path) as part:
             save_file(tensors, part)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from common.errors import UserError
-from data.archives import Archive
-from data.cache import VARIABLE, cache_root, clear_disk_errors, locked
+from data.archives import Archive, clear_damage, unpack_deb
+from data.cache import VARIABLE, cache_root, clear_disk_errors, locked, whole_file
 from data.clients import changed, download
 
 Progress = Callable[[str], None]
@@ -88,9 +88,19 @@ class Source:
         package), or a sub-folder for each source by name.
         """
         if data_root is None:
-            return Archive(self.fetch(), self.name)
+            path = self.fetch()
+            return Archive(self._unpacked(path) if path.suffix == ".deb" else path, self.name)
         folder = Path(data_root).expanduser()
         if not folder.is_dir():
             raise UserError(f"data_root is {data_root}, which is not a folder")
         own = folder / self.name
         return Archive(own if own.is_dir() else folder, self.name)
+
+    def _unpacked(self, path: Path) -> Path:
+        """The plain tar of a Debian package, made once beside it."""
+        tar = path.with_suffix(".tar")
+        with locked(f"source-{self.name}"):
+            if not tar.exists():
+                with whole_file(tar) as part, clear_damage(path, self.name):
+                    unpack_deb(path, part)
+        return tar

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from data.archives import Archive
+from data.archives import Archive, clear_damage, unpack_deb
 
 FILES = {"a/one.txt": b"one", "a/two.bin": b"\x00\x01", "b/three.txt": b"three" * 5000}
 
@@ -48,8 +48,10 @@ def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Archive:
         path = tmp_path / "x-1.tgz"
         path.write_bytes(tar("w:gz"))
     else:
-        path = tmp_path / "x_1_all.deb"
-        path.write_bytes(deb(tar("w:xz", "./"), "data.tar.xz/" if request.param == "deb/" else "data.tar.xz"))
+        package, path = tmp_path / "x_1_all.deb", tmp_path / "x_1_all.tar"
+        mode, name = {"deb": ("w:xz", "data.tar.xz"), "deb/": ("w:gz", "data.tar.gz/")}[request.param]
+        package.write_bytes(deb(tar(mode, "./"), name))
+        unpack_deb(package, path)
     return Archive(path, "sample")
 
 
@@ -70,15 +72,30 @@ def test_missing_file_is_named(archive: Archive) -> None:
         archive.read_all(["a/one.txt", "a/none.txt"])
 
 
-@pytest.mark.parametrize("kind", ["x.whl", "x.tgz", "x.deb"])
+@pytest.mark.parametrize("kind", ["whl", "tgz"])
 def test_truncated_archive_is_named(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / kind
-    if kind == "x.whl":
+    path = tmp_path / f"x.{kind}"
+    if kind == "whl":
         with zipfile.ZipFile(path, "w") as file:
             file.writestr("b/three.txt", FILES["b/three.txt"])
-        content = path.read_bytes()
     else:
-        content = tar("w:gz") if kind == "x.tgz" else deb(tar("w:xz"))
-    path.write_bytes(content[: len(content) - 60])
+        path.write_bytes(tar("w:gz"))
+    path.write_bytes(path.read_bytes()[:-60])
     with pytest.raises(UserError, match=r"source sample: .* is damaged"):
         Archive(path, "sample").read("b/three.txt")
+
+
+@pytest.mark.parametrize(
+    "content", [deb(tar("w:xz"))[:-60], deb(tar("w:gz"), "data.tar.gz")[:-30], b"text", deb(b"")[:150]]
+)
+def test_damaged_debian_package_is_named(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.deb"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"source sample: .* is damaged"), clear_damage(path, "sample"):
+        unpack_deb(path, tmp_path / "x.tar")
+
+
+def test_unknown_compression_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.deb").write_bytes(deb(b"", "data.tar.lz"))
+    with pytest.raises(UserError, match=r"compressed with \.lz; .*\.xz"):
+        unpack_deb(tmp_path / "x.deb", tmp_path / "x.tar")

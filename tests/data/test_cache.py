@@ -77,7 +77,7 @@ def test_damaged_tensors_are_built_again(cache: Path) -> None:
         return {"x": torch.ones(1000)}
 
     cached_tensors("t", build, [], version=1)
-    (file,) = (cache / "tensors").iterdir()
+    (file,) = (cache / "derived").iterdir()
     file.write_bytes(file.read_bytes()[:100])
     assert torch.equal(cached_tensors("t", build, [], version=1)["x"], torch.ones(1000))
     assert torch.equal(cached_tensors("t", build, [], version=1)["x"], torch.ones(1000))
