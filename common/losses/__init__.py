@@ -1,20 +1,49 @@
 """Contrastive losses: pure functions of embeddings. Each registers itself, and its tests follow from that."""
 
+from common.losses.auc import mann_whitney
+from common.losses.focal import focal_info_nce, focal_sigmoid, focal_sup_con
+from common.losses.geometry import alignment, uniformity
+from common.losses.hinge import pairwise_hinge
 from common.losses.info_nce import HardNegatives, info_nce, symmetric_info_nce
+from common.losses.listwise import circle, circle_list, listwise_kl
+from common.losses.multi_label import decoupled_softmax, multi_label_softmax, one_vs_all, soft_top_k
 from common.losses.nt_xent import decoupled_nt_xent, nt_xent
 from common.losses.queue import queue_info_nce
 from common.losses.sigmoid import sigmoid_pairwise
+from common.losses.skewed_kl import skewed_kl, skewed_reverse_kl
+from common.losses.soft_targets import distilled, same_id, soft_target_cross_entropy
 from common.losses.sup_con import sup_con
 from common.losses.temperature import LearnableTemperature
+from common.losses.triplet import triplet
 
 __all__ = [
     "HardNegatives",
     "LearnableTemperature",
+    "alignment",
+    "circle",
+    "circle_list",
     "decoupled_nt_xent",
+    "decoupled_softmax",
+    "distilled",
+    "focal_info_nce",
+    "focal_sigmoid",
+    "focal_sup_con",
     "info_nce",
+    "listwise_kl",
+    "mann_whitney",
+    "multi_label_softmax",
     "nt_xent",
+    "one_vs_all",
+    "pairwise_hinge",
     "queue_info_nce",
+    "same_id",
     "sigmoid_pairwise",
+    "skewed_kl",
+    "skewed_reverse_kl",
+    "soft_target_cross_entropy",
+    "soft_top_k",
     "sup_con",
     "symmetric_info_nce",
+    "triplet",
+    "uniformity",
 ]

@@ -42,12 +42,15 @@ class Example:
         samples: one row a sample (ids, labels, weights): cut into the same shards, not differentiated.
         shared: the same on every process; tensors that require a gradient are differentiated.
         call: takes the loss (or its oracle) and the arguments, where one of them is a structure holding an embedding.
+        gradcheck: False where the formula holds a constant, such as a detached weight, that finite differences would
+            see move; the gradient is compared with the oracle's all the same.
     """
 
     embeddings: dict[str, Tensor]
     samples: dict[str, Tensor] = field(default_factory=dict)
     shared: dict[str, Any] = field(default_factory=dict)
     call: Callable[..., Tensor] | None = None
+    gradcheck: bool = True
 
 
 @dataclass(frozen=True)

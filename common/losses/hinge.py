@@ -1,0 +1,73 @@
+"""Margin losses on pairs: the hinge over all negatives, and on the hardest one."""
+
+import torch
+from torch import Tensor
+
+from common.distributed import Exchange, global_mean
+from common.losses import examples
+from common.losses.registry import Example, Needs, loss
+from common.scores import Scores
+
+
+def _hardest(n: int, seed: int) -> Example:
+    return Example(examples.query_key(n, seed).embeddings, shared={"margin": 0.3})
+
+
+def _all(n: int, seed: int) -> Example:
+    return Example(examples.query_key(n, seed).embeddings, shared={"margin": 0.3, "hardest": False})
+
+
+def _one_way_with_ids(n: int, seed: int) -> Example:
+    ids = torch.randint(max(2, n // 2), (n,), generator=examples.generator(seed))
+    embeddings = examples.query_key(n, seed).embeddings
+    return Example(embeddings, {"ids": ids}, {"margin": 0.3, "symmetric": False})
+
+
+@loss(_hardest, _all, _one_way_with_ids, needs=Needs.ROWS)
+def pairwise_hinge(
+    query: Tensor,
+    key: Tensor,
+    *,
+    margin: float,
+    ids: Tensor | None = None,
+    hardest: bool = True,
+    symmetric: bool = True,
+    exchange: Exchange = Exchange.GATHER,
+) -> Tensor:
+    """Lets a pair score higher than its negatives by a margin; by default only the hardest negative counts.
+
+    mean_i [ max_{j != i} [m + s_ij - s_ii]_+ + max_{j != i} [m + s_ji - s_ii]_+ ], s_ij = q_i k_j; the max becomes a
+    sum with hardest=False, and the second term goes with symmetric=False.
+
+    Args:
+        query: (n, d), normalized by the caller.
+        key: (n, d); key i is the positive of query i.
+        margin: in units of the score.
+        ids: int (n,); a pair of equal ids is no negative.
+        hardest: the hardest negative only (VSE++), or all of them (VSE).
+        symmetric: add the way from key to query. The two ways are added, not averaged.
+        exchange: which keys a query meets on several processes; not RING.
+
+    Returns:
+        The mean over the queries of all processes. VSE++ sums over the batch instead.
+
+    Relations: t times `info_nce` one way at temperature t tends to this at margin 0 as t -> 0.
+
+    Source: Faghri et al. 2018 (VSE++), section 3; the sum is their baseline VSE.
+    """
+    total = _one_way(query, key, margin, ids, hardest, exchange)
+    if symmetric:
+        total = total + _one_way(key, query, margin, ids, hardest, exchange)
+    return global_mean(total)
+
+
+def _one_way(
+    query: Tensor, key: Tensor, margin: float, ids: Tensor | None, hardest: bool, exchange: Exchange
+) -> Tensor:
+    scores = Scores(query, key, exchange=exchange)
+    positive = scores.diagonal()
+    negatives = scores.exclude(scores.own() if ids is None else scores.equal(ids, ids))
+    if hardest:
+        # A query without any negative has a best score of -inf: the hinge is 0, and so is its gradient.
+        return torch.relu(margin + negatives.topk(1)[0][:, 0] - positive)
+    return negatives.sum(lambda s, own: torch.relu(margin + s - own), rows=(positive,))

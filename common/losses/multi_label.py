@@ -1,0 +1,231 @@
+"""Queries with several relevant labels, against all labels: softmax, one-vs-all, decoupled softmax, soft top-k."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from common.distributed import global_mean
+from common.errors import UserError
+from common.losses import examples
+from common.losses.precision import wide
+from common.losses.registry import Example, Needs, loss
+from common.scores import Scores
+
+_LABELS = 9
+_STEPS = 64  # at most; about eight are taken
+
+
+class Listed(NamedTuple):
+    """True at the columns listed for each row, (m, p); -1 pads short lists. A matrix for `Scores`."""
+
+    columns: Tensor
+
+    def tile(self, rows: slice, columns: slice) -> Tensor:
+        width = columns.stop - columns.start
+        local = self.columns[rows] - columns.start
+        inside = (local >= 0) & (local < width) & (self.columns[rows] >= 0)
+        # Everything that is not here is written to a column past the end, and cut off.
+        marks = torch.zeros(len(local), width + 1, dtype=torch.bool, device=local.device)
+        return marks.scatter(1, torch.where(inside, local, width), True)[:, :width]
+
+
+def _labels(n: int, seed: int) -> Example:
+    draw = examples.generator(seed)
+    order = torch.rand(n, _LABELS, generator=draw).argsort(dim=1)[:, :3]
+    count = torch.randint(4, (n, 1), generator=draw)
+    positive = torch.where(torch.arange(3) < count, order, -1)
+    label = examples.unit(draw, _LABELS).requires_grad_()
+    shared = {"label": label, "temperature": examples.number(0.3)}
+    return Example({"query": examples.unit(draw, n)}, {"positive": positive}, shared)
+
+
+def _with_ignored(n: int, seed: int) -> Example:
+    example = _labels(n, seed)
+    positive = example.samples["positive"]
+    samples = {"positive": positive[:, :1], "ignored": positive[:, 1:]}
+    return Example(example.embeddings, samples, example.shared)
+
+
+def _top(n: int, seed: int) -> Example:
+    example = _with_ignored(n, seed)
+    return Example(example.embeddings, example.samples, {**example.shared, "k": 2, "alpha": 0.5})
+
+
+def _top_each(n: int, seed: int) -> Example:
+    example = _labels(n, seed)
+    k = (example.samples["positive"] >= 0).sum(dim=1).clamp(min=1)
+    return Example(example.embeddings, {**example.samples, "k": k}, example.shared)
+
+
+def _scores(
+    query: Tensor, label: Tensor, positive: Tensor, temperature: float | Tensor
+) -> tuple[Scores, Tensor, Tensor]:
+    """The score matrix, the positives' scores (m, p), and which of them are no padding."""
+    scores = Scores(query, label, scale=1 / temperature)
+    return scores, scores.pairs(positive.clamp(min=0)), positive >= 0
+
+
+@loss(_labels, needs=Needs.NOTHING)
+def multi_label_softmax(query: Tensor, label: Tensor, positive: Tensor, *, temperature: float | Tensor = 1.0) -> Tensor:
+    """InfoNCE summed over the relevant labels of a query.
+
+    mean_i sum_{p in P(i)} -log( exp(s_ip) / sum_l exp(s_il) ), s = q l / t. Its best has every positive at probability
+    1/|P|: the gradient at a positive, |P| p_ip - 1, pushes a confident one down.
+
+    Args:
+        query: (n, d), normalized by the caller or not.
+        label: (l, d), all labels, the same on every process.
+        positive: int (n, p), columns of the relevant labels, padded with -1.
+        temperature: number or 0-d tensor (learnable).
+
+    Returns:
+        The mean over the queries of all processes; those without a positive count as 0.
+
+    Relations: `decoupled_softmax` takes the other positives out of the denominator, and divides by |P|.
+
+    Source: Gupta et al. 2024 (DEXML), the baseline of section 4.
+    """
+    scores, own, real = _scores(query, label, positive, temperature)
+    return global_mean((scores.logsumexp(dim=1)[:, None] - own).masked_fill(~real, 0.0).sum(dim=1))
+
+
+@loss(_labels, needs=Needs.NOTHING)
+def one_vs_all(query: Tensor, label: Tensor, positive: Tensor, *, temperature: float | Tensor = 1.0) -> Tensor:
+    """Decides for each label by itself whether it is relevant.
+
+    Binary cross-entropy of s = q l / t, mean over queries and labels.
+
+    Args and returns as for `multi_label_softmax`, divided by the number of labels.
+
+    Relations: `sigmoid_pairwise` does it for pairs of a batch, with a bias.
+
+    Source: Gupta et al. 2024 (DEXML), one-versus-all.
+    """
+    scores, own, real = _scores(query, label, positive, temperature)
+    return global_mean((scores.sum(F.softplus) - own.masked_fill(~real, 0.0).sum(dim=1)) / len(label))
+
+
+@loss(_labels, _with_ignored, needs=Needs.NOTHING)
+def decoupled_softmax(
+    query: Tensor,
+    label: Tensor,
+    positive: Tensor,
+    *,
+    temperature: float | Tensor = 1.0,
+    ignored: Tensor | None = None,
+) -> Tensor:
+    """Each relevant label competes with the irrelevant ones only.
+
+    mean_i (1 / |P(i)|) sum_{p in P(i)} -log( exp(s_ip) / ( exp(s_ip) + sum_{l not in P(i)} exp(s_il) ) ), s = q l / t.
+    The gradient at a positive is never above 0.
+
+    Args:
+        query, label, positive, temperature: as for `multi_label_softmax`.
+        ignored: int (n, r), further columns that are neither positive nor negative, padded with -1: with one positive
+            drawn for each query, the relevant labels that were not drawn.
+
+    Returns:
+        The mean over the queries of all processes; those without a positive count as 0.
+
+    Relations: `decoupled_nt_xent` also takes the positive itself out of its denominator; this does not.
+
+    Source: Gupta et al. 2024 (DEXML), decoupled softmax.
+    """
+    scores, own, real = _scores(query, label, positive, temperature)
+    negatives = scores.exclude(Listed(positive))
+    if ignored is not None:
+        negatives = negatives.exclude(Listed(ignored))
+    terms = F.softplus(negatives.logsumexp(dim=1)[:, None] - own)
+    return global_mean(_mean(terms, real))
+
+
+@loss(_top, _top_each, needs=Needs.NOTHING)
+def soft_top_k(
+    query: Tensor,
+    label: Tensor,
+    positive: Tensor,
+    *,
+    k: int | Tensor,
+    alpha: float = 2.0,
+    temperature: float | Tensor = 1.0,
+    ignored: Tensor | None = None,
+) -> Tensor:
+    """Brings the relevant labels among the k best.
+
+    mean_i (1 / |P(i)|) sum_{p in P(i)} -log f_ip, f_il = sigmoid(alpha (s_il + h_i)), s = q l / t, with the threshold
+    h_i such that sum_l f_il = k. The gradient includes how the threshold moves with the scores.
+
+    Args:
+        query, label, positive, temperature: as for `multi_label_softmax`.
+        k: number, or int (n,), one for each query; below the number of labels that count.
+        alpha: sharpness; large, and almost all gradients vanish.
+        ignored: as for `decoupled_softmax`; those labels do not count among the k.
+
+    Returns:
+        The mean over the queries of all processes; those without a positive count as 0.
+
+    Raises:
+        UserError: k out of range.
+
+    Source: Gupta et al. 2024 (DEXML), soft top-k.
+    """
+    scores, own, real = _scores(query, label, positive, temperature)
+    if ignored is not None:
+        scores = scores.exclude(Listed(ignored))
+    goal = torch.as_tensor(k, dtype=scores.dtype, device=query.device).expand(len(query))
+    threshold = _threshold(scores, goal, alpha, _largest(query, label, temperature).to(scores.dtype))
+    return global_mean(_mean(F.softplus(-alpha * (own + threshold[:, None])), real))
+
+
+@torch.no_grad()
+def _largest(query: Tensor, label: Tensor, temperature: float | Tensor) -> Tensor:
+    """An upper bound on |s| for each query (Cauchy-Schwarz), (n,)."""
+    lengths = [torch.linalg.vector_norm(wide(x), dim=1) for x in (query, label)]
+    return lengths[0] * lengths[1].max() / temperature
+
+
+def _threshold(scores: Scores, goal: Tensor, alpha: float, largest: Tensor) -> Tensor:
+    """h (m,) with sum_l sigmoid(alpha (s_l + h)) = goal, differentiable in the scores; |s| <= largest."""
+
+    def above(s: Tensor, h: Tensor) -> Tensor:
+        return (s + h > 0).to(s.dtype)
+
+    def beyond(s: Tensor, h: Tensor) -> Tensor:
+        # The sigmoid less `above`: near a threshold that parts the labels well, the digits are in this rest alone.
+        x = alpha * (s + h)
+        return torch.where(x > 0, -torch.sigmoid(-x), torch.sigmoid(x))
+
+    def slope(s: Tensor, h: Tensor) -> Tensor:
+        x = alpha * (s + h)
+        return alpha * torch.sigmoid(x) * torch.sigmoid(-x)
+
+    with torch.no_grad():
+        number = scores.sum(torch.ones_like)
+        if bool(((goal <= 0) | (goal >= number)).any()):
+            raise UserError(f"k {goal.min():g} to {goal.max():g}: expected above 0, below {number.min():g} labels")
+        # Were all scores equal to s, h would be logit(k / n) / alpha - s.
+        centre = torch.logit(goal / number) / alpha
+        low, high = centre - largest, centre + largest
+        h, step = (low + high) / 2, high - low
+        for _ in range(_STEPS):
+            excess = scores.sum(above, rows=(h,)) - goal + scores.sum(beyond, rows=(h,))
+            low, high = torch.where(excess < 0, h, low), torch.where(excess < 0, high, h)
+            newton = h - excess / scores.sum(slope, rows=(h,))
+            # Newton's step if it stays in the bracket and is at most half the step before, else halve the bracket.
+            good = (newton > low) & (newton < high) & ((newton - h).abs() < step / 2)
+            following = torch.where(good, newton, (low + high) / 2)
+            step, h = (following - h).abs(), following
+            if bool((step <= 4 * torch.finfo(h.dtype).eps * (1 + h.abs())).all()):
+                break
+        steepness = scores.sum(slope, rows=(h,)).clamp(min=torch.finfo(h.dtype).tiny)
+        count = scores.sum(above, rows=(h,)) - goal
+    # One more step of Newton's method, with gradient: it leaves h where it is, and its derivative is that of the h the
+    # scores imply.
+    return h - (count + scores.sum(beyond, rows=(h,))) / steepness
+
+
+def _mean(terms: Tensor, real: Tensor) -> Tensor:
+    """The mean of each row over its real entries, 0 where there is none."""
+    return torch.where(real, terms, 0.0).sum(dim=1) / real.sum(dim=1).clamp(min=1)
