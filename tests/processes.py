@@ -19,6 +19,8 @@ def _process(rank: int, world: int, folder: str, function: Callable[[], Any]) ->
     )
     try:
         torch.save(function(), f"{folder}/{rank}.pt")
+        # Who leaves early cuts the connection that the others may still be setting up.
+        distributed.barrier()
     finally:
         distributed.destroy_process_group()
 

@@ -56,15 +56,15 @@ class MPerClassSampler(GlobalBatchSampler):
 class DistinctLabelSampler(GlobalBatchSampler):
     """Batches in which no two samples share a (pseudo) label, so that fewer negatives are false.
 
-    Each batch takes one sample of each of the labels with the most samples left, which yields as many batches without a
-    repeat as the labels allow; no sample is drawn twice in an epoch. G-SimCLR (Chakraborty et al. 2020) sorts by rank
-    within the cluster instead, in one order for all epochs, and its later batches hold several samples of a cluster.
+    An epoch has as many batches as the labels allow without a repeat, and draws no sample twice; of a large label it
+    leaves out what would have to meet itself. G-SimCLR (Chakraborty et al. 2020) sorts by rank within the cluster
+    instead, in one order for all epochs, and its later batches hold several samples of a cluster.
 
     Args:
         labels: label of each sample, such as the cluster of its features, integers of shape (n,).
         batch_size: samples in one global batch.
         seed: fixes, together with the epoch, every batch.
-        repeats: fills floor(n / batch_size) batches and lets a batch hold a label again, where labels run out.
+        repeats: makes floor(n / batch_size) batches instead and spreads each label over them as evenly as can be.
 
     Raises:
         UserError: without repeats, there are fewer labels than samples in a batch.
@@ -89,20 +89,13 @@ class DistinctLabelSampler(GlobalBatchSampler):
         return self.batches
 
     def global_batches(self, rng: np.random.Generator) -> Iterable[Sequence[int]]:
-        left = [list(rng.permutation(members)) for members in self.members]
-        counts = np.array([len(samples) for samples in left])
-        batches = []
-        for _ in range(len(self)):
-            batch: list[int] = []
-            while len(batch) < self.batch_size:
-                # The fullest labels first, ties in random order.
-                order = np.lexsort((rng.random(len(counts)), -counts))[: self.batch_size - len(batch)]
-                labels = order[counts[order] > 0]
-                counts[labels] -= 1
-                batch.extend(left[label].pop() for label in labels)
-            batches.append(batch)
-        # The greedy order would meet the large labels early in the epoch and the small ones late.
-        return [batches[i] for i in rng.permutation(len(batches))]
+        batches, limit = len(self), self.size if self.repeats else len(self)
+        order = rng.permutation(len(self.members))
+        pool = np.concatenate([rng.permutation(self.members[label])[:limit] for label in order])
+        kept = np.sort(rng.choice(len(pool), batches * self.batch_size, replace=False))
+        # Dealt out in turn like cards, label by label: a label comes to a batch again only after all the others.
+        for batch in pool[kept].reshape(self.batch_size, batches).T:
+            yield rng.permutation(batch)
 
 
 class BatchBindingSampler(GlobalBatchSampler):

@@ -33,6 +33,11 @@ def test_knn_equals_scikit_learn_with_the_same_weights():
     assert knn_accuracy(*train, *test, k=1) != pytest.approx(expected)
 
 
+def test_one_near_neighbour_outvotes_two_that_are_less_near():
+    train, labels = torch.tensor([[1.0, 0.0], [0.9, 0.436], [0.9, -0.436]]), torch.tensor([0, 1, 1])
+    assert knn_accuracy(train, labels, torch.tensor([[2.0, 0.0]]), torch.tensor([0]), k=3) == 1.0
+
+
 def test_probe_fits_on_the_training_split_alone():
     train, test = classes(150, 0), classes(80, 1)
     scaler = StandardScaler().fit(train[0].numpy())
@@ -53,7 +58,7 @@ def test_spearman_with_ties():
 
 
 def test_verification_by_hand():
-    """Targets 0.9, 0.8, 0.4, others 0.7, 0.3, 0.2, 0.1: at a threshold of 0.4 no target is missed and one other passes."""
+    """At a threshold of 0.4 no target is missed and one of four others passes."""
     scores = torch.tensor([0.9, 0.8, 0.4, 0.7, 0.3, 0.2, 0.1])
     same = torch.tensor([1, 1, 1, 0, 0, 0, 0])
     got = verification_metrics(scores, same, p_target=0.5)

@@ -1,0 +1,194 @@
+"""What every sampler promises, and what each promises of its own."""
+
+from collections import Counter
+from itertools import chain
+
+import pytest
+import torch
+from torch import Tensor
+
+from common.errors import UserError
+from common.sampling.batches import GlobalBatchSampler
+from common.sampling.labels import BatchBindingSampler, DistinctLabelSampler, MPerClassSampler
+from common.sampling.neighbors import NeighborSampler, geographic_neighbors
+from common.sampling.tasks import SingleTaskSampler
+from tests.processes import on_processes
+
+LABELS = torch.tensor([0] * 30 + [1] * 20 + [2] * 9 + [3] * 9 + [4] * 8 + [5] * 4)
+
+
+def ring_neighbors(n: int = 80, k: int = 12) -> Tensor:
+    """Neighbours of points on a ring: one step left and right, then two."""
+    steps = torch.tensor([sign * step for step in range(1, k // 2 + 1) for sign in (-1, 1)])
+    return (torch.arange(n)[:, None] + steps) % n
+
+
+SAMPLERS = {
+    "global": lambda seed: GlobalBatchSampler(80, 8, seed),
+    "m_per_class": lambda seed: MPerClassSampler(LABELS, 8, 2, seed),
+    "distinct": lambda seed: DistinctLabelSampler(LABELS, 4, seed),
+    "distinct_repeats": lambda seed: DistinctLabelSampler(LABELS, 8, seed, repeats=True),
+    "binding": lambda seed: BatchBindingSampler(LABELS, 16, seed),
+    "tasks": lambda seed: SingleTaskSampler([30, 7, 43], [8, 4, 12], seed),
+    "neighbors": lambda seed: NeighborSampler(ring_neighbors(), 8, seed, nearest=2, farther=2),
+}
+every_sampler = pytest.mark.parametrize("make", SAMPLERS.values(), ids=SAMPLERS.keys())
+
+
+@every_sampler
+def test_two_processes_draw_disjoint_halves_of_the_batches_of_one(make):
+    def work() -> tuple[list[list[int]], int]:
+        sampler = make(3)
+        return list(sampler), len(sampler)
+
+    (first, length), (second, _) = on_processes(2, work)
+    alone = list(make(3))
+    assert [a + b for a, b in zip(first, second, strict=True)] == alone
+    assert all(len(a) == len(b) and not set(a) & set(b) for a, b in zip(first, second, strict=True))
+    assert length == len(alone) == len(make(3)) >= 2
+
+
+@every_sampler
+def test_order_depends_on_seed_and_epoch_and_nothing_else(make):
+    first, sampler = list(make(1)), make(1)
+    assert list(make(1)) == first != list(make(2))
+    sampler.set_epoch(1)
+    assert list(sampler) != first
+    assert len(list(sampler)) == len(sampler)
+
+
+@every_sampler
+def test_a_resumed_sampler_goes_on_where_it_was(make):
+    running, resumed = make(1), make(1)
+    running.set_epoch(2)
+    batches = iter(running)
+    seen = [next(batches), next(batches)]
+    resumed.load_state_dict(running.state_dict())
+    rest = list(resumed)
+    assert rest == list(batches)
+    assert len(seen) + len(rest) == len(running)
+
+
+@every_sampler
+def test_no_sample_is_twice_in_a_batch(make):
+    assert all(len(set(batch)) == len(batch) for batch in make(0))
+
+
+@pytest.mark.parametrize("name", ["global", "distinct", "distinct_repeats", "tasks", "neighbors"])
+def test_no_sample_is_twice_in_an_epoch(name):
+    drawn = Counter(chain(*SAMPLERS[name](0)))
+    assert max(drawn.values()) == 1
+    assert set(drawn) <= set(range(80))
+
+
+def test_m_per_class_holds_so_many_of_each_and_favours_no_class():
+    counts = Counter()
+    sampler = MPerClassSampler(LABELS, 8, 2)
+    for epoch in range(60):
+        sampler.set_epoch(epoch)
+        for batch in sampler:
+            in_batch = Counter(LABELS[batch].tolist())
+            assert sorted(in_batch.values()) == [2, 2, 2, 2]
+            counts.update(in_batch)
+    # 600 batches draw each of 6 classes with probability 4/6.
+    assert all(abs(counts[label] / 2 - 400) < 50 for label in range(6))
+
+
+def test_distinct_labels_give_all_the_batches_there_can_be():
+    batches = list(SAMPLERS["distinct"](0))
+    assert all(len(set(LABELS[batch].tolist())) == 4 for batch in batches)
+    # Fifteen batches: 15 + 15 of the large labels and all 30 of the others. For sixteen, 16 + 16 + 30 fall short of 64.
+    assert len(batches) == 15
+
+
+def test_distinct_labels_with_repeats_use_all_samples_and_repeat_no_more_than_they_must():
+    sampler = SAMPLERS["distinct_repeats"](0)
+    assert sorted(chain(*sampler)) == list(range(80))
+    # A label can be new to a batch as often as it has samples, and at most once in each of the ten batches.
+    repeats = sum(len(batch) - len(set(LABELS[batch].tolist())) for batch in sampler)
+    assert repeats == 80 - int(torch.bincount(LABELS).clamp(max=10).sum())
+
+
+def test_bound_samples_are_the_same_in_every_batch_of_every_epoch():
+    sampler = BatchBindingSampler(LABELS, 16)
+    bound = set(sampler.bound)
+    assert sorted(LABELS[sampler.bound].tolist()) == list(range(6))
+    free = []
+    for epoch in range(2):
+        sampler.set_epoch(epoch)
+        for batch in sampler:
+            assert bound < set(batch)
+            free += set(batch) - bound if epoch == 0 else []
+    assert len(free) == len(set(free)) == 70
+
+
+def test_a_batch_holds_one_task_of_its_own_size():
+    batches = list(SAMPLERS["tasks"](0))
+    task = torch.tensor([0] * 30 + [1] * 7 + [2] * 43)
+    kinds = [set(task[batch].tolist()) for batch in batches]
+    assert all(len(kind) == 1 for kind in kinds)
+    assert Counter((kind.pop(), len(batch)) for kind, batch in zip(kinds, batches, strict=True)) == {
+        (0, 8): 3,
+        (1, 4): 1,
+        (2, 12): 3,
+    }
+
+
+def test_batches_are_filled_with_the_nearest_and_some_farther_neighbours():
+    sampler = NeighborSampler(ring_neighbors(), 8, nearest=2, farther=2)
+    first = next(iter(sampler))
+    anchor = first[0]
+    distance = [min((x - anchor) % 80, (anchor - x) % 80) for x in first[:5]]
+    assert distance[:3] == [0, 1, 1]
+    assert all(2 <= d <= 6 for d in distance[3:])
+    assert sorted(chain(*sampler)) == list(range(80))
+
+
+def test_new_neighbours_take_effect_in_the_next_pass_and_missing_ones_are_passed_over():
+    sampler = NeighborSampler(torch.full((80, 4), -1), 8, nearest=2, farther=2)
+    alone = list(sampler)
+    assert sorted(chain(*alone)) == list(range(80))
+    sampler.neighbors = ring_neighbors()
+    assert list(sampler) != alone
+    sampler.neighbors = ring_neighbors(79)
+    with pytest.raises(UserError, match="neighbors has shape"):
+        next(iter(sampler))
+
+
+def test_geographic_neighbours_follow_the_great_circle():
+    """At 80 degrees north a step of 10 degrees in longitude is shorter than one of 2.5 degrees in latitude."""
+    places = torch.tensor([[80.0, 0.0], [80.0, 10.0], [82.5, 0.0], [80.0, 179.0], [80.0, -179.0]])
+    found = geographic_neighbors(places, 2)
+    assert found[0].tolist() == [1, 2]
+    assert found[3, 0] == 4
+
+
+def test_a_place_is_no_neighbour_of_itself_even_among_its_doubles():
+    places = torch.tensor([[10.0, 10.0]] * 5 + [[11.0, 11.0]])
+    found = geographic_neighbors(places, 2)
+    assert all(row not in neighbours for row, neighbours in enumerate(found.tolist()))
+    with pytest.raises(UserError, match="k is 6"):
+        geographic_neighbors(places, 6)
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: MPerClassSampler(LABELS, 8, 3), "per_class is 3; it must divide"),
+        (lambda: MPerClassSampler(LABELS, 40, 4), "data.batch_size is 40"),
+        (lambda: MPerClassSampler(LABELS, 10, 5), "smallest class has 4"),
+        (lambda: DistinctLabelSampler(LABELS, 8), "6 labels do not fill it"),
+        (lambda: BatchBindingSampler(LABELS, 6), "must exceed the number of classes, 6"),
+        (lambda: SingleTaskSampler([10, 20], [4]), "batch_sizes has 1 entries"),
+        (lambda: SingleTaskSampler([10, 20], 12), "batch_sizes holds 12 for a data set of 10"),
+    ],
+)
+def test_bad_arguments_are_refused(make, message):
+    with pytest.raises(UserError, match=message):
+        make()
+
+
+def test_batch_sizes_that_do_not_divide_by_the_processes_are_refused(monkeypatch):
+    monkeypatch.setattr("common.sampling.batches.world_size", lambda: 8)
+    with pytest.raises(UserError, match="multiple of the 8 processes"):
+        next(iter(SingleTaskSampler([30, 43], [8, 12])))
