@@ -159,6 +159,17 @@ def test_hue_keeps_luma_and_strength_of_colour(pixels: torch.Tensor) -> None:
     assert torch.allclose((turned * luma).sum(1), (pale * luma).sum(1), atol=1e-3)
     assert (turned - pale).abs().amax(dim=(1, 2, 3)).median() > 0.05
 
+    def strength(picture: torch.Tensor) -> torch.Tensor:
+        axes = torch.tensor([[0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+        return torch.einsum("ij,njhw->nihw", axes, picture).norm(dim=1).flatten(1)
+
+    assert torch.allclose(strength(turned), strength(pale), atol=1e-3)
+    # With saturation, too, all pixels of a picture lose or gain the same share of their colour.
+    both = strength(ImageAugmentation(hue=0.5, saturation=0.5)(pale, IDS, 0))
+    share = (both * strength(pale)).sum(1, keepdim=True) / strength(pale).square().sum(1, keepdim=True)
+    assert torch.allclose(both, share * strength(pale), atol=1e-3)
+    assert 0.5 <= share.min() < share.max() <= 1.5
+
 
 def test_blur_is_the_gaussian_of_some_width(pixels: torch.Tensor) -> None:
     side = 64
