@@ -22,18 +22,18 @@ start here:
   papers show simcse                         idea, loss, published numbers, claims, commands
   papers rerun simcse --workers 2            test its claims; runs on record are not run again
   papers fit simcse --model.temperature 0.1  train once, every argument typed and checked
-  papers compare --benchmark digits          all methods on one benchmark, and what needs no learning
+  papers compare --benchmark mnist5k         all methods on one benchmark, and what needs no learning
   papers new my_method --like simcse         a paper of your own
 
 `papers COMMAND --help` shows the options and examples of a command.
-exit codes: 0 fine; 1 runs failed or `verify` found differences; 2 a request that cannot be carried out; 130 interrupted
+exit codes: 0 fine; 1 `verify` found differences; 2 wrong request or failed run; 130 interrupted
 """
 
 LIST = """\
 examples:
   papers list
   papers list --family classification --verdict reproduced
-  papers list --benchmark digits
+  papers list --benchmark mnist5k
   papers rerun $(papers list --names --family theory)
 """
 
@@ -44,26 +44,26 @@ example:
 
 RERUN = """\
 examples:
-  papers rerun supcon                              every experiment of its card
-  papers rerun supcon --experiment jensen          one of them
-  papers rerun supcon simcse --workers 2           two runs at a time, a thread each
-  papers rerun supcon --dry-run                    what would run, and what is on record already
-  papers rerun supcon --seeds 2 --results /tmp/try with records of its own, nothing taken from those committed
+  papers rerun supcon                               every experiment of its card
+  papers rerun supcon --experiment jensen           one of them
+  papers rerun supcon simcse --workers 2            two runs at a time, a thread each
+  papers rerun supcon --dry-run                     what would run, and what is on record already
+  papers rerun supcon --seeds 2 --results /tmp/try  afresh, with records of its own
 """
 
 LIGHTNING = """\
 examples:
-  papers {command} simcse                                        the laptop recipe, mini.yaml
+  papers {command} simcse                                         the laptop recipe, mini.yaml
   papers {command} simcse --model.temperature 0.05 --trainer.max_steps 100
-  papers {command} simcse --config full.yaml --trainer.devices 8 a recipe of the paper's folder
-  papers {command} simcse --print_config                         the resolved recipe
-  papers {command} simcse --help                                 every option of the trainer, the model and the data
+  papers {command} simcse --config full.yaml --trainer.devices 8  a recipe of the paper's folder
+  papers {command} simcse --print_config                          the resolved recipe
+  papers {command} simcse --help                                  every option of the trainer, the model and the data
 """
 
 COMPARE = """\
 examples:
-  papers compare --benchmark digits
-  papers compare --benchmark digits --metric knn20_cosine/top1
+  papers compare --benchmark mnist5k
+  papers compare --benchmark mnist5k --metric knn20_cosine/top1
 """
 
 NEW = """\
@@ -110,10 +110,10 @@ def build_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="store_true", help="print the version and stop")
-    subcommands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    added = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
     def command(name: str, run: str, about: str, epilog: str = "") -> Parser:
-        one = subcommands.add_parser(
+        one = added.add_parser(
             name,
             help=about,
             description=about[0].upper() + about[1:] + ".",
@@ -143,7 +143,7 @@ def build_parser() -> Parser:
     )
     one.add_argument("--experiment", metavar="NAME", help="only the experiment of this name")
     one.add_argument("--seeds", type=count, metavar="N", help="seeds an arm (default: what the card says)")
-    one.add_argument("--workers", type=count, default=1, metavar="N", help="runs at a time, a thread each (default: 1)")
+    one.add_argument("--workers", type=count, metavar="N", help="runs at a time, a thread each (default: one a core)")
     one.add_argument("--results", metavar="DIR", help="where records are kept (default: results)")
     one.add_argument("--dry-run", action="store_true", help="say what would run, and stop")
 
@@ -179,6 +179,11 @@ def build_parser() -> Parser:
     return parser
 
 
+def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parser of each command by its name."""
+    return next(dict(a.choices) for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+
+
 def main(arguments: Sequence[str] | None = None, root: Path = REPOSITORY) -> int:
     """Runs one command on the repository at `root` and returns its exit code."""
     try:
@@ -191,7 +196,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = REPOSITORY) -> int
             parser.print_help()
             return 0
         if given.command == "completion":
-            print(completion(parser, given.shell), end="")
+            print(completion(subcommands(parser), given.shell), end="")
             return 0
         given.root = root
         return getattr(commands, given.run)(given) or 0

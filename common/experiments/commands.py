@@ -94,20 +94,20 @@ def rerun(given: argparse.Namespace) -> int:
             raise UserError(f"{card.slug} has no experiments of its own; those of other papers train it")
         if not given.dry_run:
             ledger.check_writable(card.slug)
-    from common.experiments import runner  # loads torch
+    from common.experiments.plan import plan
+    from common.experiments.runner import cores, execute
 
     # All cards are planned before anything runs: a fault in the last must not show after hours.
-    plans = [runner.plan(card, ledger, experiments=names, seeds=given.seeds, recipe=recipe) for card in cards]
-    for plan in plans:
-        for warning in plan.warnings:
+    plans = [plan(card, ledger, experiments=names, seeds=given.seeds, recipe=recipe) for card in cards]
+    workers = given.workers or cores()
+    for planned in plans:
+        for warning in planned.warnings:
             say(warning)
-        print(*plan.describe(given.workers), sep="\n")
+        print(*planned.describe(workers), sep="\n", flush=True)
     if given.dry_run:
         return 0
-    runs = [run for plan in plans for run in plan.runs]
-    code = 0
-    if runs:
-        code = runner.execute(runs, ledger, workers=given.workers, logs=given.root / "logs").exit_code
+    runs = [run for planned in plans for run in planned.runs]
+    code = execute(runs, ledger, workers=workers, logs=given.root / "logs").exit_code
     _conclude(given, cards, ledger)
     return code
 
@@ -146,6 +146,7 @@ def compare(given: argparse.Namespace) -> None:
     if not any(record.benchmark == given.benchmark for paper in papers for record in paper.records):
         raise unknown_benchmark(papers, given.benchmark)
     concerned = [paper for paper in papers if any(r.benchmark == given.benchmark for r in paper.records)]
+    rankings(concerned, [], given.benchmark, given.metric)  # an unknown metric shows before floors are computed
     floors = measure_floors(concerned, _results(given), say, given.benchmark)
     for table in rankings(concerned, floors, given.benchmark, given.metric):
         rows = [
@@ -193,7 +194,7 @@ def new(given: argparse.Namespace) -> None:
 
     like = catalog.find(given.like, given.root)
     check_slug(given.slug, set(catalog.paths(given.root)))
-    folder = new_paper(given.root, like, given.slug, given.family or like.family)
+    folder = new_paper(given.root, like.folder, given.slug, given.family or like.family)
     print(f"{shown_path(folder)} starts out the same as {like.slug}. Next:")
     print(f"  papers show {given.slug}\n  papers rerun {given.slug} --dry-run")
 

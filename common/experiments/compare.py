@@ -15,9 +15,23 @@ from common.experiments.files import write_text
 from common.experiments.records import Record
 from common.experiments.schema import closest
 from common.experiments.standing import Standing, Trial
-from common.experiments.verdict import Interval, interval
+from common.experiments.verdict import Interval, arm_values, interval
 
 LOADER = frozenset({"batch_size", "seed", "data_root", "num_workers"})
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An arm's records on one version of a benchmark's data."""
+
+    trial: Trial
+    arm: str
+    records: tuple[Record, ...]
+
+    @property
+    def data(self) -> tuple[str, str]:
+        """The benchmark and the hash of its data."""
+        return self.records[0].benchmark, self.records[0].data_hash
 
 
 @dataclass(frozen=True)
@@ -86,14 +100,14 @@ def measure_floors(
     floors = {(floor.benchmark, floor.data_hash): floor for floor in read_floors(results)}
     count = len(floors)
     tried = set(floors)
-    for trial, arm, records in arms_on_record(papers):
-        key = records[-1].benchmark, records[-1].data_hash
+    for entry in arms_on_record(papers):
+        key = entry.data
         if key in tried or benchmark not in (None, key[0]):
             continue
         tried.add(key)
         say(f"computing what {key[0]} scores without learning (once)")
         try:
-            floors[key] = _measure(trial, arm, *key)
+            floors[key] = _measure(entry)
         except UserError as error:
             say(f"no floor for {key[0]}: {error}")
     if len(floors) > count:
@@ -101,29 +115,33 @@ def measure_floors(
     return list(floors.values())
 
 
-def _measure(trial: Trial, arm: str, name: str, data_hash: str) -> Floor:
+def _measure(entry: Entry) -> Floor:
     from common.experiments import recipe  # loads torch
 
-    data = recipe.resolve_arm(trial.card, trial.experiment, arm, trial.recipe)["data"]
+    name, data_hash = entry.data
+    trial = entry.trial
+    data = recipe.resolve_arm(trial.card, trial.experiment, entry.arm, trial.recipe)["data"]
     benchmark = recipe.build_benchmark(data)
     benchmark.prepare_data()
-    benchmark.setup()
+    benchmark.setup("test")
     if (today := benchmark.fingerprint()) != data_hash:
         raise UserError(f"its data is {today[:8]} today and was {data_hash[:8]} when {trial.card.slug} ran")
     settings = {k: v for k, v in data.get("init_args", {}).items() if k not in LOADER}
     return Floor(name, data_hash, benchmark.primary, settings, benchmark.floor())
 
 
-def arms_on_record(papers: Iterable[Standing]) -> list[tuple[Trial, str, list[Record]]]:
-    """Each arm of each comparison that has records, with them."""
-    return [
-        (trial, arm, records)
-        for paper in papers
-        for trial in paper.trials
-        if isinstance(trial.experiment, Comparison)
-        for arm in trial.experiment.arms
-        if (records := [record for record in trial.records if record.arm == arm])
-    ]
+def arms_on_record(papers: Iterable[Standing]) -> list[Entry]:
+    """Each arm of each comparison on each version of the data that it has records of."""
+    entries = []
+    for trial in (trial for paper in papers for trial in paper.trials):
+        if isinstance(trial.experiment, Comparison):
+            for arm in trial.experiment.arms:
+                versions: dict[tuple[str, str], list[Record]] = {}
+                for record in trial.records:
+                    if record.arm == arm:
+                        versions.setdefault((record.benchmark, record.data_hash), []).append(record)
+                entries += [Entry(trial, arm, tuple(records)) for records in versions.values()]
+    return entries
 
 
 def rankings(
@@ -139,11 +157,10 @@ def rankings(
         UserError: nothing is on record for `benchmark`, or no arm on it has `metric`.
     """
     known = {(floor.benchmark, floor.data_hash): floor for floor in floors}
-    groups: dict[tuple[str, str], list[tuple[Trial, str, list[Record]]]] = {}
+    groups: dict[tuple[str, str], list[Entry]] = {}
     for entry in arms_on_record(papers):
-        record = entry[2][-1]
-        if benchmark in (None, record.benchmark):
-            groups.setdefault((record.benchmark, record.data_hash), []).append(entry)
+        if benchmark in (None, entry.data[0]):
+            groups.setdefault(entry.data, []).append(entry)
     if benchmark is not None and not groups:
         raise unknown_benchmark(papers, benchmark)
     found = []
@@ -161,7 +178,7 @@ def rankings(
         versions = [key for key in groups if key[0] == name]
         found.append(Ranking(name, data_hash, by, _title((name, data_hash), versions, known), ranked))
     if metric is not None and not found:
-        names = sorted({name for entries in groups.values() for _, _, rs in entries for r in rs for name in r.metrics})
+        names = sorted({name for entries in groups.values() for e in entries for r in e.records for name in r.metrics})
         raise UserError(f"nothing on {benchmark} has the metric '{metric}'; there are: {', '.join(names)}")
     return found
 
@@ -175,14 +192,16 @@ def unknown_benchmark(papers: Sequence[Standing], name: str) -> UserError:
     return UserError(f"unknown benchmark '{name}'{closest(name, every)}; there are: {', '.join(every) or 'none'}")
 
 
-def _rows(entries: Iterable[tuple[Trial, str, list[Record]]], metric: str) -> list[Row]:
+def _rows(entries: Iterable[Entry], metric: str) -> list[Row]:
     rows = []
-    for trial, arm, records in entries:
-        values = trial.values(arm, metric)
+    for entry in entries:
+        values = arm_values(entry.records, entry.arm, metric)
         if values:
-            label = trial.experiment.arms[arm].label + (" (full recipe)" if trial.recipe == "full.yaml" else "")
-            seconds = statistics.median(record.seconds for record in records)
-            rows.append(Row(label, interval(values), None, trial.card.slug, records[-1].steps, seconds))
+            label = entry.trial.experiment.arms[entry.arm].label
+            label += " (full recipe)" if entry.trial.recipe == "full.yaml" else ""
+            seconds = statistics.median(record.seconds for record in entry.records)
+            estimate = interval([value for _, value in sorted(values.items())])
+            rows.append(Row(label, estimate, None, entry.trial.card.slug, entry.records[-1].steps, seconds))
     return rows
 
 
@@ -198,7 +217,7 @@ def _title(key: tuple[str, str], versions: Sequence[tuple[str, str]], floors: di
     return f"{name} ({said})"
 
 
-def _claimed(entries: Iterable[tuple[Trial, str, list[Record]]]) -> str:
+def _claimed(entries: Iterable[Entry]) -> str:
     """Where no floor names the primary metric: the one that most arms were run for."""
-    counts = Counter(metric for trial, _, _ in entries for metric in trial.experiment.metrics)
+    counts = Counter(metric for entry in entries for metric in entry.trial.experiment.metrics)
     return min(counts, key=lambda metric: (-counts[metric], metric), default="")

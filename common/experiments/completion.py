@@ -3,6 +3,8 @@
 import argparse
 from collections.abc import Iterator
 
+Commands = dict[str, argparse.ArgumentParser]
+"""The parser of each command by its name."""
 SHELLS = ("bash", "zsh", "fish")
 # What a shell runs to complete an argument whose values depend on the folders; set as `action.complete`.
 DYNAMIC = {
@@ -18,19 +20,12 @@ def complete_with(action: argparse.Action, kind: str) -> None:
     action.complete = kind
 
 
-def completion(parser: argparse.ArgumentParser, shell: str) -> str:
+def completion(commands: Commands, shell: str) -> str:
     """Returns the script that `source <(papers completion bash)` and the like read."""
     if shell == "fish":
-        return "".join(_fish(parser))
-    script = "".join(_bash(parser))
+        return "".join(_fish(commands))
+    script = "".join(_bash(commands))
     return script if shell == "bash" else f"autoload -U +X bashcompinit && bashcompinit\n{script}"
-
-
-def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            return dict(action.choices)
-    return {}
 
 
 def _words(action: argparse.Action) -> str | None:
@@ -40,8 +35,7 @@ def _words(action: argparse.Action) -> str | None:
     return " ".join(map(str, action.choices)) if action.choices else None
 
 
-def _bash(parser: argparse.ArgumentParser) -> Iterator[str]:
-    commands = _commands(parser)
+def _bash(commands: Commands) -> Iterator[str]:
     yield "_papers() {\n"
     yield '  local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}" words=""\n'
     yield f'  if [ "$COMP_CWORD" -eq 1 ]; then\n    words="{" ".join(commands)} --help --version"\n  else\n'
@@ -60,8 +54,8 @@ def _bash(parser: argparse.ArgumentParser) -> Iterator[str]:
     yield '  COMPREPLY=($(compgen -W "$words" -- "$current"))\n}\ncomplete -o default -F _papers papers\n'
 
 
-def _fish(parser: argparse.ArgumentParser) -> Iterator[str]:
-    for name, command in _commands(parser).items():
+def _fish(commands: Commands) -> Iterator[str]:
+    for name, command in commands.items():
         about = (command.description or "").split("\n")[0].replace("'", "")
         yield f"complete -c papers -n __fish_use_subcommand -f -a {name} -d '{about}'\n"
         for action in command._actions:

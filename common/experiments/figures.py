@@ -23,8 +23,8 @@ STYLE = {
     "not reproduced": ("#c2559a", "X"),
 }
 ROW, HEAD, FOOT = 0.25, 0.34, 0.34  # inches: one row, a panel's title, its axis
-LEFT, PLOT, RIGHT, EDGE = 3.6, 4.0, 2.1, 0.1
-LABEL = 50  # characters that fit into LEFT
+PLOT, RIGHT, EDGE = 4.0, 2.1, 0.1
+LETTER, LABEL = 0.072, 50  # inches that a letter of a label takes, and how many are shown at most
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def forest(rows: Sequence[Difference]) -> "Figure":
     """
     metrics = list(dict.fromkeys(row.metric for row in rows))
     panels = [[row for row in rows if row.metric == metric] for metric in metrics]
-    figure, axes = _stack([len(panel) for panel in panels], top=0.45)
+    figure, axes = _stack([[row.label for row in panel] for panel in panels], top=0.45)
     _legend(figure)
     for ax, metric, panel in zip(axes, metrics, panels, strict=True):
         _rows(ax, [row.label for row in panel], metric)
@@ -90,8 +90,8 @@ def paper(panels: dict[str, Sequence[Arm]], checks: Sequence[Check]) -> "Figure"
 
     Properties share the last panel: a dot for each seed, the deviation over the tolerance; left of the line holds.
     """
-    counts = [len(panel) for panel in panels.values()] + ([len(checks)] if checks else [])
-    figure, axes = _stack(counts, top=0.05)
+    stacked = [*panels.values(), checks] if checks else panels.values()
+    figure, axes = _stack([[row.label for row in panel] for panel in stacked], top=0.05)
     colour, marker = STYLE["reproduced"]
     for ax, (title, panel) in zip(axes, panels.items(), strict=False):
         _rows(ax, [arm.label for arm in panel], title)
@@ -104,6 +104,7 @@ def paper(panels: dict[str, Sequence[Arm]], checks: Sequence[Check]) -> "Figure"
         ax = axes[-1]
         _rows(ax, [check.label for check in checks], "properties: deviation / tolerance (left of the line holds)")
         ax.set_xscale("log")
+        ax.minorticks_off()
         ax.axvline(1, color=INK, linewidth=0.8)
         for y, check in enumerate(checks):
             ratios = check.ratios()
@@ -126,7 +127,9 @@ def render(figure: "Figure", description: str) -> str:
         "Creator": f"matplotlib {matplotlib.__version__}",
         "Description": "sha256 " + hashlib.sha256(description.encode()).hexdigest(),
     }
-    with matplotlib.rc_context({"svg.hashsalt": "contrastive-papers", "svg.fonttype": "path"}):
+    # Letters stay letters: a tenth of the bytes of outlines, and they can be searched and read aloud.
+    fonts = {"svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"]}
+    with matplotlib.rc_context({"svg.hashsalt": "contrastive-papers", **fonts}):
         figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
     return "".join(line.rstrip() + "\n" for line in buffer.getvalue().splitlines())
 
@@ -142,17 +145,18 @@ def same_figure(left: str, right: str) -> bool:
     return bool(mark(left, "description")) and mark(left, "description") == mark(right, "description")
 
 
-def _stack(counts: Sequence[int], top: float) -> tuple["Figure", list["Axes"]]:
+def _stack(labels: Sequence[Sequence[str]], top: float) -> tuple["Figure", list["Axes"]]:
     """One column of axes laid out in inches, so that a row is as tall among a hundred as alone."""
     from matplotlib.figure import Figure
 
-    width = LEFT + PLOT + RIGHT
-    height = top + sum(HEAD + count * ROW + FOOT for count in counts) + EDGE + (0 if counts else 0.5)
+    left = 0.3 + LETTER * min(LABEL, max((len(label) for panel in labels for label in panel), default=0))
+    width = left + PLOT + RIGHT
+    height = top + sum(HEAD + len(panel) * ROW + FOOT for panel in labels) + EDGE + (0 if labels else 0.5)
     figure = Figure(figsize=(width, height))
     axes, y = [], height - top
-    for count in counts:
-        y -= HEAD + count * ROW
-        axes.append(figure.add_axes((LEFT / width, y / height, PLOT / width, count * ROW / height)))
+    for panel in labels:
+        y -= HEAD + len(panel) * ROW
+        axes.append(figure.add_axes((left / width, y / height, PLOT / width, len(panel) * ROW / height)))
         y -= FOOT
     return figure, axes
 

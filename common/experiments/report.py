@@ -32,7 +32,7 @@ def fill(text: str, name: str, content: str) -> str | None:
     pattern = block(name)
     if not pattern.search(text):
         return None
-    return pattern.sub(lambda match: f"{match[1]}{content.rstrip()}\n{match[2]}", text, count=1)
+    return pattern.sub(lambda match: f"{match[1]}\n{content.rstrip()}\n\n{match[2]}", text, count=1)
 
 
 def outputs(root: Path, results: Path, papers: Sequence[Standing]) -> Iterator[tuple[Path, str]]:
@@ -46,14 +46,20 @@ def pages(root: Path, results: Path, papers: Sequence[Standing]) -> Iterator[tup
     """results/README.md, each paper's README and the table on the front page."""
     yield results / "README.md", overview(results, papers)
     for paper in papers:
-        page = paper.card.folder / "README.md"
-        if not page.is_file() and not paper.card.surveyed:
-            continue  # a baseline may do without a page
-        yield page, _filled(page, "results", paper_block(paper, results))
+        # A baseline may do without a page.
+        if paper.card.surveyed or (paper.card.folder / "README.md").is_file():
+            yield page(paper, results)
     front = root / "README.md"
     if front.is_file() and block("verdicts").search(front.read_text(encoding="utf-8")):
         shown = [paper for paper in papers if paper.records]
         yield front, _filled(front, "verdicts", counts(shown) if shown else "Nothing is on record yet.")
+
+
+def page(paper: Standing, results: Path) -> tuple[Path, str]:
+    """A paper's README, its block filled."""
+    path = paper.card.folder / "README.md"
+    figure = _link(results / "figures" / f"{paper.card.slug}.svg", paper.card.folder)
+    return path, _filled(path, "results", _render("paper.md.j2", results, paper=paper, figure=figure))
 
 
 def drawings(results: Path, papers: Sequence[Standing]) -> Iterator[tuple[Path, str]]:
@@ -108,12 +114,6 @@ def overview(results: Path, papers: Sequence[Standing]) -> str:
     shown = [paper for paper in papers if paper.records]
     ranked = compare.rankings(shown, compare.read_floors(results))
     return _render("results.md.j2", results, papers=shown, counts=counts(shown) if shown else "", rankings=ranked)
-
-
-def paper_block(paper: Standing, results: Path) -> str:
-    """The generated block of a paper's README."""
-    figure = _link(results / "figures" / f"{paper.card.slug}.svg", paper.card.folder)
-    return _render("paper.md.j2", results, paper=paper, figure=figure)
 
 
 def counts(papers: Sequence[Standing]) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.experiments import catalog, report
-from common.experiments.card import Card, Comparison, load_card
+from common.experiments.card import Card, Comparison, Experiment, load_card
 from common.experiments.records import Ledger, Record, current
 from common.experiments.standing import standing
 from common.experiments.yaml_lines import shown
@@ -49,29 +49,34 @@ def differences(root: Path, results: Path) -> Iterator[str]:
 
 
 def _changed(card: Card, records: list[Record]) -> Iterator[str]:
-    """Records whose experiment, arm, check or recipe is not what the card and the recipe file say today."""
-    seen: dict[tuple[str, str, str], str] = {}
-    for record in records:
-        seen[record.experiment, record.arm, record.recipe] = record.recipe_hash
+    """Records whose experiment, arm, recipe or check is not what the card and the files beside it say today."""
+    latest = {(r.experiment, r.arm, r.recipe): r.recipe_hash for r in records}
     experiments = {experiment.name: experiment for experiment in card.experiments}
-    for (name, arm, recipe_file), recorded in seen.items():
-        experiment = experiments.get(name)
+    for (name, arm, source), recorded in latest.items():
         where = f"{card.slug}/{name}"
+        experiment = experiments.get(name)
         if experiment is None:
             yield f"{where}: has records, but the card has no such experiment"
-        elif not isinstance(experiment, Comparison):
-            if experiment.check != recipe_file:
-                yield f"{where}: the check is {experiment.check}, its records come from {recipe_file}"
-        elif arm not in experiment.arms:
+            continue
+        if isinstance(experiment, Comparison) and arm not in experiment.arms:
             yield f"{where}: the arm '{arm}' has records, but the card has no such arm"
-        else:
-            from common.experiments.recipe import arm_hash  # loads torch
+            continue
+        try:
+            today = _hash(card, experiment, arm, source)
+        except UserError as error:
+            yield str(error)
+            continue
+        if today != recorded:
+            what = f"{source} for the arm '{arm}'" if isinstance(experiment, Comparison) else source
+            redo = f"`papers rerun {card.slug} --experiment {name}` makes new ones"
+            yield f"{where}: {what} changed since its records; {redo}"
 
-            try:
-                today = arm_hash(card, experiment, arm, recipe_file)
-            except UserError as error:
-                yield str(error)
-                continue
-            if today != recorded:
-                redo = f"papers rerun {card.slug} --experiment {name}"
-                yield f"{where}: {recipe_file} of the arm '{arm}' changed since its records; {redo} makes new ones"
+
+def _hash(card: Card, experiment: Experiment, arm: str, source: str) -> str:
+    if isinstance(experiment, Comparison):
+        from common.experiments.recipe import arm_hash  # loads torch
+
+        return arm_hash(card, experiment, arm, source)
+    from common.experiments.plan import check_hash
+
+    return check_hash(card, experiment)

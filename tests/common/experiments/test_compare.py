@@ -1,0 +1,51 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from common.errors import UserError
+from common.experiments.compare import measure_floors, rankings, read_floors
+from tests.common.experiments import house
+
+
+def test_rankings_put_the_floor_in_its_place(root: Path) -> None:
+    floors = measure_floors(house.papers(root), root / "results", print)
+    (ranking,) = rankings(house.papers(root), floors, "coins")
+    assert (ranking.title, ranking.metric) == ("coins", "probe/top1")
+    found = [(row.rank, row.label, row.slug, round(row.estimate.mean, 3)) for row in ranking.rows]
+    assert found == [(1, "Alpha", "alpha", 0.92), (2, "Beta", "alpha", 0.82), (None, "chance", None, 0.5)]
+    (by_loss,) = rankings(house.papers(root), floors, "coins", "loss")
+    assert [row.label for row in by_loss.rows] == ["Alpha", "Beta"]
+
+
+def test_a_floor_is_computed_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure_floors(house.papers(root), root / "results", print)
+    monkeypatch.setattr("common.experiments.compare._measure", lambda *_: pytest.fail("computed again"))
+    (floor,) = measure_floors(house.papers(root), root / "results", print)
+    assert floor == read_floors(root / "results")[0]
+    assert floor.rows == {"chance": {"probe/top1": 0.5, "knn/top1": 0.5}}
+
+
+def test_other_data_has_a_ranking_of_its_own(root: Path) -> None:
+    said = []
+    house.record(root, arm="beta", data_hash="coins-0.3", metrics={"probe/top1": 0.7, "loss": 1.0})
+    floors = measure_floors(house.papers(root), root / "results", said.append)
+    assert any("coins-0." in text and "today" in text for text in said), said
+    tables = rankings(house.papers(root), floors, "coins")
+    assert [[row.label for row in table.rows] for table in tables] == [["Alpha", "Beta", "chance"], ["Beta"]]
+    assert tables[0].rows[1].estimate.n == 2
+    assert tables[1].title == "coins (data coins-0.)"
+
+
+def test_unknown_metric_and_benchmark(root: Path) -> None:
+    with pytest.raises(UserError, match=r"'top5'; there are: loss, probe/top1"):
+        rankings(house.papers(root), [], "coins", "top5")
+    with pytest.raises(UserError, match=r"unknown benchmark 'coin' \(did you mean 'coins'\?\); there are: coins"):
+        rankings(house.papers(root), [], "coin")
+
+
+def test_a_broken_line_of_floors_is_computed_again(root: Path) -> None:
+    house.write(root / "results/floors.jsonl", '{"benchmark": "co\n')
+    assert len(measure_floors(house.papers(root), root / "results", print)) == 1
+    (line,) = (root / "results/floors.jsonl").read_text().splitlines()
+    assert json.loads(line)["primary"] == "probe/top1"
