@@ -1,41 +1,19 @@
 """The text encoder: a BERT with its tokenizer inside, so that methods pass sentences and get vectors."""
 
 from collections.abc import Callable
-from functools import partial
-from importlib import import_module
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
-from safetensors.torch import load
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import BertConfig, BertModel
 
+from common.encoders.pretrained import ARCHITECTURES, PretrainedFiles, load_exactly
 from common.errors import UserError
 from common.evaluation.embed import evaluating
 
 Pooling = Literal["cls", "mean", "first_last"]
-
-
-class Architecture(NamedTuple):
-    """The shape of a BERT; the fields are arguments of `TextEncoder`."""
-
-    hidden_size: int
-    layers: int
-    heads: int
-    intermediate_size: int
-    vocab_size: int
-    positions: int
-
-
-ARCHITECTURES = {
-    "mini-bert": Architecture(192, 3, 6, 768, 8_192, 128),
-    "minilm": Architecture(384, 6, 12, 1_536, 30_522, 512),
-    "bert-base-uncased": Architecture(768, 12, 12, 3_072, 30_522, 512),
-    "bert-large-uncased": Architecture(1_024, 24, 16, 4_096, 30_522, 512),
-}
 
 
 class Tokens(NamedTuple):
@@ -143,12 +121,13 @@ class TextEncoder(nn.Module):
         if layers is not None and not 1 <= layers <= shape.layers:
             raise UserError(f"layers is {layers}; {name} has {shape.layers}")
         shape = shape._replace(layers=layers or shape.layers)
-        read = _reader(name, weights)
-        tokenizer = partial(_tokenizer, read)
+        files = PretrainedFiles(name, weights)
         rate = 0.1 if dropout is None else dropout
-        encoder = cls(**shape._asdict(), dropout=rate, pooling=pooling, max_length=max_length, tokenizer=tokenizer)
+        encoder = cls(
+            **shape._asdict(), dropout=rate, pooling=pooling, max_length=max_length, tokenizer=files.tokenizer
+        )
         if pretrained and encoder.body.device.type != "meta":
-            encoder._load(name, load(read("model.safetensors")))
+            load_exactly(encoder.body, files.weights(), name)
         return encoder
 
     @property
@@ -217,25 +196,6 @@ class TextEncoder(nn.Module):
         vectors = torch.empty(len(texts), self.width, device=self.body.device)
         return vectors.index_copy_(0, torch.tensor(order, device=vectors.device), torch.cat(rows)) if rows else vectors
 
-    def _load(self, name: str, weights: dict[str, Tensor]) -> None:
-        """Takes the body's tensors out of a file in transformers' layout, bare or below "bert."."""
-        wanted, found = self.body.state_dict(), {}
-        for key, tensor in weights.items():
-            # The oldest published files say gamma and beta for the two vectors of a norm.
-            key = key.removeprefix("bert.").replace("LayerNorm.gamma", "LayerNorm.weight")
-            key = key.replace("LayerNorm.beta", "LayerNorm.bias")
-            if key in wanted:
-                found[key] = tensor.float()
-        for key, tensor in wanted.items():
-            if key not in found:
-                raise UserError(f"encoder {name}: its model.safetensors lacks {key}")
-            if found[key].shape != tensor.shape:
-                raise UserError(
-                    f"encoder {name}: {key} has shape {tuple(found[key].shape)} in its model.safetensors; "
-                    f"the architecture needs {tuple(tensor.shape)}"
-                )
-        self.body.load_state_dict(found)
-
 
 class MaskedLMHead(nn.Module):
     """Predicts a token from its state: dense, GELU, norm, and the token table as the decoder, with a bias of its own.
@@ -244,6 +204,14 @@ class MaskedLMHead(nn.Module):
         width: width d of the token states and of the table.
         vocab_size: rows v of the table.
     """
+
+    _PUBLISHED: ClassVar = {
+        "dense.weight": "cls.predictions.transform.dense.weight",
+        "dense.bias": "cls.predictions.transform.dense.bias",
+        "norm.weight": "cls.predictions.transform.LayerNorm.weight",
+        "norm.bias": "cls.predictions.transform.LayerNorm.bias",
+        "bias": "cls.predictions.bias",
+    }
 
     def __init__(self, width: int, vocab_size: int) -> None:
         super().__init__()
@@ -255,33 +223,11 @@ class MaskedLMHead(nn.Module):
         """Logits of shape (m, v) from states of shape (m, d) and the table of shape (v, d)."""
         return F.linear(self.norm(F.gelu(self.dense(states))), table, self.bias)
 
+    def load(self, weights: dict[str, Tensor], name: str) -> None:
+        """Takes the head out of the weights of a masked language model in transformers' layout."""
+        ours = {theirs: key for key, theirs in self._PUBLISHED.items()}
+        load_exactly(self, {ours.get(key, key): tensor for key, tensor in weights.items()}, name)
 
-Read = Callable[[str], bytes]
-
-
-def _reader(name: str, weights: str | None) -> Read:
-    """Reads the files of a named encoder by their names: out of `weights`, the repository or a packaged source."""
-    if weights is None and name == "minilm":
-        # `common` does not depend on `data`; the source is looked up only when it is asked for.
-        return lambda file: import_module("data.sources.minilm").read_minilm(file)[file]
-    if weights is None and name == "mini-bert":
-        folder = Path(__file__).parents[2] / "data" / "checkpoints" / "mini_bert"
-    elif weights is None:
-        folder = Path("checkpoints") / name
-    else:
-        folder = Path(weights).expanduser()
-
-    def read(file: str) -> bytes:
-        if not (folder / file).is_file():
-            raise UserError(
-                f"encoder {name}: {folder / file} does not exist; put the published model.safetensors and "
-                f"tokenizer.json into that folder (`hf download {name} --local-dir {folder}`) or name another one in "
-                "weights"
-            )
-        return (folder / file).read_bytes()
-
-    return read
-
-
-def _tokenizer(read: Read) -> Tokenizer:
-    return Tokenizer.from_buffer(read("tokenizer.json"))
+    def published(self) -> dict[str, Tensor]:
+        """The head's tensors under the names of transformers' layout, which `load` reads."""
+        return {self._PUBLISHED[key]: tensor for key, tensor in self.state_dict().items()}
