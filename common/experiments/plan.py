@@ -186,6 +186,8 @@ def prepare_data(runs: Sequence[Run]) -> None:
     Raises:
         UserError: a source cannot be fetched, or its checksum differs.
     """
+    if all(run.config is None for run in runs):
+        return
     from common.experiments.recipe import build_benchmark, with_seed
 
     sections = {json.dumps(with_seed(r.config, 0)["data"], sort_keys=True) for r in runs if r.config is not None}
