@@ -2,7 +2,6 @@
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -13,12 +12,16 @@ from common.augmentation import ImageAugmentation
 from common.batches import Images
 from common.benchmark import Benchmark, Metrics
 from common.errors import UserError
+from common.evaluation.embed import embed_dataset
 from common.evaluation.knn import knn_accuracy
 from common.evaluation.probe import linear_probe_accuracy
 from common.protocols import ClassifiesImage, EmbedsImage
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
 from data.sources.base import Source
+
+_AT_ONCE = 500
+"""Pictures that a module embeds in one call."""
 
 
 class Pictures(NamedTuple):
@@ -140,8 +143,8 @@ class LabelledImages(Benchmark):
         if not isinstance(module, EmbedsImage):
             raise UserError(f"benchmark {self.name} needs a module with embed_image; {type(module).__name__} has none")
         train, test = self.gallery(self.gallery_per_class), self.splits[split]
-        fitted = in_batches(module, module.embed_image, train.pixels), train.labels
-        scored = in_batches(module, module.embed_image, test.pixels), test.labels
+        fitted = embed_dataset(module.embed_image, train.pixels, _AT_ONCE).cpu(), train.labels
+        scored = embed_dataset(module.embed_image, test.pixels, _AT_ONCE).cpu(), test.labels
         metrics = {
             "knn20_cosine/top1": knn_accuracy(*fitted, *scored, k=20),
             "probe_linear/top1": linear_probe_accuracy(*fitted, *scored),
@@ -149,7 +152,7 @@ class LabelledImages(Benchmark):
         if self.few_shot is not None:
             metrics[f"probe_linear_{self.few_shot}shot/top1"] = self._few_shot(*fitted, *scored, self.few_shot)
         if isinstance(module, ClassifiesImage):
-            predicted = in_batches(module, module.classify_image, test.pixels).argmax(dim=1)
+            predicted = embed_dataset(module.classify_image, test.pixels, _AT_ONCE).cpu().argmax(dim=1)
             metrics["classifier/top1"] = float((predicted == self.training_labels(test.labels)).float().mean())
         return metrics
 
@@ -189,19 +192,6 @@ class RawPixels(nn.Module):
 
     def embed_image(self, pixels: Tensor) -> Tensor:
         return pixels.flatten(1).float() / 255
-
-
-@torch.no_grad()
-def in_batches(module: nn.Module, function: Callable[[Tensor], Tensor], pixels: Tensor, size: int = 500) -> Tensor:
-    """Applies an `embed_image` or `classify_image` of `module` to pictures of any number; float32 rows on the CPU."""
-    parameter = next(module.parameters(), None)
-    device = parameter.device if parameter is not None else pixels.device
-    training = module.training
-    module.eval()
-    try:
-        return torch.cat([function(part.to(device)).float().cpu() for part in pixels.split(size)])
-    finally:
-        module.train(training)
 
 
 def stratified(pictures: Pictures, counts: list[int], key: int) -> list[Pictures]:

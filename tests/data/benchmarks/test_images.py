@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from common.errors import UserError
 from data.benchmarks.digits import Digits
 from data.benchmarks.fashion import Fashion
-from data.benchmarks.images import LabelledImages, RawPixels, in_batches, stratified
+from data.benchmarks.images import LabelledImages, RawPixels, stratified
 from data.sources.fashion_mnist import FASHION_MNIST
 from data.sources.mnist5k import MNIST5K
 
@@ -244,21 +244,6 @@ def test_bad_requests_are_named(digits: Digits) -> None:
         digits.evaluate(RawPixels(), "train")
     with pytest.raises(UserError, match="needs a module with embed_image; Linear has none"):
         digits.evaluate(nn.Linear(1, 1))
-
-
-def test_embedding_in_batches_keeps_the_mode_and_the_order() -> None:
-    class Noisy(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.drop = nn.Dropout(0.5)
-
-        def embed_image(self, pixels: Tensor) -> Tensor:
-            return self.drop(pixels.flatten(1).float())
-
-    module, pixels = Noisy().train(), torch.arange(1203 * 4).view(1203, 1, 2, 2)
-    rows = in_batches(module, module.embed_image, pixels)
-    assert torch.equal(rows, pixels.flatten(1).float())
-    assert module.training
 
 
 def test_stratified_parts_are_disjoint(digits: Digits) -> None:
