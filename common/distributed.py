@@ -143,13 +143,19 @@ def global_mean(values: Tensor, where: Tensor | None = None) -> Tensor:
         values: one value an anchor, (n_local,).
         where: boolean (n_local,); anchors outside it count neither above nor below the line. No anchor at all gives 0.
     """
-    count = torch.tensor(float(len(values)), dtype=values.dtype, device=values.device)
-    if where is not None:
-        # Not a product: an excluded anchor may hold an infinity, and 0 * inf is NaN.
-        values, count = torch.where(where, values, 0.0), where.sum().to(values.dtype)
+    if where is None and world_size() == 1:
+        return values.mean()
+    if where is None:
+        where = torch.ones_like(values, dtype=torch.bool)
     with torch.no_grad():
-        count = sum_over_processes(count)
-    return sum_over_processes(values.sum()) / count.clamp(min=1.0)
+        count = sum_over_processes(where.sum().to(values.dtype))
+    # Not a product: an excluded anchor may hold an infinity, and 0 * inf is NaN.
+    return sum_over_processes(torch.where(where, values, 0.0).sum()) / count.clamp(min=1.0)
+
+
+def negatives_per_anchor(batch: int, exchange: Exchange, device: torch.device) -> int:
+    """How many keys but its own an anchor meets when this process has `batch` of them: for the log, once a run."""
+    return shards(batch, device, Exchange(exchange)).total - 1
 
 
 class _Passing:

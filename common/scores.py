@@ -66,13 +66,15 @@ class Scores:
             raise UserError(f"query {tuple(query.shape)} and key {tuple(key.shape)}: expected (m, d) and (n, d)")
         if isinstance(scale, Tensor) and scale.shape not in (torch.Size(), query.shape[:1]):
             raise UserError(f"scale {tuple(scale.shape)}: expected a number, a 0-d tensor or one value a query")
+        query_is_key = query is key
         double = torch.float64 in (query.dtype, key.dtype)
         self.dtype = torch.float64 if double else torch.float32
         self.device = query.device
         self.exchange = exchange
         self.layout = shards(len(key), key.device, exchange)
         if isinstance(scale, Tensor):
-            scale = scale.to(self.dtype).reshape(-1, 1)
+            scale = scale.to(self.dtype)
+            scale = scale[:, None] if scale.ndim else scale
         # The scale is folded into the queries, so its exact gradient costs nothing: it is <query, d loss / d query>.
         query = query.to(self.dtype)
         self._query = query if isinstance(scale, float) and scale == 1.0 else query * scale
@@ -81,6 +83,8 @@ class Scores:
         self._ring = exchange is Exchange.RING and len(self.layout.sizes) > 1
         self._key = self._own_key if self._ring else gather(self._own_key, self.layout)
         self._edits = Edits()
+        # A set against itself: the matrix equals its transpose, so half of it is enough.
+        self._mirrored = query_is_key and len(self.layout.sizes) == 1 and getattr(scale, "ndim", 0) == 0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -139,7 +143,9 @@ class Scores:
             reduce = _masked_logsumexp if self._edits.exclude else torch.logsumexp
             totals = [reduce(matrix, dim) for dim in dims]
         else:
-            totals = LogSumExp.apply(self._query, self._key, self._edits, self._travelling, dims)
+            edits = self._edits
+            mirrored = self._mirrored and dims == (1,) and edits.mirrored
+            totals = LogSumExp.apply(self._query, self._key, edits, self._travelling, dims, mirrored)
             totals = totals if self._bias is None else [total + self._bias for total in totals]
         return [
             total if dim == 1 else self._own_columns(total, log=True) for dim, total in zip(dims, totals, strict=True)
@@ -186,7 +192,8 @@ class Scores:
         """The score of each query with its own key, (m,), whatever `plus` and `exclude` say."""
         if len(self._own_key) < len(self._query):
             raise UserError(f"{len(self._query)} queries and {len(self._own_key)} keys: a query has no key of its own")
-        return self._plus_bias((self._query * self._own_key[: len(self._query)]).sum(dim=1))
+        own = self._own_key if len(self._own_key) == len(self._query) else self._own_key[: len(self._query)]
+        return self._plus_bias((self._query * own).sum(dim=1))
 
     def pairs(self, columns: Tensor) -> Tensor:
         """The scores at given columns, (m, p) -> (m, p), whatever `plus` and `exclude` say. Not on a ring."""

@@ -4,20 +4,21 @@ They descend from a fork server that has torch loaded already: forking the test 
 locks, and a fresh interpreter for each test would cost seconds.
 """
 
-import atexit
 import multiprocessing
 import os
 import tempfile
 import traceback
 from collections.abc import Callable
-from functools import cache
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch._dynamo  # Imported by DistributedDataParallel: seconds, better spent once in the fork server.
 import torch.distributed as dist
+
+_groups: dict[int, tuple[list[Connection], list[BaseProcess]]] = {}
 
 
 def run(world_size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
@@ -26,13 +27,22 @@ def run(world_size: int, function: Callable[..., Any], *arguments: Any) -> list[
     `function` is found by its module and name, so it stands at the top level of a module. Tensors in its result must be
     detached.
     """
-    pipes = _group(world_size)
+    if world_size not in _groups:
+        _groups[world_size] = _start(world_size)
+    pipes, processes = _groups[world_size]
     for pipe in pipes:
         pipe.send((function, arguments))
-    answers = [pipe.recv() for pipe in pipes]
-    failures = [answer for answer in answers if isinstance(answer, _Failure)]
-    assert not failures, "\n".join(failure.text for failure in failures)
-    return answers
+    answers: dict[Connection, Any] = {}
+    while len(answers) < world_size:
+        for pipe in wait([pipe for pipe in pipes if pipe not in answers]):
+            answers[pipe] = pipe.recv()
+            if isinstance(answers[pipe], _Failure):
+                # The others may wait for it in a collective for ever: this group is lost, the next call starts another.
+                for process in processes:
+                    process.kill()
+                del _groups[world_size]
+                raise AssertionError(answers[pipe].text)
+    return [answers[pipe] for pipe in pipes]
 
 
 class _Failure:
@@ -40,19 +50,19 @@ class _Failure:
         self.text = text
 
 
-@cache
-def _group(world_size: int) -> list[Connection]:
+def _start(world_size: int) -> tuple[list[Connection], list[BaseProcess]]:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.pool"])
     store = tempfile.mkdtemp(prefix="gloo-")
-    pipes = []
+    pipes, processes = [], []
     for rank in range(world_size):
         ours, theirs = context.Pipe()
         # A daemon ends with the test process, whatever ends that.
-        context.Process(target=_serve, args=(theirs, rank, world_size, store), daemon=True).start()
+        process = context.Process(target=_serve, args=(theirs, rank, world_size, store), daemon=True)
+        process.start()
         pipes.append(ours)
-    atexit.register(lambda: [pipe.send(None) for pipe in pipes])
-    return pipes
+        processes.append(process)
+    return pipes, processes
 
 
 def _serve(pipe: Connection, rank: int, world_size: int, store: str) -> None:
@@ -60,10 +70,12 @@ def _serve(pipe: Connection, rank: int, world_size: int, store: str) -> None:
     # Only this machine takes part, whatever its host name resolves to.
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     dist.init_process_group("gloo", f"file://{Path(store) / 'store'}", rank=rank, world_size=world_size)
-    while (task := pipe.recv()) is not None:
-        function, arguments = task
+    while True:
         try:
-            pipe.send(function(*arguments))
+            function, arguments = pipe.recv()
+            answer = function(*arguments)
+        except EOFError:
+            return
         except Exception:
-            pipe.send(_Failure(f"process {rank} of {world_size}:\n{traceback.format_exc()}"))
-    dist.destroy_process_group()
+            answer = _Failure(f"process {rank} of {world_size}:\n{traceback.format_exc()}")
+        pipe.send(answer)

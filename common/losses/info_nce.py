@@ -10,6 +10,7 @@ from common.distributed import Exchange, global_mean
 from common.errors import UserError
 from common.losses import examples
 from common.losses.registry import Example, Needs, loss
+from common.losses.temperature import inverse
 from common.scores import Scores
 
 
@@ -105,15 +106,15 @@ def info_nce(
     Source: van den Oord et al. 2018, eq. 4. Hard negatives with scope "all" and `log_weight`: SimCSE, Gao et al. 2021,
     eq. 5 and appendix.
     """
-    scores = Scores(query, key, scale=1 / temperature, exchange=exchange)
+    scores = Scores(query, key, scale=inverse(temperature), exchange=exchange)
     candidates = _candidates(scores, ids, ignore_ids, label_smoothing, margin)
     if log_weights is not None:
         candidates = candidates.plus(log_weights)
     total = candidates.logsumexp(dim=1)
     if hard_negatives is not None:
-        total = torch.logaddexp(total, _hard_logsumexp(scores, query, hard_negatives, 1 / temperature, exchange))
+        total = torch.logaddexp(total, _hard_logsumexp(scores, query, hard_negatives, inverse(temperature), exchange))
     if queue is not None:
-        total = torch.logaddexp(total, Scores(query, queue.detach(), scale=1 / temperature).logsumexp(dim=1))
+        total = torch.logaddexp(total, Scores(query, queue.detach(), scale=inverse(temperature)).logsumexp(dim=1))
     return global_mean(total - _target(scores, ids, label_smoothing, margin, dim=1))
 
 
@@ -149,6 +150,8 @@ def _hard_logsumexp(
     """log sum exp of each query with the hard negatives it meets, (n,)."""
     if negatives.key.ndim != 3 or len(negatives.key) != len(query):
         raise UserError(f"hard_negatives {tuple(negatives.key.shape)}: expected ({len(query)}, h, {query.shape[1]})")
+    if negatives.scope not in ("own", "all"):
+        raise UserError(f"hard_negatives scope '{negatives.scope}': expected 'own' or 'all'")
     n, h, _ = negatives.key.shape
     if negatives.scope == "own":
         ours = Scores(query, negatives.key.flatten(0, 1), scale=scale)
@@ -198,9 +201,12 @@ def symmetric_info_nce(
         raise UserError(f"query {tuple(query.shape)} and key {tuple(key.shape)}: expected as many keys as queries")
     if directions not in ("mean", "sum"):
         raise UserError(f"directions '{directions}': expected 'mean' or 'sum'")
-    scores = Scores(query, key, scale=1 / temperature, exchange=exchange)
+    scores = Scores(query, key, scale=inverse(temperature), exchange=exchange)
     row, column = _candidates(scores, ids, ignore_ids, label_smoothing, margin).logsumexps()
-    by_query = row - _target(scores, ids, label_smoothing, margin, dim=1)
-    by_key = column - _target(scores, ids, label_smoothing, margin, dim=0)
-    both = global_mean(by_query + by_key)
+    target = _target(scores, ids, label_smoothing, margin, dim=1)
+    if ids is None and not label_smoothing:
+        targets = 2 * target
+    else:
+        targets = target + _target(scores, ids, label_smoothing, margin, dim=0)
+    both = global_mean(row + column - targets)
     return both if directions == "sum" else both / 2

@@ -7,6 +7,7 @@ from common.distributed import Exchange, global_mean
 from common.errors import UserError
 from common.losses import examples
 from common.losses.registry import Example, Needs, loss
+from common.losses.temperature import inverse
 from common.scores import Scores
 
 
@@ -32,7 +33,7 @@ def nt_xent(
 
     Source: Chen et al. 2020 (SimCLR), eq. 1.
     """
-    views, scale = _both(view_a, view_b), 1 / temperature
+    views, scale = _both(view_a, view_b), inverse(temperature)
     total = Scores(views, views, scale=scale, exchange=exchange)
     total = total.exclude(total.own()).logsumexp(dim=1)
     positive = Scores(view_a, view_b, scale=scale).diagonal()
@@ -74,7 +75,7 @@ def decoupled_nt_xent(
     """
     if sigma is not None and sigma <= 0:
         raise UserError(f"sigma {sigma}: expected a number above 0, or none for weights of 1")
-    views, scale = _both(view_a, view_b), 1 / temperature
+    views, scale = _both(view_a, view_b), inverse(temperature)
     scores = Scores(views, views, scale=scale, exchange=exchange)
     sample = scores.layout.start + torch.arange(len(view_a), device=view_a.device).repeat(2)
     total = scores.exclude(scores.equal(sample, sample)).logsumexp(dim=1)

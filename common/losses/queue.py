@@ -6,6 +6,7 @@ from torch import Tensor
 from common.distributed import global_mean
 from common.losses import examples
 from common.losses.registry import Example, Needs, loss
+from common.losses.temperature import inverse
 from common.scores import Scores
 
 
@@ -35,6 +36,6 @@ def queue_info_nce(query: Tensor, key: Tensor, queue: Tensor, *, temperature: fl
 
     Source: He et al. 2020 (MoCo), eq. 1 and algorithm 1.
     """
-    positive = Scores(query, key, scale=1 / temperature).diagonal()
-    negatives = Scores(query, queue.detach(), scale=1 / temperature).logsumexp(dim=1)
+    positive = Scores(query, key, scale=inverse(temperature)).diagonal()
+    negatives = Scores(query, queue.detach(), scale=inverse(temperature)).logsumexp(dim=1)
     return global_mean(torch.logaddexp(positive, negatives) - positive)

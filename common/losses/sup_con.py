@@ -9,6 +9,7 @@ from common.distributed import Exchange, global_mean
 from common.errors import UserError
 from common.losses import examples
 from common.losses.registry import Example, Needs, loss
+from common.losses.temperature import inverse
 from common.scores import Scores
 
 
@@ -55,7 +56,7 @@ def sup_con(
         raise UserError(f"labels {tuple(labels.shape)}: expected ({len(embeddings)},), one label an embedding")
     if positives not in ("out", "in"):
         raise UserError(f"positives '{positives}': expected 'out' or 'in'")
-    scores = Scores(embeddings, embeddings, scale=1 / temperature, exchange=exchange)
+    scores = Scores(embeddings, embeddings, scale=inverse(temperature), exchange=exchange)
     others = scores.exclude(scores.own())
     # Every sum of `positives` holds the anchor itself: take it out again, exactly as it went in.
     same, count = scores.positives(labels, labels)

@@ -8,6 +8,17 @@ from torch import Tensor, nn
 from common.errors import UserError
 
 
+def inverse(temperature: float | Tensor) -> float | Tensor:
+    """1 / temperature, the scale of the scores.
+
+    Raises:
+        UserError: a number that is not above zero. Tensors are not looked at, which would stall a GPU.
+    """
+    if not isinstance(temperature, Tensor) and not temperature > 0:
+        raise UserError(f"temperature {temperature}: expected a number above 0")
+    return 1 / temperature
+
+
 class LearnableTemperature(nn.Module):
     """exp of a learnable logarithm, kept between two bounds.
 

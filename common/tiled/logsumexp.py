@@ -48,26 +48,31 @@ class LogSumExp(torch.autograd.Function):
     * no score beyond ±40, by the norms: no shift is needed and nothing can be lost;
     * else the shift is the tile's maximum, and a sum above 1e-25 has lost at most n * 1e-38 of it;
     * else (a row far below the tile's maximum) the rows and the columns of the tile get shifts of their own.
+
+    Where the matrix is `mirrored` (equal to its transpose, edits included; dims (1,) only), a tile above the diagonal
+    also stands for the one below, and half the work is saved.
     """
 
     @staticmethod
-    def forward(ctx, query: Tensor, key: Tensor, edits: Edits, layout: Shards, dims: tuple[int, ...]):
+    def forward(ctx, query: Tensor, key: Tensor, edits: Edits, layout: Shards, dims: tuple[int, ...], mirrored: bool):
         totals = [query.new_full((len(query) if dim == 1 else layout.total,), -math.inf) for dim in dims]
+        by_dim = dict(zip((1, 0), totals * 2, strict=True)) if mirrored else dict(zip(dims, totals, strict=True))
         with full_precision(query.device):
-            tiles = Tiles(query, edits)
+            tiles = Tiles(query, edits, mirrored)
             for start, visiting in ring(layout, key):
                 bounded = not edits.plus and _largest_score(query, visiting) <= _SAFE_SCORE
                 for rows, columns, local in tiles.over(start, visiting):
                     k = visiting[local]
-                    parts = _shared_shift(tiles.masked(rows, columns, k), dims, bounded)
+                    wanted = (1, 0) if mirrored and local.start > rows.start else dims
+                    parts = _shared_shift(tiles.masked(rows, columns, k), wanted, bounded)
                     if parts is None:
                         tile = tiles.masked(rows, columns, k)
-                        parts = [tile.logsumexp(dim) for dim in dims]
-                    for dim, total, part in zip(dims, totals, parts, strict=True):
-                        own = total[rows if dim == 1 else columns]
+                        parts = [tile.logsumexp(dim) for dim in wanted]
+                    for dim, part in zip(wanted, parts, strict=True):
+                        own = by_dim[dim][rows if dim == 1 else columns]
                         torch.logaddexp(own, part, out=own)
         ctx.save_for_backward(query, key, *totals)
-        ctx.edits, ctx.layout, ctx.dims = edits, layout, dims
+        ctx.edits, ctx.layout, ctx.dims, ctx.mirrored = edits, layout, dims, mirrored
         return tuple(totals)
 
     @staticmethod
@@ -77,16 +82,18 @@ class LogSumExp(torch.autograd.Function):
         grad_query = torch.zeros_like(query) if ctx.needs_input_grad[0] else None
         by_dim = {dim: pair for dim, *pair in zip(ctx.dims, totals, grads, strict=True)}
         with full_precision(query.device):
-            tiles = Tiles(query, ctx.edits)
+            tiles = Tiles(query, ctx.edits, ctx.mirrored)
             scratch = torch.empty_like(tiles.buffer)
-            row = _Softmax(*by_dim[1], tiles.shape.rows) if 1 in by_dim else None
+            row = _Softmax(*by_dim[1], tiles.rows) if 1 in by_dim else None
 
             def visit(start: int, visiting: Tensor, grad_visiting: Tensor) -> None:
                 shard = slice(start, start + len(visiting))
-                column = _Softmax(*(x[shard] for x in by_dim[0]), tiles.shape.columns) if 0 in by_dim else None
+                column = _Softmax(*(x[shard] for x in by_dim[0]), tiles.columns) if 0 in by_dim else None
                 for rows, columns, local in tiles.over(start, visiting):
                     k = visiting[local]
                     tile = tiles.masked(rows, columns, k)
+                    if ctx.mirrored:
+                        column = row if local.start > rows.start else None
                     grad = _softmax_gradient(tile, scratch[: tile.numel()].view_as(tile), row, rows, column, local)
                     if grad_query is not None:
                         grad_query[rows].addmm_(grad, k)
@@ -94,7 +101,7 @@ class LogSumExp(torch.autograd.Function):
                         grad_visiting[local].addmm_(grad.T, query[rows])
 
             grad_key = ring_backward(ctx.layout, key, visit)
-        return grad_query, grad_key if ctx.needs_input_grad[1] else None, None, None, None
+        return grad_query, grad_key if ctx.needs_input_grad[1] else None, None, None, None, None
 
 
 class _Softmax:

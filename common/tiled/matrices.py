@@ -23,6 +23,12 @@ class Pairwise(NamedTuple):
     rows: tuple[Tensor, ...]
     columns: tuple[Tensor, ...]
 
+    @property
+    def mirrored(self) -> bool:
+        """Whether the matrix is known to equal its transpose."""
+        same = len(self.rows) == 1 == len(self.columns) and self.rows[0] is self.columns[0]
+        return same and self.function in (torch.eq, torch.ne)
+
     @torch.no_grad()
     def tile(self, rows: slice, columns: slice) -> Tensor:
         return self.function(*(x[rows, None] for x in self.rows), *(x[None, columns] for x in self.columns))
@@ -42,6 +48,10 @@ class Own(NamedTuple):
 
     start: int
     device: torch.device
+
+    @property
+    def mirrored(self) -> bool:
+        return self.start == 0
 
     def tile(self, rows: slice, columns: slice) -> Tensor | None:
         first, last = self.start + rows.start, self.start + rows.stop

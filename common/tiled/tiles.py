@@ -55,6 +55,11 @@ class Edits:
     plus: tuple[Matrix, ...] = ()
     exclude: tuple[Matrix, ...] = ()
 
+    @property
+    def mirrored(self) -> bool:
+        """Whether they leave a matrix equal to its transpose so."""
+        return not self.plus and all(getattr(matrix, "mirrored", False) for matrix in self.exclude)
+
     def excluded(self, rows: slice, columns: slice) -> Tensor | None:
         """The pairs of this tile that are left out."""
         out = None
@@ -85,16 +90,22 @@ def full_precision(device: torch.device) -> AbstractContextManager:
 
 
 class Tiles:
-    """Computes tiles of q kᵀ into one buffer that stays in the cache."""
+    """Computes tiles of q kᵀ into one buffer that stays in the cache.
 
-    def __init__(self, query: Tensor, edits: Edits) -> None:
-        self.query, self.edits, self.shape = query, edits, current()
-        self.buffer = query.new_empty(self.shape.rows * self.shape.columns)
+    A mirrored matrix equals its transpose: only the tiles on and above the diagonal are visited, and tiles are square.
+    """
+
+    def __init__(self, query: Tensor, edits: Edits, mirrored: bool = False) -> None:
+        shape = current()
+        side = min(shape.rows, shape.columns)
+        self.query, self.edits, self.mirrored = query, edits, mirrored
+        self.rows, self.columns = (side, side) if mirrored else (shape.rows, shape.columns)
+        self.buffer = query.new_empty(self.rows * self.columns)
 
     def over(self, start: int, key: Tensor) -> Iterator[tuple[slice, slice, slice]]:
         """Rows, columns of the whole matrix, and the same columns within this shard of the keys."""
-        for rows in slices(0, len(self.query), self.shape.rows):
-            for local in slices(0, len(key), self.shape.columns):
+        for rows in slices(0, len(self.query), self.rows):
+            for local in slices(rows.start if self.mirrored else 0, len(key), self.columns):
                 yield rows, slice(start + local.start, start + local.stop), local
 
     def scores(self, rows: slice, columns: slice, key: Tensor) -> Tensor:

@@ -1,0 +1,171 @@
+"""The lazy score matrix against the matrix built whole, tile by tile and dense."""
+
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from common.errors import UserError
+from common.scores import Scores
+from common.tiled.tiles import tiling
+
+PATHS = {"tiled": (3, 4, 0), "dense": (512, 512, 10**6)}
+
+
+@pytest.fixture(params=PATHS, autouse=True)
+def path(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every test here runs on both paths."""
+    with tiling(*PATHS[request.param]):
+        yield request.param
+
+
+def vectors(rows: int, seed: int, size: float = 1.0) -> Tensor:
+    draw = torch.Generator().manual_seed(seed)
+    return (size * torch.randn(rows, 6, generator=draw, dtype=torch.float64)).requires_grad_()
+
+
+def assert_same(ours: Tensor, expected: Tensor, *leaves: Tensor) -> None:
+    """Values agree, and so do the gradients of an arbitrary weighting of them."""
+    torch.testing.assert_close(ours, expected, rtol=1e-11, atol=1e-11)
+    weights = torch.linspace(0.5, 1.5, ours.numel(), dtype=ours.dtype).view_as(ours)
+    for a, b in zip(
+        *(torch.autograd.grad((x * weights).sum(), leaves, retain_graph=True) for x in (ours, expected)), strict=True
+    ):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+# Scores of a few units; of hundreds, where a tile's shift loses whole rows; rows of very different size.
+@pytest.mark.parametrize("size", [1.0, 12.0, "uneven"])
+@pytest.mark.parametrize("scale", ["number", "learnable", "by row"])
+def test_logsumexp_by_row_and_column(size: float | str, scale: str) -> None:
+    query, key = vectors(7, 1), vectors(10, 2)
+    if size == "uneven":
+        sizes = torch.logspace(-2, 3, 7, dtype=torch.float64)
+        query = (query.detach() * sizes[:, None]).requires_grad_()
+    else:
+        query = (query.detach() * size).requires_grad_()
+        key = (key.detach() * size).requires_grad_()
+    factor = {
+        "number": 1.5,
+        "learnable": torch.tensor(1.5, dtype=torch.float64, requires_grad=True),
+        "by row": torch.linspace(0.5, 2.0, 7, dtype=torch.float64, requires_grad=True),
+    }[scale]
+    bias = torch.tensor(-0.7, dtype=torch.float64, requires_grad=True)
+    leaves = [query, key, bias] + ([factor] if isinstance(factor, Tensor) else [])
+    column = factor[:, None] if scale == "by row" else factor
+    matrix = column * (query @ key.T) + bias
+    scores = Scores(query, key, scale=factor, bias=bias)
+    row, by_column = scores.logsumexps()
+    assert_same(row, matrix.logsumexp(1), *leaves)
+    assert_same(by_column, matrix.logsumexp(0), *leaves)
+    assert_same(scores.logsumexp(dim=1), matrix.logsumexp(1), *leaves)
+    assert_same(scores.logsumexp(dim=0), matrix.logsumexp(0), *leaves)
+    assert_same(torch.cat(scores.logsumexps()), torch.cat([matrix.logsumexp(1), matrix.logsumexp(0)]), *leaves)
+
+
+def test_float32_rows_far_below_the_maximum_of_their_tile() -> None:
+    """One exp for a whole tile would give such a row log(0)."""
+    key = vectors(9, 2).detach()
+    query = vectors(8, 1).detach() * torch.logspace(-1, 2.5, 8, dtype=torch.float64)[:, None]
+    exact = query @ key.T
+    assert float(exact.amax() - exact.logsumexp(1).amin()) > 200
+    single = [x.float().requires_grad_() for x in (query, key)]
+    double = [x.float().double().requires_grad_() for x in (query, key)]
+    matrix = double[0] @ double[1].T
+    for ours, expected in zip(Scores(*single).logsumexps(), (matrix.logsumexp(1), matrix.logsumexp(0)), strict=True):
+        torch.testing.assert_close(ours.double(), expected, rtol=2e-6, atol=1e-5)
+        gradients = torch.autograd.grad(ours.sum(), single, retain_graph=True)
+        for a, b in zip(gradients, torch.autograd.grad(expected.sum(), double, retain_graph=True), strict=True):
+            torch.testing.assert_close(a.double(), b, rtol=1e-3, atol=1e-4 * float(b.abs().max()))
+
+
+def test_excluded_pairs_and_offsets() -> None:
+    query, key = vectors(7, 3), vectors(10, 4)
+    mask = torch.rand(7, 10, generator=torch.Generator().manual_seed(0)) < 0.4
+    mask[2], mask[:, 5] = True, True
+    offset = torch.linspace(-3, 3, 70, dtype=torch.float64).view(7, 10)
+    scores = Scores(query, key, scale=0.5).plus(offset).exclude(mask)
+    matrix = 0.5 * query @ key.T + offset
+    row, column = scores.logsumexps()
+    assert row[2] == -math.inf and column[5] == -math.inf
+    some_rows, some_columns = ~mask.all(1), ~mask.all(0)
+    expected = matrix.masked_fill(mask, -math.inf)
+    assert_same(row[some_rows], expected[some_rows].logsumexp(1), query, key)
+    assert_same(column[some_columns], expected[:, some_columns].logsumexp(0), query, key)
+    # A row without a pair has a gradient of zero, never NaN.
+    gradient = torch.autograd.grad(torch.where(row.isinf(), 0.0, row).sum(), query, retain_graph=True)[0]
+    assert gradient.isfinite().all() and (gradient[2] == 0).all()
+    assert_same(scores.sum(torch.tanh), matrix.tanh().masked_fill(mask, 0.0).sum(1), query, key)
+    assert_same(scores.total(), matrix.masked_fill(mask, 0.0).sum(1), query, key)
+    assert_same(scores.matrix()[~mask], matrix[~mask], query, key)
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+def test_sum_differentiates_vectors_and_takes_pairs(dim: int) -> None:
+    query, key, bias = vectors(7, 5), vectors(10, 6), torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    by_row, by_key = vectors(7, 7)[:, 0], vectors(10, 8)[:, 0]
+    weight, other = torch.rand(7, 10, dtype=torch.float64), Scores(vectors(7, 9), vectors(10, 10))
+
+    def f(s: Tensor, r: Tensor, c: Tensor, w: Tensor, t: Tensor) -> Tensor:
+        return w * F.softplus(s * c - r) + s * t
+
+    scores = Scores(query, key, scale=0.8, bias=bias)
+    ours = scores.sum(f, dim, rows=(by_row,), keys=(by_key,), pairs=(weight, other))
+    expected = f(0.8 * query @ key.T + bias, by_row[:, None], by_key[None], weight, other.matrix().detach()).sum(dim)
+    assert_same(ours, expected, query, key, bias, by_row, by_key)
+
+
+@pytest.mark.parametrize("excluding", [False, True])
+@pytest.mark.parametrize("dim", [0, 1])
+def test_positives_and_total(dim: int, excluding: bool) -> None:
+    query, key, bias = vectors(7, 11), vectors(10, 12), torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    row_ids, key_ids = torch.tensor([0, 1, 2, 0, 1, 5, 0]), torch.tensor([0, 0, 1, 1, 1, 2, 9, 9, 0, 4])
+    scores, matrix = Scores(query, key, scale=2.0, bias=bias), 2.0 * query @ key.T + bias
+    same = row_ids[:, None] == key_ids
+    kept = torch.ones_like(same)
+    if excluding:
+        kept = ~(torch.arange(7)[:, None] == torch.arange(10))
+        scores = scores.exclude(scores.own())
+    positives = scores.positives(row_ids, key_ids, dim)
+    assert_same(positives.total, (matrix * (same & kept)).sum(dim), query, key, bias)
+    assert torch.equal(positives.count, (same & kept).sum(dim).double())
+    assert_same(scores.total(dim), (matrix * kept).sum(dim), query, key, bias)
+
+
+def test_topk_and_pairs() -> None:
+    query, key, bias = vectors(7, 13), vectors(10, 14), torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    scores = Scores(query, key, scale=2.0, bias=bias)
+    matrix = 2.0 * query @ key.T + bias
+    hardest = scores.exclude(scores.own())
+    values, columns = hardest.topk(3)
+    expected, where = matrix.masked_fill(torch.eye(7, 10, dtype=torch.bool), -math.inf).topk(3)
+    assert torch.equal(columns, where)
+    assert_same(values, expected, query, key, bias)
+    assert_same(scores.pairs(where), matrix.gather(1, where), query, key, bias)
+    assert_same(scores.diagonal(), matrix.diagonal(), query, key, bias)
+
+
+def test_a_detached_side_gets_no_gradient() -> None:
+    query, key = vectors(7, 15), vectors(10, 16).detach()
+    Scores(query, key).logsumexp(dim=1).sum().backward()
+    assert key.grad is None and query.grad is not None
+    Scores(key, query).sum(torch.tanh).sum().backward()
+    assert key.grad is None
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Scores(torch.ones(3, 2), torch.ones(3, 4)), r"query \(3, 2\) and key \(3, 4\)"),
+        (lambda: Scores(torch.ones(3, 2), torch.ones(3, 2), scale=torch.ones(2)), r"scale \(2,\)"),
+        (lambda: Scores(torch.ones(3, 2), torch.ones(2, 2)).diagonal(), "3 queries and 2 keys"),
+        (lambda: Scores(torch.ones(3, 2), torch.ones(2, 2)).topk(3), "topk 3"),
+        (lambda: Scores(torch.ones(3, 2), torch.ones(2, 2)).plus(torch.ones(2, 2)), r"matrix \(2, 2\)"),
+    ],
+)
+def test_errors_name_the_shapes(make, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make()
