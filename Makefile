@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := $(VENV)/.peers
 
 .PHONY: help setup demo test lint bench results clean
 
@@ -27,6 +28,13 @@ test: $(STAMP) ## All tests.
 lint: $(STAMP) ## Style and formatting.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+$(PEERS): $(STAMP) constraints-bench.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -c constraints-bench.txt -e '.[bench]'
+	@touch $@
+
+bench: $(PEERS) ## Measure losses, recall, training steps and gradients beside other libraries, into results/bench.
+	$(BIN)/python -m tests.bench
 
 results: $(STAMP) ## Write results/ and the generated blocks again from the records, then check them.
 	$(BIN)/papers report

@@ -3,6 +3,10 @@
 python -m tests.bench                      everything, into results/bench
 python -m tests.bench losses gradients     some of it
 python -m tests.bench losses --largest 2048 --repeats 3 --out bench-now
+
+Peers that are on no package index take part in `gradients` if their clones are at hand:
+
+    BENCH_CHECKOUTS=folder python -m tests.bench gradients     folder/{solo-learn,multimodal,DisCo-CLIP}
 """
 
 import os

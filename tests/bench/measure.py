@@ -111,10 +111,11 @@ def in_a_process(make: Make, size: int, warm: int = 64, shortest: float = 0.3) -
         process.join()
 
 
-def run(task: Task, repeats: int, largest: int | None = None) -> Iterator[dict]:
+def run(task: Task, repeats: int, largest: int | None = None, budget: float = 150.0) -> Iterator[dict]:
     """Measures a task, one row a size and implementation.
 
     The implementations take turns, A B A B, so that a busy machine is unkind to all of them; ratios are of neighbours.
+    A size is not repeated once its timed calls have taken more than `budget` CPU seconds.
     """
     for size in task.sizes:
         if largest is not None and size > largest:
@@ -128,6 +129,8 @@ def run(task: Task, repeats: int, largest: int | None = None) -> Iterator[dict]:
                     errors[name] = result
                 else:
                     samples[name].append(result)
+            if sum(s.seconds for measured in samples.values() for s in measured) > budget:
+                break
         ours = samples[next(iter(samples))]
         for name, measured in samples.items():
             row = {"task": task.name, "size": size, "implementation": name}
