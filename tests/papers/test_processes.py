@@ -1,0 +1,37 @@
+"""Two processes with the same global batch train along the same losses as one."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PAPERS = Path(sys.executable).with_name("papers")
+CASES = {
+    "supcon": ["--data.batch_size", "64"],
+    # With dropout each process draws other masks, and there is no one curve to compare with.
+    "simcse": ["--data.batch_size", "16", "--model.dropout", "0"],
+}
+
+
+def losses(slug: str, options: list[str], folder: Path) -> list[float]:
+    logger = ["--trainer.logger", "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir", str(folder)]
+    quiet = ["--trainer.enable_progress_bar", "false", "--trainer.enable_checkpointing", "false"]
+    steps = ["--trainer.max_steps", "4", "--trainer.log_every_n_steps", "1", "--trainer.limit_val_batches", "0"]
+    command = [PAPERS, "fit", slug, "--trainer.accelerator", "cpu", *logger, *quiet, *steps, *options]
+    run = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert run.returncode == 0, run.stderr[-2000:]
+    (metrics,) = folder.rglob("metrics.csv")
+    with metrics.open() as file:
+        return [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+
+
+@pytest.mark.parametrize("slug", CASES)
+def test_two_processes_follow_the_curve_of_one(slug: str, tmp_path: Path) -> None:
+    one = losses(slug, CASES[slug], tmp_path / "one")
+    two = losses(slug, [*CASES[slug], "--trainer.strategy", "ddp", "--trainer.devices", "2"], tmp_path / "two")
+    assert len(one) == 4 and one[0] != pytest.approx(one[3], rel=1e-3)
+    # float32 sums in another order; the steps compound it.
+    assert two == pytest.approx(one, rel=1e-4)
