@@ -142,7 +142,7 @@ def check_hash(card: Card, experiment: Property) -> str:
         code = ast.dump(ast.parse(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UserError(
-            f"{card.slug}/{experiment.name}: the check '{experiment.check}': {error.strerror}: {path}"
+            f"{card.slug}/{experiment.name}: the check '{experiment.check}' has no file: {error.strerror}: {path}"
         ) from None
     except SyntaxError as error:
         raise UserError(f"{path}:{error.lineno}: {error.msg}") from None
