@@ -1,8 +1,35 @@
-"""The shape of an embedding space. Alignment and uniformity, being losses too, stand in `common.losses`."""
+"""The shape of an embedding space."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from common.benchmark import Metrics
+from common.distributed import Exchange
+from common.losses import alignment, uniformity
+
+
+@torch.no_grad()
+def geometry_metrics(x: Tensor, y: Tensor) -> Metrics:
+    """How close the pairs are, how evenly the sphere is used, and how far apart the two sides lie.
+
+    Args:
+        x: one side of the positive pairs, such as the first views or the texts, shape (n, d); normalized here.
+        y: the other side, shape (n, d). Under torch.distributed every process passes all rows.
+
+    Returns:
+        `alignment` (alpha 2) and `uniformity` (t 2, mean of both sides), the lower the better (Wang and Isola 2020);
+        `modality_gap`; `effective_rank` of all rows of both sides.
+    """
+    x, y = F.normalize(x, dim=1), F.normalize(y, dim=1)
+    # Every process holds all rows already; exchanging them would count each pair several times.
+    spread = [float(uniformity(side, exchange=Exchange.LOCAL)) for side in (x, y)]
+    return {
+        "alignment": float(alignment(x, y)),
+        "uniformity": sum(spread) / 2,
+        "modality_gap": modality_gap(x, y),
+        "effective_rank": effective_rank(torch.cat([x, y])),
+    }
 
 
 @torch.no_grad()

@@ -10,11 +10,12 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler, normalize
 
 from common.errors import UserError
-from common.evaluation.geometry import effective_rank, modality_gap
+from common.evaluation.geometry import effective_rank, geometry_metrics, modality_gap
 from common.evaluation.knn import knn_accuracy
 from common.evaluation.probe import linear_probe_accuracy
 from common.evaluation.similarity import spearman
 from common.evaluation.verification import verification_metrics
+from tests.processes import on_processes
 
 
 def classes(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -110,6 +111,24 @@ def test_modality_gap_of_known_centres():
     assert modality_gap(x, y) == pytest.approx(1.0)
     assert modality_gap(x, 4 * x) == pytest.approx(0.0)
     assert modality_gap(normalize_like(x), -x) == pytest.approx(math.sqrt(2))
+
+
+def test_geometry_equals_the_formulas_on_one_process_and_two():
+    draw = torch.Generator().manual_seed(4)
+    x, y = torch.randn(6, 3, generator=draw), torch.randn(6, 3, generator=draw)
+    a, b = normalize_like(x).double(), normalize_like(y).double()
+    spread = []
+    for side in (a, b):
+        pairs = [float((-2 * (side[i] - side[j]).square().sum()).exp()) for i in range(6) for j in range(6) if i != j]
+        spread.append(math.log(sum(pairs) / 30))
+    expected = {
+        "alignment": float((a - b).square().sum(1).mean()),
+        "uniformity": sum(spread) / 2,
+        "modality_gap": modality_gap(x, y),
+        "effective_rank": effective_rank(torch.cat([a, b])),
+    }
+    for got in [geometry_metrics(x, y), *on_processes(2, lambda: geometry_metrics(x, y))]:
+        assert got == pytest.approx(expected, abs=1e-5)
 
 
 def normalize_like(x: torch.Tensor) -> torch.Tensor:
