@@ -5,16 +5,16 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from common.distributed import Exchange, gather, shards, sum_over_processes
 from common.losses import examples
+from common.losses.precision import wide
 from common.losses.registry import Example, Needs, loss
-from common.scores import Scores
-from common.tiled.tiles import slices
+from common.tiled.matrices import Own
+from common.tiled.tiles import Edits, Matrix, Tiles, full_precision
 
-_TILE = 64  # negatives by row and by column in one block, compared with as many positives at a time
-_POSITIVES = 256
+_POSITIVES = 4  # compared with a tile at a time: more would leave the cache
 
 
 def _in_batch(n: int, seed: int) -> Example:
@@ -63,22 +63,46 @@ def mann_whitney(
     Source: Sheikholeslami et al. 2025, eq. 3 and lemma 2.
     """
     keys = key if negatives is None else torch.cat([key, negatives])
-    scores = Scores(query, keys, scale=1 / temperature, exchange=exchange)
-    positives = gather(scores.diagonal(), shards(len(query), query.device, exchange))
-    others = scores.exclude(scores.own())
-    # Each block is computed again on the way back: what is kept are the embeddings.
-    total = sum(
-        checkpoint(_block, others, positives, rows, columns, use_reentrant=False)
-        for rows in slices(0, scores.shape[0], _TILE)
-        for columns in slices(0, scores.shape[1], _TILE)
-    )
-    if exchange is not Exchange.LOCAL:
+    layout = shards(len(keys), keys.device, exchange)
+    query, keys = wide(query) / temperature, wide(keys)
+    positives = gather((query * keys[: len(query)]).sum(dim=1), shards(len(query), query.device, exchange))
+    total = _Compare.apply(query, gather(keys, layout), positives, Own(layout.start, query.device))
+    if exchange != Exchange.LOCAL:
         total = sum_over_processes(total)
     queries = len(positives)
-    return total / (queries * (queries * scores.shape[1] - queries))
+    return total / (queries * (queries * layout.total - queries))
 
 
-def _block(scores: Scores, positives: Tensor, rows: slice, columns: slice) -> Tensor:
-    negative = scores.tile(rows, columns).flatten()
-    parts = (F.softplus(negative[:, None] - some).sum() for some in positives.split(_POSITIVES))
-    return torch.stack(list(parts)).sum()
+class _Compare(torch.autograd.Function):
+    """The sum over pairs outside `own` and over positives p of softplus(q k - p), recomputed in the backward pass."""
+
+    @staticmethod
+    def forward(ctx, query: Tensor, key: Tensor, positives: Tensor, own: Matrix) -> Tensor:
+        ctx.save_for_backward(query, key, positives)
+        ctx.edits = Edits(exclude=(own,))
+        total = query.new_zeros(())
+        with full_precision(query.device):
+            tiles = Tiles(query, ctx.edits)
+            for rows, columns, _ in tiles.over(0, key):
+                # Excluded pairs are -inf, and cost nothing.
+                tile = tiles.masked(rows, columns, key[columns])
+                for some in positives.split(_POSITIVES):
+                    total += F.softplus(tile - some[:, None, None]).sum()
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        query, key, positives = ctx.saved_tensors
+        grads = [torch.zeros_like(x) for x in (query, key, positives)]
+        with full_precision(query.device):
+            tiles = Tiles(query, ctx.edits)
+            for rows, columns, _ in tiles.over(0, key):
+                tile, slope = tiles.masked(rows, columns, key[columns]), 0.0
+                for some, down in zip(positives.split(_POSITIVES), grads[2].split(_POSITIVES), strict=True):
+                    slopes = torch.sigmoid(tile - some[:, None, None])
+                    slope = slope + slopes.sum(dim=0)
+                    down -= slopes.sum(dim=(1, 2))
+                grads[0][rows].addmm_(slope, key[columns])
+                grads[1][columns].addmm_(slope.T, query[rows])
+        return *(grad * x for x in grads), None

@@ -100,7 +100,7 @@ def focal_sup_con(
     Relations: `sup_con` at gamma 0, `focal_info_nce` where each anchor has one positive.
 
     Source: Zhang et al. 2021 (Core-tuning), focal contrastive loss. Their code divides the sum over positives by n
-    where the paper divides it by |P(i)|.
+    instead of |P(i)|.
     """
     scores = Scores(embeddings, embeddings, scale=1 / temperature, exchange=exchange)
     others = scores.exclude(scores.own())

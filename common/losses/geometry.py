@@ -83,6 +83,6 @@ def uniformity(x: Tensor, *, t: float = 2.0, exchange: Exchange = Exchange.GATHE
     if n < 2:
         raise UserError(f"uniformity of {n} vector: expected at least 2")
     total = scores.exclude(scores.own()).logsumexp(dim=1).logsumexp(dim=0)
-    if exchange is not Exchange.LOCAL:
+    if exchange != Exchange.LOCAL:
         total = logsumexp_over_processes(total)
     return total - math.log(n * (n - 1))

@@ -53,7 +53,7 @@ def pairwise_hinge(
 
     Relations: t times `info_nce` one way at temperature t tends to this at margin 0 as t -> 0.
 
-    Source: Faghri et al. 2018 (VSE++), section 3; the sum is their baseline VSE.
+    Source: Faghri et al. 2018 (VSE++), max of hinges; the sum of hinges is their baseline VSE.
     """
     total = _one_way(query, key, margin, ids, hardest, exchange)
     if symmetric:

@@ -85,7 +85,7 @@ def multi_label_softmax(query: Tensor, label: Tensor, positive: Tensor, *, tempe
 
     Relations: `decoupled_softmax` takes the other positives out of the denominator, and divides by |P|.
 
-    Source: Gupta et al. 2024 (DEXML), the baseline of section 4.
+    Source: Gupta et al. 2024 (DEXML), the baseline it argues against.
     """
     scores, own, real = _scores(query, label, positive, temperature)
     return global_mean((scores.logsumexp(dim=1)[:, None] - own).masked_fill(~real, 0.0).sum(dim=1))

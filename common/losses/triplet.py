@@ -93,7 +93,9 @@ def triplet(
     anchor = embeddings[found.anchor]
     pull = _distance(anchor - everyone[found.positive], squared)
     difference = pull - _distance(anchor - everyone[found.negative], squared)
-    return global_mean(F.softplus(difference) if margin is None else torch.relu(difference + margin))
+    cost = F.softplus(difference) if margin is None else torch.relu(difference + margin)
+    # The mask takes all; it is there because a plain mean over no triplet at all would be NaN.
+    return global_mean(cost, where=torch.ones_like(cost, dtype=torch.bool))
 
 
 def _distance(difference: Tensor, squared: bool) -> Tensor:

@@ -165,7 +165,7 @@ def supcontrast_one_view(case: Case, x: dict[str, Tensor], given: dict[str, Tens
 
 @like("core_tuning/focal_supcon_balanced")
 def core_tuning(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
-    # Their code divides the sum over the one positive of an anchor by n, the paper and we by |P| = 1.
+    # Their code divides the sum over the one positive of an anchor by n, we by |P| = 1.
     loss = focal_sup_con(x["embedding"], given["labels"], temperature=case.arguments["temperature"], gamma=1.0)
     return loss / len(given["labels"])
 

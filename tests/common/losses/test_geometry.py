@@ -1,0 +1,33 @@
+import math
+
+import pytest
+import torch
+
+from common.errors import UserError
+from common.losses import alignment, info_nce, uniformity
+from common.losses.examples import generator, unit
+
+
+def test_values_at_the_ends() -> None:
+    same = torch.ones(4, 3) / math.sqrt(3)
+    assert uniformity(same).item() == pytest.approx(0.0, abs=1e-6)
+    assert alignment(same, same).item() == 0.0
+    # Two opposite points: distance 2, and -t d^2 = -8.
+    assert uniformity(torch.tensor([[1.0, 0.0], [-1.0, 0.0]])).item() == pytest.approx(-8.0)
+    with pytest.raises(UserError, match=r"^uniformity of 1 vector: expected at least 2$"):
+        uniformity(same[:1])
+
+
+def test_coincident_pairs_have_a_finite_gradient() -> None:
+    x = torch.ones(3, 2, requires_grad=True)
+    (alignment(x, torch.ones(3, 2), alpha=1.0) + uniformity(x)).backward()
+    assert x.grad.abs().max() == 0.0
+
+
+def test_info_nce_tends_to_alignment_plus_log_mean_potential() -> None:
+    # Theorem 1: with many negatives, L - log n -> -E[s+ / t] + E log E exp(s- / t); here the batch is the distribution.
+    draw = generator(0)
+    key, t = unit(draw, 4000), 0.5
+    query = torch.nn.functional.normalize(key + 0.3 * unit(draw, 4000), dim=1)
+    limit = -(1 - alignment(query, key) / 2) / t + ((query @ key.T / t).logsumexp(dim=1) - math.log(4000)).mean()
+    torch.testing.assert_close(info_nce(query, key, temperature=t) - math.log(4000), limit)
