@@ -3,26 +3,24 @@
 import contextlib
 import datetime
 import importlib.metadata
-import multiprocessing
 import os
 import platform
-import signal
 import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import wait
 from pathlib import Path
 
 from rich.console import Console
 
 from common.errors import UserError
 from common.experiments.plan import prepare_data
+from common.experiments.pool import Pool, uninterrupted
 from common.experiments.progress import Reporter
 from common.experiments.records import Ledger, Record
-from common.experiments.worker import ENVIRONMENT, Result, Run, serve
+from common.experiments.worker import Result, Run
 
 
 @dataclass(frozen=True)
@@ -77,15 +75,32 @@ def execute(
     workers = min(workers or cores(), len(runs))
     logs = logs or runs[0].root / "logs"
     facts = _facts(runs[0].root)
-    with Reporter(runs, workers, console or Console()) as reporter, _Pool(workers, logs) as pool:
+    waiting = deque(runs)
+    with Reporter(runs, workers, console or Console()) as reporter, Pool(workers, logs) as pool:
+
+        def listen(timeout: float) -> bool:
+            ready = pool.ready(timeout)
+            for worker in ready:
+                # A result that has left the pipe must reach the disk.
+                with uninterrupted():
+                    run, kind, content = pool.receive(worker)
+                    if run is not None:
+                        _take(run, kind, content, ledger, facts, reporter, outcome)
+            return bool(ready)
+
         try:
-            _work(deque(runs), pool, ledger, facts, reporter, outcome)
+            while waiting or pool.busy:
+                while waiting and (worker := pool.idle()) is not None:
+                    run = waiting.popleft()
+                    worker.give(run)
+                    reporter.start(run)
+                listen(timeout=0.5)
+                reporter.tick()
         except KeyboardInterrupt:
             outcome.interrupted = True
-            # What has ended but was not read yet counts, too.
-            while arrived := list(pool.messages(timeout=0)):
-                for run, kind, content in arrived:
-                    _take(run, kind, content, ledger, facts, reporter, outcome)
+            # What has ended and is still in the pipes counts, too.
+            while listen(timeout=0):
+                pass
             total = f"{len(outcome.finished)} of {len(runs)} runs are on record"
             reporter.note(f"interrupted: {total}; the same command goes on from there")
     return outcome
@@ -94,19 +109,6 @@ def execute(
 def cores() -> int:
     """The processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _work(
-    waiting: deque[Run], pool: "_Pool", ledger: Ledger, facts: dict, reporter: Reporter, outcome: Outcome
-) -> None:
-    while waiting or pool.busy:
-        while waiting and (worker := pool.idle()) is not None:
-            run = waiting.popleft()
-            worker.give(run)
-            reporter.start(run)
-        for run, kind, content in pool.messages(timeout=0.5):
-            _take(run, kind, content, ledger, facts, reporter, outcome)
-        reporter.tick()
 
 
 def _take(
@@ -183,102 +185,3 @@ def _git(root: Path, *arguments: str) -> str:
         return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return ""
-
-
-class _Worker:
-    def __init__(self, logs: Path) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        # No daemon: it may itself start processes that load data. The pool sees to its end.
-        self.process = context.Process(target=serve, args=(theirs, logs))
-        with _inheritance():
-            self.process.start()
-        theirs.close()
-        self.run: Run | None = None
-
-    def give(self, run: Run) -> None:
-        self.run = run
-        with contextlib.suppress(BrokenPipeError):  # it has just died, which `messages` reports
-            self.connection.send(run)
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.join()
-        self.connection.close()
-
-
-class _Pool:
-    def __init__(self, size: int, logs: Path) -> None:
-        self.size = size
-        self.logs = logs
-        self.workers: list[_Worker] = []
-
-    def __enter__(self) -> "_Pool":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for worker in self.workers:
-            worker.stop()
-
-    @property
-    def busy(self) -> bool:
-        return any(worker.run is not None for worker in self.workers)
-
-    def idle(self) -> _Worker | None:
-        """A worker without a run, a new one if there is room, or None."""
-        for worker in self.workers:
-            if worker.run is None:
-                return worker
-        if len(self.workers) == self.size:
-            return None
-        self.workers.append(_Worker(self.logs))
-        return self.workers[-1]
-
-    def messages(self, timeout: float) -> Iterator[tuple[Run, str, object]]:
-        """What has arrived within `timeout` seconds: the run, "step", "done" or "failed", and the content."""
-        by_connection = {worker.connection: worker for worker in self.workers}
-        for connection in wait(list(by_connection), timeout):
-            worker = by_connection[connection]
-            run = worker.run
-            try:
-                kind, content = connection.recv()
-            except (EOFError, OSError):
-                self.workers.remove(worker)
-                worker.process.join()
-                kind, content = "failed", _last_words(worker.process.exitcode)
-                worker.connection.close()
-            if kind != "step":
-                worker.run = None
-            if run is not None:
-                yield run, kind, content
-
-
-def _last_words(exit_code: int | None) -> str:
-    if exit_code is not None and exit_code < 0:
-        name = signal.Signals(-exit_code).name
-        hint = " (is memory short? try fewer workers)" if name == "SIGKILL" else ""
-        return f"its process was ended by {name}{hint}"
-    return f"its process ended with code {exit_code}"
-
-
-@contextlib.contextmanager
-def _inheritance() -> Iterator[None]:
-    """What a worker inherits when it is started: its environment variables, and deafness to Ctrl-C.
-
-    Ctrl-C reaches every process of the terminal; the parent alone decides what it means.
-    """
-    deaf = hasattr(signal, "pthread_sigmask")
-    if deaf:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    before = {name: os.environ.get(name) for name in ENVIRONMENT}
-    os.environ.update(ENVIRONMENT)
-    try:
-        yield
-    finally:
-        if deaf:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -137,7 +137,7 @@ def test_a_claim_about_a_metric_that_no_one_measures_is_reported_and_the_run_kep
 
 def test_records_that_cannot_be_written_are_noticed_before_anything_runs(root, monkeypatch):
     (root / "file").touch()
-    monkeypatch.setattr(runner, "_Pool", None)
+    monkeypatch.setattr(runner, "Pool", None)
     with pytest.raises(UserError, match="cannot be written"):
         execute(slow_runs(root), Ledger(root / "file"), console=quiet())
 
@@ -266,3 +266,23 @@ def test_ctrl_c_keeps_what_has_ended_and_says_so(root):
     assert 1 <= len(records) < 12
     assert f"interrupted: {len(records)} of 12 runs are on record; the same command goes on from there" in shown
     assert alive(root) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for children in /proc")
+def test_workers_are_deaf_to_ctrl_c_from_the_start(root):
+    process = start(root)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while not (workers := [pid for pid in children.read_text().split() if "spawn_main" in command_line(pid)]):
+        assert process.poll() is None
+    for _ in range(20):
+        os.kill(int(workers[0]), signal.SIGINT)
+        time.sleep(0.05)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def command_line(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
