@@ -10,11 +10,13 @@ Outside torch.distributed every function is the identity. Shards may be uneven. 
 
 from collections.abc import Callable, Iterator
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from common.errors import UserError
 
 
 class Exchange(StrEnum):
@@ -28,6 +30,10 @@ class Exchange(StrEnum):
     LOCAL = "local"
     GATHER = "gather"
     RING = "ring"
+
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        raise UserError(f"exchange '{value}': expected one of {', '.join(cls)}")
 
 
 class Shards(NamedTuple):
@@ -60,7 +66,7 @@ def rank() -> int:
 
 def shards(rows: int, device: torch.device, exchange: Exchange = Exchange.GATHER) -> Shards:
     """The sizes on all processes; one small collective, and none when there is nothing to exchange."""
-    if world_size() == 1 or exchange is Exchange.LOCAL:
+    if Exchange(exchange) is Exchange.LOCAL or world_size() == 1:
         return Shards((rows,), 0)
     sizes = [torch.empty(1, dtype=torch.int64, device=device) for _ in range(world_size())]
     dist.all_gather(sizes, torch.tensor([rows], device=device))
@@ -155,7 +161,7 @@ def global_mean(values: Tensor, where: Tensor | None = None) -> Tensor:
 
 def negatives_per_anchor(batch: int, exchange: Exchange, device: torch.device) -> int:
     """How many keys but its own an anchor meets when this process has `batch` of them: for the log, once a run."""
-    return shards(batch, device, Exchange(exchange)).total - 1
+    return shards(batch, device, exchange).total - 1
 
 
 class _Passing:

@@ -70,8 +70,8 @@ class Scores:
         double = torch.float64 in (query.dtype, key.dtype)
         self.dtype = torch.float64 if double else torch.float32
         self.device = query.device
-        self.exchange = exchange
-        self.layout = shards(len(key), key.device, exchange)
+        self.exchange = Exchange(exchange)  # A recipe may give the plain name.
+        self.layout = shards(len(key), key.device, self.exchange)
         if isinstance(scale, Tensor):
             scale = scale.to(self.dtype)
             scale = scale[:, None] if scale.ndim else scale
@@ -80,7 +80,7 @@ class Scores:
         self._query = query if isinstance(scale, float) and scale == 1.0 else query * scale
         self._own_key = key.to(self.dtype)
         self._bias = bias.to(self.dtype) if isinstance(bias, Tensor) else bias
-        self._ring = exchange is Exchange.RING and len(self.layout.sizes) > 1
+        self._ring = self.exchange is Exchange.RING and len(self.layout.sizes) > 1
         self._key = self._own_key if self._ring else gather(self._own_key, self.layout)
         self._edits = Edits()
         # A set against itself: the matrix equals its transpose, so half of it is enough.

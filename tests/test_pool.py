@@ -21,6 +21,6 @@ def fail_on_one() -> float:
 
 def test_a_failure_is_reported_and_the_next_call_gets_a_fresh_group() -> None:
     assert run(2, count) == [2.0, 2.0]
-    with pytest.raises(AssertionError, match="process 1 of 2(.|\n)*on purpose"):
+    with pytest.raises(AssertionError, match=r"process 1 of 2(.|\n)*on purpose"):
         run(2, fail_on_one)
     assert run(2, count) == [2.0, 2.0]

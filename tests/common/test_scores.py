@@ -163,6 +163,7 @@ def test_a_detached_side_gets_no_gradient() -> None:
         (lambda: Scores(torch.ones(3, 2), torch.ones(3, 2), scale=torch.ones(2)), r"scale \(2,\)"),
         (lambda: Scores(torch.ones(3, 2), torch.ones(2, 2)).diagonal(), "3 queries and 2 keys"),
         (lambda: Scores(torch.ones(3, 2), torch.ones(2, 2)).topk(3), "topk 3"),
+        (lambda: Scores(torch.ones(3, 2), torch.ones(2, 2), exchange="star"), "exchange 'star': .*local, gather, ring"),
         (lambda: Scores(torch.ones(3, 2), torch.ones(2, 2)).plus(torch.ones(2, 2)), r"matrix \(2, 2\)"),
     ],
 )
