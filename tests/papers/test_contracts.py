@@ -76,6 +76,23 @@ def test_every_arm_is_valid(slug: str) -> None:
             assert len(set(hashes.values())) == len(hashes), "two arms are the same recipe"
 
 
+@pytest.mark.parametrize("slug", SLUGS)
+def test_arms_differ_only_where_the_card_says(slug: str) -> None:
+    """An arm with another module starts from that module's defaults; none may slip into a comparison unnoticed."""
+    card = catalog.find(slug)
+    for experiment in card.experiments:
+        if not isinstance(experiment, Comparison):
+            continue
+        base = recipe.resolve(written(slug, experiment.recipe))
+        for name, arm in experiment.arms.items():
+            resolved = recipe.resolve_arm(card, experiment, name)
+            for section in ("model", "data"):
+                said = arm.overrides.get(section, {}).get("init_args", {})
+                ours, theirs = resolved[section]["init_args"], base[section]["init_args"]
+                silent = {k for k in ours.keys() & theirs.keys() if ours[k] != theirs[k]} - said.keys()
+                assert not silent, f"{experiment.name}/{name} changes {sorted(silent)} of {section} without saying so"
+
+
 @pytest.mark.parametrize(("slug", "class_path"), MODULES)
 def test_two_steps_and_a_checkpoint(slug: str, class_path: str, tmp_path: Path) -> None:
     """Two steps give finite losses and move exactly what is to be trained; a checkpoint gives the same scores."""
