@@ -81,6 +81,7 @@ def mine_hard_negatives(
     query_ids: Tensor | None = None,
     key_ids: Tensor | None = None,
     max_ratio: float | None = None,
+    chunk: int = 512,
 ) -> tuple[Tensor, Tensor]:
     """The `k` most similar keys of each query that are not its positives.
 
@@ -95,6 +96,7 @@ def mine_hard_negatives(
         query_ids, key_ids: (n,) and (m,); keys with the query's id are no negatives. By default only the positive.
         max_ratio: leaves out keys that score above this share of the positive's score, which are likely positives too;
             llama-embed-nemotron (2025) takes 0.95, after NV-Retriever.
+        chunk: queries scored at a time; memory is O(chunk m).
 
     Returns:
         Columns (n, k), hardest first, and their similarities (n, k). Where a query has fewer than k negatives the rest
@@ -118,10 +120,15 @@ def mine_hard_negatives(
         scores = scores.exclude(scores.equal(query_ids[share], key_ids))
     else:
         scores = scores.exclude(scores.equal(positive, torch.arange(len(key), device=key.device)))
-    if max_ratio is not None:
-        threshold = max_ratio * (query * key[positive]).sum(1)
-        scores = scores.exclude(FalseNegatives(query, key, threshold, positive))
-    similarity, column = scores.topk(k)
-    column = column.masked_fill(similarity.isneginf(), -1)
+    column = torch.empty(len(query), k, dtype=torch.int64, device=query.device)
+    similarity = torch.empty(len(query), k, device=query.device)
+    for start in range(0, len(query), chunk):
+        rows = slice(start, min(start + chunk, len(query)))
+        block = scores.tile(rows, slice(0, len(key)))
+        if max_ratio is not None:
+            limit = max_ratio * (query[rows] * key[positive[rows]]).sum(1, keepdim=True)
+            block = block.masked_fill(block > limit, -torch.inf)
+        similarity[rows], column[rows] = block.topk(k, dim=1)
+    column[similarity.isneginf()] = -1
     layout = shards(len(column), column.device)
     return gather(column, layout), gather(similarity, layout)

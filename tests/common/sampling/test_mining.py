@@ -38,7 +38,7 @@ def test_mined_negatives_equal_a_plain_search(max_ratio, by_id):
     key = F.normalize(key + 2 * query, dim=1)
     positive = torch.arange(23)
     column, similarity = mine_hard_negatives(
-        query, key, 18, query_ids=ids if by_id else None, key_ids=ids if by_id else None, max_ratio=max_ratio
+        query, key, 18, query_ids=ids if by_id else None, key_ids=ids if by_id else None, max_ratio=max_ratio, chunk=10
     )
 
     def allowed(i: int, j: int) -> bool:
