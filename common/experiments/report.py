@@ -14,6 +14,7 @@ import jinja2
 from common.errors import UserError
 from common.experiments import citation, compare, figures
 from common.experiments.card import Comparison, Published
+from common.experiments.console import track
 from common.experiments.files import write_text
 from common.experiments.progress import duration
 from common.experiments.records import Record
@@ -42,13 +43,16 @@ def outputs(root: Path, results: Path, papers: Sequence[Standing]) -> Iterator[t
     yield from drawings(results, papers)
 
 
+def count(papers: Sequence[Standing]) -> int:
+    """About how many files `outputs` yields, for a bar of progress."""
+    return 4 + len(papers) + sum(bool(paper.records) for paper in papers)
+
+
 def pages(root: Path, results: Path, papers: Sequence[Standing]) -> Iterator[tuple[Path, str]]:
     """results/README.md, each paper's README and the table on the front page."""
     yield results / "README.md", overview(results, papers)
-    for paper in papers:
-        # A baseline may do without a page.
-        if paper.card.surveyed or (paper.card.folder / "README.md").is_file():
-            yield page(paper, results)
+    # A baseline without experiments has no results to show.
+    yield from (page(paper, results) for paper in papers if paper.trials)
     front = root / "README.md"
     if front.is_file() and block("verdicts").search(front.read_text(encoding="utf-8")):
         shown = [paper for paper in papers if paper.records]
@@ -81,7 +85,7 @@ def write(root: Path, results: Path, papers: Sequence[Standing]) -> list[Path]:
     Raises:
         UserError: a README has no place for its block, CITATION.cff has no head, or a file cannot be written.
     """
-    files = dict(outputs(root, results, papers))
+    files = dict(track(outputs(root, results, papers), "writing", count(papers)))
     changed = [path for path, text in files.items() if not agrees(path, text)]
     for path in changed:
         write_text(path, files[path])

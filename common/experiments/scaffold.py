@@ -78,7 +78,8 @@ def new_paper(root: Path, source: Path, slug: str, family: str) -> Path:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     paper = standing(load_card(target / "paper.yaml", root), Ledger(root / "results/runs"))
-    write_text(*report.page(paper, root / "results"))
+    if paper.trials:
+        write_text(*report.page(paper, root / "results"))
     return target
 
 
@@ -128,7 +129,8 @@ def new_readme(text: str, slug: str, like: str) -> str:
             continue  # goes to the end, empty
         fences = "\n\n".join(match[0].rstrip() for match in FENCE.finditer(section))
         parts.append(f"{heading}\n\n{fences or f'As in {like}.'}\n")
-    parts.append(f"## Results\n\n{BLOCK}\n")
+    if "<!-- results" in text or not text:
+        parts.append(f"## Results\n\n{BLOCK}\n")
     return "\n".join(parts)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from common.errors import UserError
 from common.experiments import catalog, report
 from common.experiments.card import Card, Comparison, Experiment, load_card
+from common.experiments.console import track
 from common.experiments.records import Ledger, Record, current
 from common.experiments.standing import standing
 from common.experiments.yaml_lines import shown
@@ -26,7 +27,7 @@ def differences(root: Path, results: Path) -> Iterator[str]:
         for slug in ledger.slugs():
             if slug not in known:
                 yield f"{shown(ledger.path(slug), root)}: there is no paper '{slug}'"
-    for card in cards:
+    for card in track(cards, "recipes", len(cards)):
         records, warnings = ledger.read(card.slug)
         yield from (warning.removeprefix(f"{root}/") for warning in warnings)
         yield from _changed(card, current(records))
@@ -35,7 +36,7 @@ def differences(root: Path, results: Path) -> Iterator[str]:
     papers = [standing(card, ledger) for card in cards]
     expected = set()
     try:
-        for path, text in report.outputs(root, results, papers):
+        for path, text in track(report.outputs(root, results, papers), "files", report.count(papers)):
             expected.add(path)
             if not report.agrees(path, text):
                 state = "is out of date" if path.exists() else "is missing"

@@ -69,6 +69,11 @@ def test_another_family(root: Path) -> None:
     assert main(["new", "other", "--like", "alpha", "--family", "../up"], root) == 2
 
 
+def test_a_baseline_can_be_copied_too(root: Path) -> None:
+    assert main(["new", "my_baseline", "--like", "beta"], root) == 0
+    assert catalog.find("my_baseline", root).experiments == ()
+
+
 def test_an_interrupted_copy_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = files(root)
     monkeypatch.setattr(shutil, "copyfile", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
