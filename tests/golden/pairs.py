@@ -1,0 +1,209 @@
+"""Our side of the losses on pairs, views and labelled embeddings; factors are stated where the reductions differ."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from common.losses import (
+    HardNegatives,
+    alignment,
+    circle,
+    decoupled_nt_xent,
+    distilled,
+    focal_sigmoid,
+    focal_sup_con,
+    info_nce,
+    nt_xent,
+    pairwise_hinge,
+    queue_info_nce,
+    same_id,
+    sigmoid_pairwise,
+    soft_target_cross_entropy,
+    sup_con,
+    symmetric_info_nce,
+    triplet,
+    uniformity,
+)
+from common.scores import Scores
+from tests.golden.ours import like
+from tests.golden.recorded import Case
+
+
+def unit(x: Tensor) -> Tensor:
+    return F.normalize(x, dim=-1)
+
+
+# --- one query, one key -----------------------------------------------------------------------------------------------
+
+
+@like("simcse/unsupervised", "simcse/hard_negatives", "simcse/hard_negatives_weighted")
+def simcse(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    # "Weight" is a logit in their code, added to a query's own hard negative: so is log_weight here.
+    hard = (
+        HardNegatives(unit(x["negative"])[:, None], "all", case.arguments["hard_negative_weight"])
+        if "negative" in x
+        else None
+    )
+    return info_nce(unit(x["query"]), unit(x["key"]), temperature=case.arguments["temperature"], hard_negatives=hard)
+
+
+@like("sentence_transformers/multiple_negatives")
+def multiple_negatives(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    hard = HardNegatives(unit(x["negative"])[:, None])
+    return info_nce(unit(x["query"]), unit(x["key"]), temperature=1 / case.arguments["scale"], hard_negatives=hard)
+
+
+@like("gradcache/in_batch")
+def gradcache(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    return info_nce(x["query"], x["key"], temperature=1.0)
+
+
+@like("gradcache/hard_negatives")
+def gradcache_hard(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    passages = x["passage"].unflatten(0, (len(x["query"]), -1))
+    return info_nce(x["query"], passages[:, 0], temperature=1.0, hard_negatives=HardNegatives(passages[:, 1:]))
+
+
+@like("moco/queue")
+def moco(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    return queue_info_nce(unit(x["query"]), unit(x["key"]), x["queue"], **case.arguments)
+
+
+@like("moco_v3/one_way")
+def moco_v3(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    # Their loss is multiplied by twice the temperature.
+    return 2 * case.arguments["temperature"] * info_nce(unit(x["query"]), unit(x["key"]), **case.arguments)
+
+
+@like("open_clip/clip", "open_clip/clip_temperature_100")
+def clip(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    temperature = (-x["log_scale"]).exp().squeeze() if "log_scale" in x else 1 / case.arguments["scale"]
+    return symmetric_info_nce(x["image"], x["text"], temperature=temperature)
+
+
+@like("open_clip/siglip", "open_clip/siglip_published")
+def siglip(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    scale = x["log_scale"].exp().squeeze() if "log_scale" in x else case.arguments["scale"]
+    bias = x["bias"].squeeze() if "bias" in x else case.arguments["bias"]
+    return sigmoid_pairwise(x["image"], x["text"], scale=scale, bias=bias)
+
+
+@like("sample4geo/plain", "sample4geo/label_smoothing")
+def sample4geo(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    return symmetric_info_nce(
+        unit(x["ground"]),
+        unit(x["satellite"]),
+        temperature=(-x["log_scale"]).exp().squeeze(),
+        label_smoothing=case.arguments.get("label_smoothing", 0.0),
+    )
+
+
+@like("macl/in_batch", "macl/threshold")
+def macl(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    # InfoNCE whose temperature follows the alignment, each query divided by 1 - p. Both are constants for the gradient,
+    # and a weighted mean of one-query losses is what remains.
+    query, key, a = x["query"], x["key"], case.arguments
+    temperature = a["tau_0"] * (1 + a["alpha"] * ((query * key).sum(1).mean() - a["A0"])).detach()
+    scores = Scores(query, key, scale=1 / temperature)
+    loss = scores.logsumexp(dim=1) - scores.diagonal()
+    return (loss / -torch.expm1(-loss.detach())).mean()
+
+
+@like("albef/itc", "albef/itc_momentum_distillation")
+def albef(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
+    scale = (-x["temperature"]).exp().squeeze()
+    all_ids = torch.cat([given["idx"], given["idx_queue"]])
+
+    def one_way(query: Tensor, teacher_query: Tensor, teacher_key: Tensor, queue: Tensor) -> Tensor:
+        key = torch.cat([teacher_key, queue]).detach()
+        scores = Scores(query, key, scale=scale)
+        targets = same_id(scores, given["idx"], all_ids)
+        if "alpha" in case.arguments:
+            teacher = Scores(teacher_query.detach(), key, scale=scale.detach())
+            targets = distilled(teacher, targets, case.arguments["alpha"])
+        return soft_target_cross_entropy(scores, targets)
+
+    to_text = one_way(unit(x["image"]), x["image_m"], x["text_m"], x["text_queue"])
+    return (to_text + one_way(unit(x["text"]), x["text_m"], x["image_m"], x["image_queue"])) / 2
+
+
+# --- two views, labels ------------------------------------------------------------------------------------------------
+
+
+@like("lightly/nt_xent", "lightly/nt_xent_cold")
+def views(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    return nt_xent(unit(x["first"]), unit(x["second"]), temperature=case.arguments["temperature"])
+
+
+@like("hcl/easy")
+def unit_views(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    return nt_xent(x["first"], x["second"], temperature=case.arguments["temperature"])
+
+
+@like("dcl/both_ways", "dcl/both_ways_weighted")
+def dcl(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    return decoupled_nt_xent(x["query"], x["key"], **case.arguments)
+
+
+@like("supcontrast/supervised", "supcontrast/supervised_same_base", "supcontrast/simclr")
+def supcontrast(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
+    # Their loss is multiplied by temperature / base_temperature, ours is not.
+    factor = case.arguments["temperature"] / case.arguments["base_temperature"]
+    labels = given.get("labels", torch.arange(len(x["first"]))).repeat(2)
+    return factor * sup_con(torch.cat([x["first"], x["second"]]), labels, temperature=case.arguments["temperature"])
+
+
+@like("supcontrast/one_view")
+def supcontrast_one_view(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
+    # Their mean counts the anchor without a positive as 0; ours leaves it out: 7 anchors instead of 8.
+    return 7 / 8 * sup_con(x["embedding"], given["labels"], temperature=case.arguments["temperature"])
+
+
+@like("core_tuning/focal_supcon_balanced")
+def core_tuning(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
+    # Their code divides the sum over the one positive of an anchor by n, we by |P| = 1.
+    loss = focal_sup_con(x["embedding"], given["labels"], temperature=case.arguments["temperature"], gamma=1.0)
+    return loss / len(given["labels"])
+
+
+@like("pytorch_metric_learning/circle")
+def circle_of_labels(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
+    return circle(unit(x["embedding"]), given["labels"], **case.arguments)
+
+
+@like("sentence_transformers/batch_hard", "sentence_transformers/batch_hard_soft_margin")
+def batch_hard(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
+    return triplet(x["embedding"], given["labels"], margin=case.arguments.get("margin"))
+
+
+@like("sentence_transformers/batch_semi_hard")
+def batch_semi_hard(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
+    return triplet(x["embedding"], given["labels"], margin=case.arguments["margin"], mining="semi_hard")
+
+
+# --- pairs one by one -------------------------------------------------------------------------------------------------
+
+
+@like("vsepp/hardest", "vsepp/all")
+def vsepp(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    # They sum over the batch, we take the mean.
+    hardest = case.name.endswith("hardest")
+    return len(x["image"]) * pairwise_hinge(x["image"], x["caption"], margin=case.arguments["margin"], hardest=hardest)
+
+
+@like("ro_vit/focal", "ro_vit/focal_weighted")
+def ro_vit(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    # They sum over all pairs, we divide by the number of queries.
+    a = case.arguments
+    scale = a["scale"] * x["log_scale"].exp().squeeze()
+    return len(x["image"]) * focal_sigmoid(x["image"], x["text"], scale=scale, gamma=a["gamma"], alpha=a["alpha"])
+
+
+@like("align_uniform/align", "align_uniform/align_one")
+def align(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    return alignment(x["x"], x["y"], alpha=case.arguments["alpha"])
+
+
+@like("align_uniform/uniform", "align_uniform/uniform_sharp")
+def uniform(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    return uniformity(x["x"], t=case.arguments["t"])
