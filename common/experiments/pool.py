@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -61,6 +62,9 @@ class Pool:
                 return worker
         if len(self.workers) == self.size:
             return None
+        if os.name == "posix":
+            # Python starts this process with the first worker, and lets Ctrl-C through again when it does.
+            resource_tracker.ensure_running()
         # The worker inherits this deafness: Ctrl-C reaches every process of a terminal, the parent alone answers.
         with uninterrupted():
             self.workers.append(Worker(self.logs))
