@@ -61,6 +61,8 @@ class Claim:
     better: Literal["higher", "lower"]
     published: str | None = None
     """The `id` of the published row that makes the same comparison."""
+    remark: str | None = None
+    """One line on the likely reason of the verdict, written after the runs; it changes nothing else."""
 
 
 @dataclass(frozen=True)
