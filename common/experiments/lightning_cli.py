@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from common.benchmark import Benchmark
 from common.errors import UserError
@@ -36,6 +36,7 @@ class PapersCLI(LightningCLI):
         trainer: further defaults of the Trainer, which a recipe may override, and `callbacks`, which it may not.
         run: expect a subcommand (fit, validate, test) and run it; otherwise only build the objects.
         build: with run=False, False stops after the configuration is checked and its defaults are filled in.
+        save_config: write the resolved config.yaml beside the logs.
 
     Raises:
         UserError: names the key, the value and what is allowed.
@@ -47,6 +48,7 @@ class PapersCLI(LightningCLI):
         trainer: dict[str, Any] | None = None,
         run: bool = True,
         build: bool = True,
+        save_config: bool = True,
     ) -> None:
         self._build = build
         with warnings.catch_warnings(), readable_errors():
@@ -57,6 +59,7 @@ class PapersCLI(LightningCLI):
                 Benchmark,
                 subclass_mode_model=True,
                 subclass_mode_data=True,
+                save_config_callback=SaveConfigCallback if save_config else None,
                 # A second run may write over the config.yaml of the first in the same folder.
                 save_config_kwargs={"overwrite": True},
                 trainer_defaults=TRAINER_DEFAULTS | (trainer or {}),

@@ -156,20 +156,21 @@ def arm_hash(card: Card, experiment: Comparison, arm: str, recipe: str | None = 
 
 def build_model(model: dict[str, Any]) -> LightningModule:
     """The module alone, from the `model` section of a recipe."""
-    parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(LightningModule, "model")
-    with readable_errors():
-        return parser.instantiate_classes(parser.parse_object({"model": model})).model
+    return _build(LightningModule, "model", model)
 
 
 def build_benchmark(data: dict[str, Any]) -> Benchmark:
     """The benchmark alone, from the `data` section of a recipe."""
+    return _build(Benchmark, "data", data)
+
+
+def _build(base: type, section: str, content: dict[str, Any]) -> Any:
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(Benchmark, "data")
+    parser.add_subclass_arguments(base, section)
     with readable_errors():
-        parsed = parser.parse_object({"data": data})
+        parsed = parser.parse_object({section: content})
     with own_errors():
-        return parser.instantiate_classes(parsed).data
+        return parser.instantiate_classes(parsed)[section]
 
 
 def tensorboard(folder: Path, name: str = "", version: str | None = "") -> dict[str, Any]:
@@ -190,7 +191,7 @@ def build(
     quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
     logger = tensorboard(log_folder) if log_folder is not None else False
     trainer = quiet | {"limit_val_batches": 0, "devices": 1, "logger": logger, "callbacks": list(callbacks)}
-    cli = PapersCLI(config, trainer, run=False)
+    cli = PapersCLI(config, trainer, run=False, save_config=log_folder is not None)
     return cli.trainer, cli.model, cli.datamodule
 
 

@@ -171,6 +171,14 @@ def test_an_error_of_a_constructor_is_let_through(card):
         assert str(error.value) == "data.size is 0; it must be at least 1"
 
 
+def test_without_a_log_folder_nothing_is_written(card, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path / "papers")
+    trainer, module, benchmark = recipe.build(toy_config(card))
+    trainer.fit(module, benchmark)
+    assert trainer.global_step == 8
+    assert [path.name for path in (tmp_path / "papers").iterdir()] == ["toys"]
+
+
 def fit(card, *options: str, logs: Path | None = None) -> None:
     quiet = ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
     recipe.run_subcommand(card, "fit", [*options, *quiet], logs)

@@ -42,6 +42,7 @@ def outcome_of(runs, ledger, workers=2):
 def root(toy_root, monkeypatch):
     monkeypatch.syspath_prepend(str(toy_root))
     monkeypatch.setattr(sys, "argv", ["papers"])
+    monkeypatch.chdir(toy_root)  # the checks leave files
     return toy_root
 
 
