@@ -120,7 +120,7 @@ def _conclude(given: argparse.Namespace, cards: list[Card], ledger: Ledger) -> N
         trials = standing(card, ledger).trials
         print_trials(tuple(t for t in trials if t.records and given.experiment in (None, t.experiment.name)))
     results = _results(given)
-    page = write_results(results, standings(given.root, ledger))
+    page = write_results(results, standings(given.root, ledger), {card.slug for card in cards})
     print(f"\nTable:  {shown_path(page)}")
     for card in cards:
         figure = results / "figures" / f"{card.slug}.svg"

@@ -6,7 +6,7 @@ Nothing here looks at the clock or the machine: the same cards and records give 
 import dataclasses
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import jinja2
@@ -66,14 +66,16 @@ def page(paper: Standing, results: Path) -> tuple[Path, str]:
     return path, _filled(path, "results", _render("paper.md.j2", results, paper=paper, figure=figure))
 
 
-def drawings(results: Path, papers: Sequence[Standing]) -> Iterator[tuple[Path, str]]:
-    """The forest plot and a figure for each paper that has records."""
+def drawings(
+    results: Path, papers: Sequence[Standing], only: Collection[str] | None = None
+) -> Iterator[tuple[Path, str]]:
+    """The forest plot and a figure for each paper that has records, or for those of the slugs `only`."""
     folder = results / "figures"
     shown = [paper for paper in papers if paper.records]
     if shown:
         rows = [row for paper in shown for row in differences(paper)]
         yield folder / "forest.svg", figures.render(figures.forest(rows), f"Differences of all claims\n{rows}")
-    for paper in shown:
+    for paper in (paper for paper in shown if only is None or paper.card.slug in only):
         panels, checks = arms(paper), deviations(paper)
         drawn = figures.paper(panels, checks)
         yield folder / f"{paper.card.slug}.svg", figures.render(drawn, f"{paper.card.title}\n{panels}\n{checks}")
@@ -95,10 +97,10 @@ def write(root: Path, results: Path, papers: Sequence[Standing]) -> list[Path]:
     return changed + stale
 
 
-def write_results(results: Path, papers: Sequence[Standing]) -> Path:
-    """Writes results/README.md and the figures alone, for records kept outside the repository; returns the page."""
+def write_results(results: Path, papers: Sequence[Standing], slugs: Collection[str]) -> Path:
+    """Writes results/README.md, the forest plot and the figures of `slugs`, which were just run; returns the page."""
     page = results / "README.md"
-    for path, text in [(page, overview(results, papers)), *drawings(results, papers)]:
+    for path, text in [(page, overview(results, papers)), *drawings(results, papers, slugs)]:
         if not agrees(path, text):
             write_text(path, text)
     return page

@@ -53,14 +53,21 @@ def test_the_card_keeps_the_experiments_and_forgets_the_original(root: Path) -> 
     assert not (root / "results/runs/my_method.jsonl").exists()
 
 
-def test_published_references_are_dropped_in_both_styles(root: Path) -> None:
+def test_what_a_claim_says_of_the_original_is_dropped_in_both_styles(root: Path) -> None:
     card = root / "papers/toys/alpha/paper.yaml"
     fields = ["- text: Again", *(f"  {x}" for x in ("method: alpha", "baseline: beta", "metric: x", "better: higher"))]
-    block = "".join(f"      {field}\n" for field in [*fields, "  published: main"])
-    card.write_text(card.read_text().replace("    claims:\n", f"    claims:\n{block}"))
+    block = "".join(f"      {field}\n" for field in [*fields, "  published: main", "  remark: >-", "    Of", "    old"])
+    text = card.read_text().replace("    claims:\n", f"    claims:\n{block}")
+    card.write_text(text.replace("better: lower}", "better: lower,\n         remark: 'Of old, too'}"))
+    assert [claim.remark for claim in catalog.find("alpha", root).experiments[0].claims] == [
+        "Of old",
+        None,
+        "Of old, too",
+    ]
     main(["new", "my_method", "--like", "alpha"], root)
     claims = catalog.find("my_method", root).experiments[0].claims
-    assert [claim.published for claim in claims] == [None, None, None]
+    assert [(claim.published, claim.remark) for claim in claims] == [(None, None)] * 3
+    assert [claim.better for claim in claims] == ["higher", "higher", "lower"]
 
 
 def test_another_family(root: Path) -> None:
