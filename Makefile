@@ -20,7 +20,7 @@ setup: $(STAMP) ## Virtual environment and install.
 
 demo: $(STAMP) ## Train SupCon's mini experiment afresh (2 seeds) and print its verdicts.
 	rm -rf results-demo
-	$(BIN)/papers rerun supcon --seeds 2 --results results-demo
+	$(BIN)/papers rerun supcon --experiment digits --seeds 2 --results results-demo
 
 test: $(STAMP) ## All tests.
 	$(BIN)/pytest -n 2
