@@ -9,6 +9,7 @@ import os
 import tempfile
 import traceback
 from collections.abc import Callable
+from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -69,7 +70,9 @@ def _serve(pipe: Connection, rank: int, world_size: int, store: str) -> None:
     torch.set_num_threads(1)
     # Only this machine takes part, whatever its host name resolves to.
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    dist.init_process_group("gloo", f"file://{Path(store) / 'store'}", rank=rank, world_size=world_size)
+    # Processes that wait for one another for ever should fail the test, not the patience of whoever runs it.
+    meeting = {"init_method": f"file://{Path(store) / 'store'}", "timeout": timedelta(minutes=2)}
+    dist.init_process_group("gloo", rank=rank, world_size=world_size, **meeting)
     while True:
         try:
             function, arguments = pipe.recv()
