@@ -257,7 +257,7 @@ def test_kill_9_at_ten_moments_loses_no_finished_run(root):
 
 
 def test_ctrl_c_keeps_what_has_ended_and_says_so(root):
-    process = start(root, stderr=subprocess.PIPE, start_new_session=True)
+    process = start(root, "toychecks:slow_but_the_first", stderr=subprocess.PIPE, start_new_session=True)
     first = process.stdout.readline()
     os.killpg(process.pid, signal.SIGINT)
     shown, complaints = process.communicate(timeout=30)
