@@ -188,7 +188,8 @@ def test_bad_arguments_are_refused(make, message):
         make()
 
 
-def test_batch_sizes_that_do_not_divide_by_the_processes_are_refused(monkeypatch):
-    monkeypatch.setattr("common.sampling.batches.world_size", lambda: 8)
-    with pytest.raises(UserError, match="multiple of the 8 processes"):
-        next(iter(SingleTaskSampler([30, 43], [8, 12])))
+@pytest.mark.parametrize("batch_sizes", [[4, 6], [6, 8]])
+def test_batch_sizes_that_do_not_all_divide_by_the_processes_are_refused(monkeypatch, batch_sizes):
+    monkeypatch.setattr("common.sampling.batches.world_size", lambda: 4)
+    with pytest.raises(UserError, match="multiple of the 4 processes"):
+        next(iter(SingleTaskSampler([30, 43], batch_sizes)))
