@@ -75,7 +75,7 @@ def test_runs_are_trained_scored_and_recorded_and_failures_do_not_stop_them(root
     one = select(records, arm="repeat", seed=1)[0]
     assert (one.benchmark, one.steps, one.device, one.threads, one.recipe) == ("numbers", 8, "cpu", 1, "mini.yaml")
     assert set(one.metrics) == {"repeat/error", "weight/norm"}
-    assert 0 < one.seconds < 60 and one.peak_memory_mb > 50
+    assert one.seconds > 0 and one.peak_memory_mb > 50
     assert one.versions["torch"] and len(one.recipe_hash) == len(one.data_hash) == 64
     (untrained,) = select(records, arm="untrained")
     assert untrained.steps == 0
@@ -206,8 +206,8 @@ def alive(root: Path) -> list[int]:
 
 
 def gone(root: Path) -> bool:
-    """Whether all workers end within five seconds."""
-    deadline = time.monotonic() + 5
+    """Whether all workers end within half a minute, long before their runs would."""
+    deadline = time.monotonic() + 30
     while alive(root) and time.monotonic() < deadline:
         time.sleep(0.05)
     return not alive(root)
@@ -260,7 +260,7 @@ def test_ctrl_c_keeps_what_has_ended_and_says_so(root):
     process = start(root, "toychecks:slow_but_the_first", stderr=subprocess.PIPE, start_new_session=True)
     first = process.stdout.readline()
     os.killpg(process.pid, signal.SIGINT)
-    shown, complaints = process.communicate(timeout=30)
+    shown, complaints = process.communicate(timeout=60)
     assert process.returncode == 130
     assert complaints == ""
     records, warnings = Ledger(root / "runs").read("toy")
