@@ -187,6 +187,8 @@ def start(root: Path, check: str = "toychecks:slow", **options) -> subprocess.Po
         env=environment,
         stdout=subprocess.PIPE,
         text=True,
+        # A shell starts background jobs deaf to Ctrl-C, and the deafness is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         **options,
     )
 
