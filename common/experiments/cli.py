@@ -199,7 +199,9 @@ def main(arguments: Sequence[str] | None = None, root: Path = REPOSITORY) -> int
             print(completion(subcommands(parser), given.shell), end="")
             return 0
         given.root = root
-        return getattr(commands, given.run)(given) or 0
+        code = getattr(commands, given.run)(given) or 0
+        sys.stdout.flush()  # a closed pipe shows here and not when Python ends
+        return code
     except UserError as error:
         print(f"papers: {error}", file=sys.stderr)
         return 2
