@@ -23,8 +23,8 @@ STYLE = {
     "not reproduced": ("#c2559a", "X"),
 }
 ROW, HEAD, FOOT = 0.25, 0.34, 0.34  # inches: one row, a panel's title, its axis
-PLOT, RIGHT, EDGE = 4.0, 2.1, 0.1
-LETTER, LABEL = 0.072, 50  # inches that a letter of a label takes, and how many are shown at most
+PLOT, RIGHT, EDGE = 4.0, 2.3, 0.1
+LETTER, LABEL = 0.07, 80  # inches that a letter of a label takes, and how many are shown at most
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ NOTHING = "—"
 
 
 def number(value: float, scale: float | None = None, sign: bool = False) -> str:
-    """Three decimals; three significant digits where `scale` (default: the value) is below 0.01 or above 1000."""
+    """Three decimals; four where `scale` (default: the value) is below 0.01, three digits where it is extreme."""
     scale = abs(value) if scale is None else scale
-    plus = "+" if sign else ""
     if not math.isfinite(value):
         return str(value)
-    return format(value, f"{plus}.3f" if scale == 0 or 0.01 <= scale < 1000 else f"{plus}.3g")
+    style = ".3f" if scale == 0 or 0.01 <= scale < 1000 else ".4f" if 0.001 <= scale < 0.01 else ".2e"
+    return format(value, f"{'+' if sign else ''}{style}")
 
 
 def with_interval(estimate: Interval | None, sign: bool = False) -> str:

@@ -43,11 +43,11 @@ def _threshold(scores, k, alpha):
     def excess(at):
         return sum(torch.sigmoid(alpha * (s + at)) for s in scores) - k
 
-    plain, fixed = [float(s) for s in scores], [s.detach() for s in scores]
+    plain, fixed = [s.item() for s in scores], [s.detach() for s in scores]
     low, high = -max(plain) - 50 / alpha, -min(plain) + 50 / alpha
     for _ in range(200):
         middle = (low + high) / 2
-        low, high = (middle, high) if float(excess(middle)) < 0 else (low, middle)
+        low, high = (middle, high) if excess(middle).item() < 0 else (low, middle)
     slope = sum(alpha * torch.sigmoid(alpha * (s + low)) * torch.sigmoid(-alpha * (s + low)) for s in fixed)
     return low - excess(low) / slope
 

@@ -1,0 +1,33 @@
+import math
+
+import pytest
+
+from common.experiments.texts import number, with_interval
+from common.experiments.verdict import Interval
+
+
+@pytest.mark.parametrize(
+    ("value", "sign", "text"),
+    [
+        (0.92, False, "0.920"),
+        (0.0451, True, "+0.045"),
+        (-0.0451, True, "-0.045"),
+        (0.00567, True, "+0.0057"),
+        (0.0000123, False, "1.23e-05"),
+        (12345.0, False, "1.23e+04"),
+        (0.0, False, "0.000"),
+        (math.nan, True, "nan"),
+    ],
+)
+def test_numbers(value: float, sign: bool, text: str) -> None:
+    assert number(value, sign=sign) == text
+
+
+def test_a_mean_and_its_bounds_have_the_same_decimals() -> None:
+    assert with_interval(Interval(0.008, 0.004, 0.012, 3, 0.01), sign=True) == "+0.008 [+0.004, +0.012]"
+    assert with_interval(Interval(0.0056, 0.0029, 0.0083, 3, 0.01)) == "0.0056 [0.0029, 0.0083]"
+
+
+def test_without_an_interval_or_a_value() -> None:
+    assert with_interval(Interval(0.5, None, None, 1, None)) == "0.500"
+    assert with_interval(None) == "—"
