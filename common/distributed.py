@@ -159,6 +159,12 @@ def global_mean(values: Tensor, where: Tensor | None = None) -> Tensor:
     return sum_over_processes(torch.where(where, values, 0.0).sum()) / count.clamp(min=1.0)
 
 
+def global_ratio(total: Tensor, count: int) -> Tensor:
+    """The sum of `total` over the processes, divided by that of `count`: a mean whose terms are summed already."""
+    counts = torch.tensor(float(count), dtype=total.dtype, device=total.device)
+    return sum_over_processes(total) / sum_over_processes(counts)
+
+
 def negatives_per_anchor(batch: int, exchange: Exchange, device: torch.device) -> int:
     """How many keys but its own an anchor meets when this process has `batch` of them: for the log, once a run."""
     return shards(batch, device, exchange).total - 1

@@ -6,7 +6,7 @@ tile by tile, forward and backward, so that memory grows with the batch and not 
     scores = Scores(query, key, scale=1 / temperature)
     loss = (scores.logsumexp(dim=1) - scores.diagonal()).mean()
 
-Small problems are built whole with ordinary operations, since tiles only pay from about a thousand rows.
+A small matrix is built whole and kept, since computing it again only pays from about a thousand rows.
 """
 
 import copy
@@ -19,8 +19,9 @@ from torch import Tensor
 
 from common.distributed import Exchange, Shards, gather, logsumexp_over_processes, shards, sum_over_processes
 from common.errors import UserError
-from common.tiled.logsumexp import LogSumExp
+from common.tiled.logsumexp import LogSumExp, WholeLogSumExp
 from common.tiled.matrices import Own, Pairwise, Where, as_matrix
+from common.tiled.softplus import SoftplusTotal
 from common.tiled.sums import Sum, apply
 from common.tiled.tiles import Edits, Matrix, Tiles, current, full_precision
 
@@ -139,14 +140,11 @@ class Scores:
 
     def _logsumexp(self, dims: tuple[int, ...]) -> list[Tensor]:
         if self._is_small:
-            matrix = self.matrix()
-            reduce = _masked_logsumexp if self._edits.exclude else torch.logsumexp
-            totals = [reduce(matrix, dim) for dim in dims]
+            totals = WholeLogSumExp.apply(self._query, self._key, self._edits, dims)
         else:
-            edits = self._edits
-            mirrored = self._mirrored and dims == (1,) and edits.mirrored
-            totals = LogSumExp.apply(self._query, self._key, edits, self._travelling, dims, mirrored)
-            totals = totals if self._bias is None else [total + self._bias for total in totals]
+            mirrored = self._mirrored and dims == (1,) and self._edits.mirrored
+            totals = LogSumExp.apply(self._query, self._key, self._edits, self._travelling, dims, mirrored)
+        totals = totals if self._bias is None else [total + self._bias for total in totals]
         return [
             total if dim == 1 else self._own_columns(total, log=True) for dim, total in zip(dims, totals, strict=True)
         ]
@@ -187,6 +185,16 @@ class Scores:
             arguments = (f, self._edits, self._travelling, dim, pairs, len(rows))
             total = Sum.apply(self._query, self._key, *arguments, *rows, *columns)
         return total if dim == 1 else self._own_columns(total)
+
+    def softplus_total(self) -> Tensor:
+        """The sum of softplus(s) over all our queries and all keys, 0-d: log(1 + e^s), each pair for itself.
+
+        Faster than `sum` with the same function, as the gradient comes out of the same sweep.
+        """
+        bias = torch.as_tensor(0.0 if self._bias is None else self._bias, dtype=self.dtype, device=self.device)
+        return SoftplusTotal.apply(
+            self._query, self._key, bias, self._edits, self._travelling, torch.is_grad_enabled()
+        )
 
     def diagonal(self) -> Tensor:
         """The score of each query with its own key, (m,), whatever `plus` and `exclude` say."""
@@ -270,7 +278,7 @@ class Scores:
 
     @property
     def _is_small(self) -> bool:
-        return not self._ring and self.shape[0] * self.shape[1] <= current().dense_entries
+        return not self._ring and 0 < self.shape[0] * self.shape[1] <= current().whole_entries
 
     @property
     def _travelling(self) -> Shards:
@@ -289,9 +297,3 @@ class Scores:
             return by_column
         everywhere = logsumexp_over_processes(by_column) if log else sum_over_processes(by_column)
         return everywhere[self.layout.own]
-
-
-def _masked_logsumexp(matrix: Tensor, dim: int) -> Tensor:
-    """torch.logsumexp whose gradient is 0, not NaN, where every entry is -inf."""
-    empty = matrix.detach().isneginf().all(dim)
-    return matrix.masked_fill(empty.unsqueeze(dim), 0.0).logsumexp(dim).masked_fill(empty, -math.inf)

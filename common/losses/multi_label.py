@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from common.distributed import global_mean
+from common.distributed import global_mean, global_ratio
 from common.errors import UserError
 from common.losses import examples
 from common.losses.precision import wide
@@ -104,7 +104,7 @@ def one_vs_all(query: Tensor, label: Tensor, positive: Tensor, *, temperature: f
     Source: Gupta et al. 2024 (DEXML), one-versus-all.
     """
     scores, own, real = _scores(query, label, positive, temperature)
-    return global_mean((scores.sum(F.softplus) - own.masked_fill(~real, 0.0).sum(dim=1)) / len(label))
+    return global_ratio(scores.softplus_total() - own.masked_fill(~real, 0.0).sum(), len(query)) / len(label)
 
 
 @loss(_labels, _with_ignored, needs=Needs.NOTHING)

@@ -1,9 +1,8 @@
 """Every pair is a yes-or-no question of its own."""
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from common.distributed import Exchange, global_mean
+from common.distributed import Exchange, global_ratio
 from common.losses import examples
 from common.losses.registry import Example, Needs, loss
 from common.scores import Scores
@@ -51,4 +50,4 @@ def sigmoid_pairwise(
     scores = Scores(query, key, scale=scale, bias=bias, exchange=exchange)
     positive = scores.diagonal() if ids is None else scores.positives(ids, ids).total
     # softplus(-s) = softplus(s) - s: every pair as a negative, then the positives mended, so that no mask is needed.
-    return global_mean(scores.sum(F.softplus) - positive)
+    return global_ratio(scores.softplus_total() - positive.sum(), len(query))

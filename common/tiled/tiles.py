@@ -12,24 +12,24 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Tiling:
-    """The shape of a tile, and the largest matrix (in entries) that is simply built whole.
+    """The shape of a tile, and the largest matrix (in entries) that is built whole and kept for the backward pass.
 
     A tile should stay in the cache between the passes over it: 512 x 512 in float32 is 1 MiB.
     """
 
     rows: int = 512
     columns: int = 512
-    dense_entries: int = 384 * 384
+    whole_entries: int = 512 * 512
 
 
 _tiling = Tiling()
 
 
 @contextmanager
-def tiling(rows: int, columns: int, dense_entries: int = 0) -> Iterator[None]:
-    """Uses other tiles within the block; `dense_entries=0` never takes the dense path."""
+def tiling(rows: int, columns: int, whole_entries: int = 0) -> Iterator[None]:
+    """Uses other tiles within the block; with `whole_entries=0` no matrix is kept whole."""
     global _tiling
-    before, _tiling = _tiling, Tiling(rows, columns, dense_entries)
+    before, _tiling = _tiling, Tiling(rows, columns, whole_entries)
     try:
         yield
     finally:
@@ -100,7 +100,7 @@ class Tiles:
         side = min(shape.rows, shape.columns)
         self.query, self.edits, self.mirrored = query, edits, mirrored
         self.rows, self.columns = (side, side) if mirrored else (shape.rows, shape.columns)
-        self.buffer = query.new_empty(self.rows * self.columns)
+        self.buffer = query.new_empty(min(self.rows, len(query)) * self.columns)
 
     def over(self, start: int, key: Tensor) -> Iterator[tuple[slice, slice, slice]]:
         """Rows, columns of the whole matrix, and the same columns within this shard of the keys."""

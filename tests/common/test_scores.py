@@ -170,3 +170,24 @@ def test_a_detached_side_gets_no_gradient() -> None:
 def test_errors_name_the_shapes(make, message: str) -> None:
     with pytest.raises(UserError, match=message):
         make()
+
+
+@pytest.mark.parametrize("bias", [None, -0.7, "learnable"])
+def test_softplus_total(bias: float | str | None) -> None:
+    query, key = vectors(7, 1, size=4.0), vectors(10, 2)
+    leaves = [query, key]
+    if bias == "learnable":
+        bias = torch.tensor(-0.7, dtype=torch.float64, requires_grad=True)
+        leaves.append(bias)
+    out = torch.rand(7, 10, generator=torch.Generator().manual_seed(3)) < 0.3
+    matrix = -F.logsigmoid(-(1.5 * query @ key.T + (0.0 if bias is None else bias)))
+    scores = Scores(query, key, scale=1.5, bias=bias)
+    assert_same(scores.softplus_total(), matrix.sum(), *leaves)
+    assert_same(scores.exclude(out).softplus_total(), matrix.masked_fill(out, 0.0).sum(), *leaves)
+
+
+def test_softplus_total_with_one_side_fixed() -> None:
+    query, key = vectors(7, 1), vectors(10, 2)
+    assert_same(Scores(query, key.detach()).softplus_total(), -F.logsigmoid(-query @ key.T).sum(), query)
+    with torch.no_grad():
+        assert Scores(query, key).softplus_total().requires_grad is False
