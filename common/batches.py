@@ -20,6 +20,29 @@ class Images(NamedTuple):
     """Global sample id of each image, shape (n,)."""
 
 
+class ImageText(NamedTuple):
+    """`n` pictures with their captions."""
+
+    views: Tensor
+    """Float pixels in [0, 1] of each augmented view, shape (views, n, channels, height, width)."""
+    texts: list[list[str]]
+    """A list of n captions for each language that takes part; most methods have one."""
+    ids: Tensor
+    """Global sample id of each picture, shape (n,)."""
+    text_ids: Tensor
+    """Global id of what the captions say: rows with equal ids are positives of each other, shape (n,)."""
+
+    @property
+    def pixels(self) -> Tensor:
+        """The first view, shape (n, channels, height, width)."""
+        return self.views[0]
+
+    @property
+    def text(self) -> list[str]:
+        """The captions in the first language."""
+        return self.texts[0]
+
+
 class Sentences(NamedTuple):
     """`n` sentences without labels."""
 
@@ -41,3 +64,39 @@ class SentenceTriplets(NamedTuple):
     """One hard negative per anchor."""
     ids: Tensor
     """Global id of what the anchor says: rows with equal ids are positives of each other, shape (n,)."""
+
+
+class LabelledTexts(NamedTuple):
+    """`n` texts with their classes, as a batch or as a whole split."""
+
+    text: list[str]
+    labels: Tensor
+    """Class of each text, -1 where the method is not to know it, int64 of shape (n,)."""
+    domains: Tensor
+    """Domain of each text, 0 in a benchmark that has but one, int64 of shape (n,)."""
+    ids: Tensor
+    """Global sample id of each text, shape (n,)."""
+
+    def rows(self, index: Tensor) -> "LabelledTexts":
+        """The texts at the positions `index`, in that order."""
+        text = [self.text[i] for i in index.tolist()]
+        return LabelledTexts(text, self.labels[index], self.domains[index], self.ids[index])
+
+
+class TextPairs(NamedTuple):
+    """`n` queries, each with the document that answers it."""
+
+    query: list[str]
+    document: list[str]
+    ids: Tensor
+    """Global id of each pair, shape (n,)."""
+
+
+class MultiLabelTexts(NamedTuple):
+    """`n` texts, each with the labels out of a fixed list that apply to it."""
+
+    text: list[str]
+    positive: Tensor
+    """Positions of the labels of each text, padded with -1, int64 of shape (n, p)."""
+    ids: Tensor
+    """Global sample id of each text, shape (n,)."""

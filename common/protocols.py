@@ -19,9 +19,64 @@ class EmbedsText(Protocol):
 
 
 @runtime_checkable
+class EmbedsQuery(Protocol):
+    """Of a dual encoder whose queries have a tower or a prefix of their own; `embed_text` embeds the documents."""
+
+    def embed_query(self, texts: list[str]) -> Tensor:
+        """Returns one row per query, shape (n, d)."""
+        ...
+
+
+@runtime_checkable
+class ClassifiesText(Protocol):
+    def classify_text(self, texts: list[str]) -> Tensor:
+        """Returns class scores, shape (n, classes)."""
+        ...
+
+
+@runtime_checkable
+class ListsTopics(Protocol):
+    def topic_words(self, count: int) -> list[list[str]]:
+        """Returns the `count` weightiest words of each topic, in lower case, weightiest first."""
+        ...
+
+
+@runtime_checkable
 class EmbedsImage(Protocol):
     def embed_image(self, pixels: Tensor) -> Tensor:
         """Takes uint8 pixels of shape (n, c, h, w) and returns one row per image, shape (n, d)."""
+        ...
+
+
+@runtime_checkable
+class EmbedsVideo(Protocol):
+    def embed_video(self, frames: Tensor) -> Tensor:
+        """Takes uint8 frames of shape (n, f, c, h, w) and returns one row per clip, shape (n, d)."""
+        ...
+
+
+@runtime_checkable
+class RanksPairs(Protocol):
+    """Of a model that looks at picture and text together and says how well they fit; used to re-rank a shortlist."""
+
+    def match_scores(self, pixels: Tensor, texts: list[str], pairs: Tensor) -> Tensor:
+        """Scores pairs of a picture and a text.
+
+        Args:
+            pixels: uint8, shape (n, c, h, w), or frames of shape (n, f, c, h, w); each is to be encoded once.
+            texts: m texts.
+            pairs: (row of pixels, row of texts), int64 of shape (p, 2).
+
+        Returns:
+            One score per pair, the higher the better, shape (p,).
+        """
+        ...
+
+
+@runtime_checkable
+class Captions(Protocol):
+    def captions(self, pixels: Tensor) -> list[str]:
+        """Takes uint8 pixels of shape (n, c, h, w), or frames, and returns one caption each, without sampling."""
         ...
 
 

@@ -1,0 +1,158 @@
+"""Pictures and their captions: retrieval both ways, re-ranking by a fusion model, distractors, zero-shot classes.
+
+Everything takes rows that a benchmark has embedded and normalized already. A clip is a picture here: whatever has
+captions may stand on the side of the images.
+"""
+
+from math import comb
+
+import torch
+from torch import Tensor, nn
+
+from common.benchmark import Metrics
+from common.errors import UserError
+from common.evaluation.embed import evaluating
+from common.evaluation.retrieval import both_directions
+from common.protocols import RanksPairs
+
+AT = (1, 5, 10)
+"""Cut-offs of the recall."""
+
+
+def image_text_retrieval(image: Tensor, text: Tensor, image_ids: Tensor, text_ids: Tensor) -> Metrics:
+    """Each picture looks for its captions among all captions, each caption for its pictures among all pictures.
+
+    Args:
+        image: normalized rows, shape (n, d).
+        text: normalized rows, shape (m, d).
+        image_ids, text_ids: a caption fits every picture whose id equals its own, shapes (n,) and (m,). Two scenes that
+            one caption describes, or the five captions of one picture, have equal ids.
+
+    Returns:
+        `image_to_text/recall@k/gallery{m}` and `text_to_image/recall@k/gallery{n}` for k in `AT`; the mean of the two
+        directions as `recall@k/gallery{n}`.
+    """
+    both = both_directions(image, text, image_ids, text_ids, names=("image", "text"), at=AT)
+    return _with_means({name: value for name, value in both.items() if "/recall@" in name}, len(image))
+
+
+def chance_retrieval(image_ids: Tensor, text_ids: Tensor) -> Metrics:
+    """What `image_text_retrieval` returns in expectation if every order of the gallery is as likely."""
+    metrics = {}
+    for name, queries, gallery in (("image_to_text", image_ids, text_ids), ("text_to_image", text_ids, image_ids)):
+        positives = (queries[:, None] == gallery).sum(1).tolist()
+        size = len(gallery)
+        for k in AT:
+            missed = [comb(size - positive, k) / comb(size, k) for positive in positives]
+            metrics[f"{name}/recall@{k}/gallery{size}"] = 1 - sum(missed) / len(missed)
+    return _with_means(metrics, len(image_ids))
+
+
+def reranked_retrieval(
+    module: nn.Module,
+    pixels: Tensor,
+    texts: list[str],
+    image: Tensor,
+    text: Tensor,
+    image_ids: Tensor,
+    text_ids: Tensor,
+    shortlist: int = 16,
+) -> Metrics:
+    """Retrieval as ALBEF is scored: the cosine makes a shortlist of each query, `match_scores` puts it in order.
+
+    Args:
+        module: offers `match_scores`.
+        pixels, texts: what `image` and `text` are embeddings of.
+        image, text, image_ids, text_ids: as in `image_text_retrieval`.
+        shortlist: candidates a query; what is not among them counts as not found.
+
+    Returns:
+        As `image_text_retrieval`, with `reranked{shortlist}_` before `recall`. Ties count against the method.
+
+    Raises:
+        UserError: the gallery is smaller than the shortlist, or the shortlist than the largest cut-off.
+    """
+    if not max(AT) <= shortlist <= min(len(image), len(text)):
+        raise UserError(
+            f"shortlist is {shortlist}; it must be from {max(AT)} to the gallery's {min(len(image), len(text))}"
+        )
+    scores = image @ text.T
+    texts_of, images_of = scores.topk(shortlist, dim=1).indices, scores.topk(shortlist, dim=0).indices.T
+    rows = torch.arange(len(image), device=image.device).repeat_interleave(shortlist)
+    columns = torch.arange(len(text), device=text.device).repeat_interleave(shortlist)
+    pairs = torch.cat([torch.stack([rows, texts_of.flatten()], 1), torch.stack([images_of.flatten(), columns], 1)])
+    matched = match_pairs(module, pixels, texts, pairs).split(len(rows))
+    metrics = {}
+    for name, match, right, size in (
+        ("image_to_text", matched[0].view_as(texts_of), text_ids[texts_of] == image_ids[:, None], len(text)),
+        ("text_to_image", matched[1].view_as(images_of), image_ids[images_of] == text_ids[:, None], len(image)),
+    ):
+        best = match.masked_fill(~right, -torch.inf).amax(1, keepdim=True)
+        above = (match.masked_fill(right, -torch.inf) >= best).sum(1)
+        for k in AT:
+            found = right.any(1) & (above < k)
+            metrics[f"{name}/reranked{shortlist}_recall@{k}/gallery{size}"] = float(found.double().mean())
+    return _with_means(metrics, len(image))
+
+
+def match_pairs(module: RanksPairs, pixels: Tensor, texts: list[str], pairs: Tensor, at_once: int = 32) -> Tensor:
+    """The match score of each pair, in eval mode; every picture is encoded once.
+
+    Args:
+        module: offers `match_scores`.
+        pixels: uint8 pixels of shape (n, ...).
+        texts: m texts.
+        pairs: (row of pixels, row of texts), int64 of shape (p, 2); repeated pairs are scored once.
+        at_once: pictures in one call.
+
+    Returns:
+        float32 of shape (p,), on the device of `pairs`.
+    """
+    parameter = next(module.parameters(), None)
+    device = parameter.device if parameter is not None else pixels.device
+    distinct, back = pairs.cpu().unique(dim=0, return_inverse=True)  # sorted by picture
+    scores = torch.empty(len(distinct))
+    with evaluating(module):
+        for start in range(0, len(pixels), at_once):
+            rows = slice(*torch.searchsorted(distinct[:, 0].contiguous(), torch.tensor([start, start + at_once])))
+            image, text = distinct[rows].unbind(1)
+            if len(image) == 0:
+                continue
+            used, text = text.unique(return_inverse=True)
+            part = pixels[start : start + at_once].to(device)
+            local = torch.stack([image - start, text], 1).to(device)
+            scores[rows] = module.match_scores(part, [texts[i] for i in used.tolist()], local).float().cpu()
+    return scores[back].to(pairs.device)
+
+
+def distractor_accuracy(own: Tensor, distractors: Tensor) -> float:
+    """How often the right partner scores higher than every distractor; a tie is a miss.
+
+    Args:
+        own: score of each query with its partner, shape (n,).
+        distractors: its scores with what differs from the partner in one attribute, shape (n, k).
+    """
+    return float((own[:, None] > distractors).all(1).double().mean())
+
+
+def zero_shot_accuracy(image: Tensor, prompts: Tensor, labels: Tensor) -> float:
+    """Top-1 accuracy of the class whose prompt is nearest; a tie is a miss.
+
+    Args:
+        image: normalized rows, shape (n, d).
+        prompts: one normalized row a class, shape (classes, d).
+        labels: class of each picture, shape (n,).
+    """
+    scores = image @ prompts.T
+    own = scores.gather(1, labels[:, None])
+    return float(((scores >= own).sum(1) == 1).double().mean())
+
+
+def _with_means(metrics: Metrics, images: int) -> Metrics:
+    """Adds the mean of the two directions, under the name of the pictures' gallery."""
+    means = {}
+    for name, value in metrics.items():
+        direction, recall, _ = name.split("/")
+        if direction == "image_to_text":
+            means[f"{recall}/gallery{images}"] = (value + metrics[f"text_to_image/{recall}/gallery{images}"]) / 2
+    return metrics | means

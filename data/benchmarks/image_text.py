@@ -1,0 +1,168 @@
+"""The base of benchmarks of pictures with captions, in one language or several."""
+
+import hashlib
+from abc import abstractmethod
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from common.augmentation import ImageAugmentation
+from common.batches import ImageText
+from common.benchmark import Benchmark, Metrics
+from common.errors import UserError
+from common.evaluation.embed import embed_dataset
+from common.evaluation.geometry import modality_gap
+from common.evaluation.image_text import chance_retrieval, image_text_retrieval
+from common.random import uniform
+from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+
+AT_ONCE = 250
+"""Pictures or texts that a module embeds in one call."""
+
+
+class Captioned(NamedTuple):
+    """Pictures with captions as they are stored; a batch of them has the same fields."""
+
+    pixels: Tensor
+    """uint8, shape (n, channels, height, width)."""
+    texts: list[list[str]]
+    """n captions a language, in the order of the benchmark's languages."""
+    ids: Tensor
+    """Which picture it is, whatever the switches, int64, shape (n,)."""
+    text_ids: Tensor
+    """What the caption says, the same number in every language, int64, shape (n,)."""
+
+    def rows(self, index: Tensor) -> "Captioned":
+        chosen = index.tolist()
+        texts = [[captions[i] for i in chosen] for captions in self.texts]
+        return Captioned(self.pixels[index], texts, self.ids[index], self.text_ids[index])
+
+
+class _Batches(Dataset):
+    """Takes a whole list of indices at once: one indexing of a tensor instead of a call a sample."""
+
+    def __init__(self, data: Captioned) -> None:
+        self.data = data
+
+    def __getitem__(self, index: list[int]) -> Captioned:
+        return self.data.rows(torch.tensor(index))
+
+
+class ImageTextBenchmark(Benchmark):
+    """Learns from pictures with captions; scores retrieval in both directions.
+
+    Args:
+        batch_size, seed, data_root: as in `Benchmark`.
+        languages: of the captions; metrics of the first carry no suffix.
+        pairing: a picture meets its caption in "one" language, drawn anew each epoch, or in "all" of them at once.
+        views: augmented views of each picture.
+        augmentation: the arguments of `ImageAugmentation`. Flips and turns contradict captions with left and right.
+    """
+
+    spoken: ClassVar[tuple[str, ...]]
+    """The languages there are."""
+
+    def __init__(
+        self,
+        batch_size: int = 128,
+        seed: int = 0,
+        data_root: str | None = None,
+        languages: list[str] | None = None,
+        pairing: Literal["one", "all"] = "one",
+        views: int = 1,
+        **augmentation,
+    ) -> None:
+        super().__init__(batch_size, seed, data_root)
+        self.languages = tuple(languages or self.spoken[:1])
+        unknown = [language for language in self.languages if language not in self.spoken]
+        if unknown or len(set(self.languages)) < len(self.languages):
+            allowed = ", ".join(self.spoken)
+            raise UserError(f"data.languages is {list(self.languages)}; it must hold some of {allowed}, each once")
+        if pairing not in ("one", "all"):
+            raise UserError(f"data.pairing is {pairing!r}; it must be 'one' or 'all'")
+        if views < 1:
+            raise UserError(f"data.views is {views}; it must be at least 1")
+        self.pairing = pairing
+        self.views = views
+        self.augmentation = ImageAugmentation(**augmentation)
+        self.splits: dict[str, Captioned] = {}
+
+    @abstractmethod
+    def load(self) -> dict[str, Captioned]:
+        """Builds the fixed "train", "val" and "test" splits, with captions in `self.languages`."""
+
+    def training_set(self, train: Captioned) -> Captioned:
+        """What methods train on, made from the train split; the switches of a subclass go here."""
+        return train
+
+    def setup(self, stage: str | None = None) -> None:
+        if not self.splits:
+            self.splits = self.load()
+            self.train = self.training_set(self.splits["train"])
+
+    def train_dataloader(self) -> ResumableLoader:
+        self.setup()
+        sampler = GlobalBatchSampler(len(self.train.ids), self.batch_size, self.seed)
+        return ResumableLoader(_Batches(self.train), sampler=sampler, batch_size=None)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Augments a training batch on its device; the names of splits that validation and test yield pass through."""
+        if not isinstance(batch, Captioned):
+            return batch
+        epoch = self.trainer.current_epoch if self.trainer is not None else 0
+        return self.augmented(batch, epoch)
+
+    def augmented(self, batch: Captioned, epoch: int) -> ImageText:
+        """A batch at one epoch; the same sample looks and reads the same in any batch and on any process."""
+        pixels = batch.pixels.float() / 255
+        views = [self.augmentation(pixels, batch.ids, self.seed, epoch, view) for view in range(self.views)]
+        texts = batch.texts
+        if self.pairing == "one" and len(texts) > 1:
+            drawn = (uniform(batch.ids, 1, self.seed, epoch, -1).flatten() * len(texts)).long().tolist()
+            texts = [[texts[language][i] for i, language in enumerate(drawn)]]
+        return ImageText(torch.stack(views), texts, batch.ids, batch.text_ids)
+
+    def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
+        """Retrieval by the cosine in both directions, and how far apart pictures and captions lie.
+
+        Returns:
+            `image_to_text/recall@k/galleryN`, `text_to_image/recall@k/galleryN`, their mean `recall@k/galleryN`, and
+            `modality_gap`, all with `_xx` behind them for captions in the second and further languages.
+
+        Raises:
+            UserError: the module does not offer `embed_image` and `embed_text`, or there is no such split.
+        """
+        self.setup()
+        self.check_request(module, split, "embed_image", "embed_text")
+        data = self.splits[split]
+        image = embedded(module, "embed_image", data.pixels)
+        metrics, ids = {}, data.text_ids.to(image.device)
+        for language, captions in zip(self.languages, data.texts, strict=True):
+            text = embedded(module, "embed_text", captions)
+            scores = image_text_retrieval(image, text, ids, ids) | {"modality_gap": modality_gap(image, text)}
+            suffix = "" if language == self.languages[0] else f"_{language}"
+            metrics |= {f"{name}{suffix}": value for name, value in scores.items()}
+        return metrics
+
+    def chance(self, split: str = "test") -> Metrics:
+        """The expected recalls of a method that knows nothing, in the first language."""
+        self.setup()
+        ids = self.splits[split].text_ids
+        return chance_retrieval(ids, ids)
+
+    def fingerprint(self) -> str:
+        self.setup()
+        digest = hashlib.sha256()
+        for part in (self.train, self.splits["val"], self.splits["test"]):
+            digest.update(repr(part.texts).encode())
+            for tensor in (part.pixels, part.ids, part.text_ids):
+                digest.update(tensor.contiguous().numpy())
+        return digest.hexdigest()
+
+
+def embedded(module: nn.Module, function: str, items: Tensor | list[str]) -> Tensor:
+    """Normalized rows of all `items` by the module's method of that name, shape (n, d)."""
+    return F.normalize(embed_dataset(getattr(module, function), items, AT_ONCE, module), dim=1)

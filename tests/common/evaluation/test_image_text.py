@@ -1,0 +1,108 @@
+"""Retrieval between pictures and captions, against loops over the definition."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from common.errors import UserError
+from common.evaluation.image_text import (
+    chance_retrieval,
+    distractor_accuracy,
+    image_text_retrieval,
+    match_pairs,
+    reranked_retrieval,
+    zero_shot_accuracy,
+)
+
+N = 24
+IDS = torch.arange(N) % 20
+"""The last four captions say what the first four say."""
+
+
+def rows(seed: int, n: int = N) -> Tensor:
+    return nn.functional.normalize(torch.randn(n, 5, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+class Table(nn.Module):
+    """Match scores out of a table; a picture's only pixel and a text are their own numbers."""
+
+    def __init__(self, table: Tensor) -> None:
+        super().__init__()
+        self.table = table
+        self.encoded: list[int] = []
+        self.scored = 0
+
+    def match_scores(self, pixels: Tensor, texts: list[str], pairs: Tensor) -> Tensor:
+        assert not self.training
+        self.encoded += pixels.flatten().tolist()
+        self.scored += len(pairs)
+        return self.table[pixels.flatten().long()[pairs[:, 0]], torch.tensor([int(t) for t in texts])[pairs[:, 1]]]
+
+
+def setting(table: Tensor) -> tuple[Table, Tensor, list[str]]:
+    return Table(table), torch.arange(N, dtype=torch.uint8).view(N, 1, 1, 1), [str(i) for i in range(N)]
+
+
+def test_every_fitting_picture_counts():
+    image, text = rows(0), rows(1)
+    scores = image @ text.T
+    right = IDS[:, None] == IDS
+    got = image_text_retrieval(image, text, IDS, IDS)
+    found = [bool(right[i, scores[i].argsort(descending=True)[:5]].any()) for i in range(N)]
+    back = [bool(right[scores[:, i].argsort(descending=True)[:5], i].any()) for i in range(N)]
+    assert got["image_to_text/recall@5/gallery24"] == sum(found) / N
+    assert got["text_to_image/recall@5/gallery24"] == sum(back) / N
+    assert got["recall@5/gallery24"] == (sum(found) + sum(back)) / 2 / N
+    assert len(got) == 9
+
+
+def test_chance_is_the_mean_over_random_orders():
+    draws = [image_text_retrieval(rows(2 * i), rows(2 * i + 1), IDS, IDS) for i in range(300)]
+    chance = chance_retrieval(IDS, IDS)
+    assert chance.keys() == draws[0].keys()
+    for name, value in chance.items():
+        assert sum(draw[name] for draw in draws) / 300 == pytest.approx(value, abs=0.02)
+    # Sixteen captions with one right answer and eight with two.
+    assert chance["image_to_text/recall@1/gallery24"] == pytest.approx((16 * 1 + 8 * 2) / 24 / 24)
+
+
+def test_match_pairs_encodes_each_picture_once():
+    table = torch.rand(N, N)
+    module, pixels, texts = setting(table)
+    pairs = torch.tensor([[3, 5], [20, 0], [3, 5], [7, 23], [3, 1]])
+    assert torch.equal(match_pairs(module, pixels, texts, pairs, at_once=6), table[pairs[:, 0], pairs[:, 1]])
+    assert len(module.encoded) == len(set(module.encoded))
+    assert module.scored == 4
+
+
+def test_reranking_by_the_same_scores_changes_nothing():
+    image, text = rows(0), rows(1)
+    module, pixels, texts = setting(image @ text.T)
+    got = reranked_retrieval(module, pixels, texts, image, text, IDS, IDS, shortlist=10)
+    plain = image_text_retrieval(image, text, IDS, IDS)
+    assert got == {name.replace("recall", "reranked10_recall"): value for name, value in plain.items()}
+
+
+def test_reranking_finds_what_is_on_the_shortlist_and_no_more():
+    image, text = rows(0), rows(1)
+    perfect = (IDS[:, None] == IDS).float()
+    got = reranked_retrieval(*setting(perfect), image, text, IDS, IDS, shortlist=10)
+    plain = image_text_retrieval(image, text, IDS, IDS)
+    assert got["recall@1/gallery24".replace("recall", "reranked10_recall")] == plain["recall@10/gallery24"] < 1
+    constant = reranked_retrieval(*setting(torch.zeros(N, N)), image, text, IDS, IDS, shortlist=12)
+    assert constant["reranked12_recall@1/gallery24"] == 0
+
+
+@pytest.mark.parametrize("shortlist", [9, 25])
+def test_a_shortlist_has_the_size_of_the_largest_cut_off_at_least_and_of_the_gallery_at_most(shortlist: int):
+    with pytest.raises(UserError, match=f"shortlist is {shortlist}"):
+        reranked_retrieval(*setting(torch.zeros(N, N)), rows(0), rows(1), IDS, IDS, shortlist=shortlist)
+
+
+def test_ties_with_distractors_and_classes_are_misses():
+    own = torch.tensor([1.0, 1.0, 1.0])
+    assert distractor_accuracy(own, torch.tensor([[0.0, 0.9], [0.0, 1.0], [2.0, 0.0]])) == pytest.approx(1 / 3)
+    prompts = torch.eye(3)
+    labels = torch.tensor([0, 1, 2])
+    assert zero_shot_accuracy(torch.eye(3), prompts, labels) == 1
+    assert zero_shot_accuracy(torch.ones(3, 3), prompts, labels) == 0
