@@ -100,3 +100,17 @@ class MultiLabelTexts(NamedTuple):
     """Positions of the labels of each text, padded with -1, int64 of shape (n, p)."""
     ids: Tensor
     """Global sample id of each text, shape (n,)."""
+
+
+class CaptionedMotions(NamedTuple):
+    """`n` motions, each with a text that describes it."""
+
+    motion: Tensor
+    """Frames of c channels, padded with zeros to the longest motion, float of shape (n, t, c)."""
+    length: Tensor
+    """Frames of each motion, int64 of shape (n,)."""
+    text: list[str]
+    meaning: Tensor
+    """Unit vectors whose cosines say how alike two texts are, shape (n, e)."""
+    ids: Tensor
+    """Global sample id of each motion, shape (n,)."""

@@ -92,3 +92,10 @@ class FillsBlanks(Protocol):
     def masked_accuracy(self, texts: Sequence[str]) -> float:
         """Returns the share of masked tokens of `texts` that are predicted right; the masks are the same each call."""
         ...
+
+
+@runtime_checkable
+class EmbedsMotion(Protocol):
+    def embed_motion(self, motions: list[Tensor]) -> Tensor:
+        """Takes motions of any length, floats of shape (t_i, c) on any device; returns one row per motion, (n, d)."""
+        ...

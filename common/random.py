@@ -48,3 +48,13 @@ def uniform(ids: Tensor, draws: int, *key: int) -> Tensor:
     bits = _mix(_mix(state[:, None] * _GOLDEN + counter * _GOLDEN))
     # The top 24 bits fill a float32 mantissa exactly, so 1.0 is never reached.
     return _shift_right(bits, 40).float() / (1 << 24)
+
+
+def normal(ids: Tensor, draws: int, *key: int) -> Tensor:
+    """Standard normal numbers for every sample; arguments as in `uniform`.
+
+    Returns:
+        float32 of shape (n, draws), within 5.4 standard deviations of 0.
+    """
+    # From the middle of each of the 2^24 steps, so that neither end is infinitely far away.
+    return torch.special.ndtri(uniform(ids, draws, *key).double() + 0.5 / (1 << 24)).float()

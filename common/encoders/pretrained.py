@@ -5,6 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from safetensors.torch import load
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ class Architecture(NamedTuple):
 ARCHITECTURES = {
     "mini-bert": Architecture(192, 3, 6, 768, 8_192, 128),
     "minilm": Architecture(384, 6, 12, 1_536, 30_522, 512),
+    "distilbert-base-uncased": Architecture(768, 6, 12, 3_072, 30_522, 512),
     "bert-base-uncased": Architecture(768, 12, 12, 3_072, 30_522, 512),
     "bert-large-uncased": Architecture(1_024, 24, 16, 4_096, 30_522, 512),
 }
@@ -52,7 +54,7 @@ class PretrainedFiles:
             # The oldest published files say gamma and beta for the two vectors of a norm.
             key = key.removeprefix("bert.").replace("LayerNorm.gamma", "LayerNorm.weight")
             found[key.replace("LayerNorm.beta", "LayerNorm.bias")] = tensor.float()
-        return found
+        return _as_bert(found) if any(key.startswith("distilbert.") for key in found) else found
 
     def _read(self, file: str) -> bytes:
         if self.folder is None and self.name == "minilm":
@@ -69,6 +71,32 @@ class PretrainedFiles:
                 f"tokenizer.json there (`hf download {self.name} --local-dir {folder}`), or name a folder in weights"
             )
         return (folder / file).read_bytes()
+
+
+# DistilBERT computes what a BERT of half the layers does, under other names (Sanh et al. 2019).
+_DISTILBERT = {
+    "distilbert.": "",
+    "transformer.layer": "encoder.layer",
+    "attention.q_lin": "attention.self.query",
+    "attention.k_lin": "attention.self.key",
+    "attention.v_lin": "attention.self.value",
+    "attention.out_lin": "attention.output.dense",
+    "sa_layer_norm": "attention.output.LayerNorm",
+    "ffn.lin1": "intermediate.dense",
+    "ffn.lin2": "output.dense",
+    "output_layer_norm": "output.LayerNorm",
+}
+
+
+def _as_bert(distilbert: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a DistilBERT under a BERT's names; its token types, which it lacks, add nothing."""
+    found = {}
+    for key, tensor in distilbert.items():
+        for theirs, ours in _DISTILBERT.items():
+            key = key.replace(theirs, ours)
+        found[key] = tensor
+    width = found["embeddings.word_embeddings.weight"].shape[1]
+    return {**found, "embeddings.token_type_embeddings.weight": torch.zeros(2, width)}
 
 
 def load_exactly(module: nn.Module, weights: dict[str, Tensor], name: str) -> None:

@@ -197,6 +197,36 @@ class TextEncoder(nn.Module):
         return vectors.index_copy_(0, torch.tensor(order, device=vectors.device), torch.cat(rows)) if rows else vectors
 
 
+class FrozenTokenStates(nn.Module):
+    """The last states of all tokens of a text, special ones included, under an encoder that is never trained.
+
+    A text passes the encoder once and is remembered: where captions come again each epoch, the encoder costs nothing
+    from the second on. The states wait in main memory, 4 t d bytes a text.
+    """
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder.requires_grad_(False).eval()
+        self._known: dict[str, Tensor] = {}
+
+    def train(self, mode: bool = True) -> "FrozenTokenStates":
+        """Stays in eval mode: dropout in a frozen encoder would only blur what is remembered."""
+        return super().train(False)
+
+    def forward(self, texts: list[str]) -> list[Tensor]:
+        """The states of each text, a tensor of shape (t_i, d) on the encoder's device."""
+        new = sorted({text for text in texts if text not in self._known}, key=len)
+        # Not inference mode, in which evaluation may call this: what is remembered takes part in training later.
+        with torch.inference_mode(False), torch.no_grad():
+            for start in range(0, len(new), 64):
+                batch = new[start : start + 64]
+                tokens = self.encoder.tokenize(batch, self.encoder.positions)
+                states = self.encoder.hidden_states(tokens)[-1].cpu()
+                for text, rows, length in zip(batch, states, tokens.mask.sum(dim=1).tolist(), strict=True):
+                    self._known[text] = rows[:length].clone()
+        return [self._known[text].to(self.encoder.body.device) for text in texts]
+
+
 class MaskedLMHead(nn.Module):
     """Predicts a token from its state: dense, GELU, norm, and the token table as the decoder, with a bias of its own.
 

@@ -1,6 +1,7 @@
 """Contrastive losses: pure functions of embeddings. Each registers itself, and its tests follow from that."""
 
 from common.losses.auc import mann_whitney
+from common.losses.filtered import filtered_info_nce
 from common.losses.focal import focal_info_nce, focal_sigmoid, focal_sup_con
 from common.losses.geometry import alignment, uniformity
 from common.losses.hinge import pairwise_hinge
@@ -25,6 +26,7 @@ __all__ = [
     "decoupled_nt_xent",
     "decoupled_softmax",
     "distilled",
+    "filtered_info_nce",
     "focal_info_nce",
     "focal_sigmoid",
     "focal_sup_con",

@@ -1,7 +1,7 @@
 import torch
 from scipy import stats
 
-from common.random import uniform
+from common.random import normal, uniform
 
 
 def test_numbers_belong_to_the_sample_not_to_the_batch() -> None:
@@ -28,3 +28,11 @@ def test_draws_are_uniform_and_uncorrelated() -> None:
     assert float(correlation.abs().max()) < 0.03  # 4 standard errors at this size
     neighbours = torch.corrcoef(torch.stack([numbers[:-1, 0], numbers[1:, 0]]))[0, 1]
     assert abs(float(neighbours)) < 0.03
+
+
+def test_normal_numbers_are_normal_and_finite() -> None:
+    numbers = normal(torch.arange(20_000), 4, 11, 2)
+    assert numbers.dtype == torch.float32 and float(numbers.abs().max()) < 5.5
+    for column in numbers.T.numpy():
+        assert stats.kstest(column, "norm").pvalue > 1e-3
+    assert torch.equal(numbers[100:], normal(torch.arange(100, 20_000), 4, 11, 2))

@@ -4,12 +4,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from common.encoders.gaussian import Gaussian
 from common.losses import (
     HardNegatives,
     alignment,
     circle,
     decoupled_nt_xent,
     distilled,
+    filtered_info_nce,
     focal_sigmoid,
     focal_sup_con,
     info_nce,
@@ -207,3 +209,14 @@ def align(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
 @like("align_uniform/uniform", "align_uniform/uniform_sharp")
 def uniform(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
     return uniformity(x["x"], t=case.arguments["t"])
+
+
+@like("tmr/filtered", "tmr/filtered_default_temperature", "tmr/unfiltered")
+def tmr(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    return filtered_info_nce(unit(x["query"]), unit(x["key"]), meaning=x["meaning"], **case.arguments)
+
+
+@like("tmr/kl")
+def tmr_kl(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    one, other = Gaussian(x["mean"], x["log_variance"]), Gaussian(x["other_mean"], x["other_log_variance"])
+    return one.divergence(other).mean()

@@ -5,11 +5,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import nn
-from transformers import BertConfig, BertForMaskedLM
+from transformers import BertConfig, BertForMaskedLM, DistilBertConfig, DistilBertForMaskedLM
 
 from common.encoders import pretrained
 from common.encoders.pretrained import Architecture, PretrainedFiles
-from common.encoders.text import MaskedLMHead, TextEncoder
+from common.encoders.text import FrozenTokenStates, MaskedLMHead, TextEncoder
 from common.errors import UserError
 from common.training.rng import capture, replay
 
@@ -215,3 +215,40 @@ def test_keeping_the_lowest_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     states = cut.hidden_states(tokens)
     assert len(states) == 2
     torch.testing.assert_close(states[1], whole.hidden_states(tokens)[1])
+
+
+def test_frozen_states_are_computed_once_and_never_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = tiny_encoder(dropout=0.5)
+    expected = {text: encoder.eval().hidden_states(encoder.tokenize([text], 24))[-1][0] for text in TEXTS}
+    frozen = FrozenTokenStates(encoder).train()
+    assert not any(module.training for module in frozen.modules())
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
+    calls: list[int] = []
+    hidden_states = encoder.hidden_states
+    monkeypatch.setattr(encoder, "hidden_states", lambda tokens: calls.append(len(tokens.ids)) or hidden_states(tokens))
+    with torch.inference_mode():
+        frozen(TEXTS[:2])
+    found = frozen([*TEXTS, TEXTS[0]])
+    assert calls == [2, 1]
+    for text, states in zip([*TEXTS, TEXTS[0]], found, strict=True):
+        torch.testing.assert_close(states, expected[text])
+    # Remembered during evaluation, used in training.
+    weight = torch.ones(16, requires_grad=True)
+    (found[0] * weight).sum().backward()
+    torch.testing.assert_close(weight.grad, expected[TEXTS[0]].sum(0))
+
+
+def test_distilbert_is_a_bert_under_other_names(tmp_path: Path) -> None:
+    shape = dict(vocab_size=13, max_position_embeddings=24, dim=16, n_layers=2, n_heads=4, hidden_dim=32)
+    torch.manual_seed(0)
+    theirs = DistilBertForMaskedLM(DistilBertConfig(**shape)).eval()
+    for parameter in theirs.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    weights = {key: tensor.contiguous() for key, tensor in theirs.state_dict().items()}
+    save_file({k: v for k, v in weights.items() if k != "vocab_projector.weight"}, tmp_path / "model.safetensors")
+    ours = tiny_encoder().eval()
+    pretrained.load_exactly(ours.body, PretrainedFiles("distilbert-base-uncased", str(tmp_path)).weights(), "tiny")
+    tokens = ours.tokenize(TEXTS)
+    expected = theirs.distilbert(input_ids=tokens.ids, attention_mask=tokens.mask).last_hidden_state
+    real = tokens.mask.bool()
+    torch.testing.assert_close(ours.hidden_states(tokens)[-1][real], expected[real], atol=1e-5, rtol=1e-4)
