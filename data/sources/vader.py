@@ -39,7 +39,7 @@ class Rated(NamedTuple):
 
 
 def read_rated(domain: Domain, data_root: str | None = None) -> list[Rated]:
-    """The sentences of one domain. In "movies" and "products" keys REVIEW_k share their review."""
+    """The sentences of one domain. In "editorials" and "products" keys such as 12_3 and 12_4 share their article."""
     if domain not in get_args(Domain):
         raise UserError(f"domain is {domain!r}; it must be one of {', '.join(get_args(Domain))}")
     inner = VADER.open(data_root).read("vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz")
