@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 import os
+import pydoc
 import re
 import time
 from collections.abc import Callable
@@ -140,13 +141,28 @@ def recipe_hash(config: dict[str, Any], resolved: dict[str, Any]) -> str:
             is in the record anyway.
         resolved: the same with defaults (see `resolve`).
     """
-    data = copy.deepcopy(resolved["data"])
+    model, data = _before_additions(resolved["model"]), _before_additions(resolved["data"])
     data["init_args"] = {k: v for k, v in data.get("init_args", {}).items() if k not in _NOT_IN_HASH["data"]}
     trainer = {k: resolved["trainer"][k] for k in config.get("trainer", {}) if k not in _NOT_IN_HASH["trainer"]}
-    text = json.dumps(
-        {"model": resolved["model"], "data": data, "trainer": trainer}, sort_keys=True, separators=(",", ":")
-    )
+    text = json.dumps({"model": model, "data": data, "trainer": trainer}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _before_additions(value: Any) -> Any:
+    """A copy without the arguments that stand at the value their class lists in `added_later`.
+
+    A class names there what it took on after runs were recorded, with the value under which it still does what it did:
+    `added_later = {"margin": 0.0}`. Those records stay valid.
+    """
+    if not isinstance(value, dict):
+        return copy.deepcopy(value)
+    kept = {k: _before_additions(v) for k, v in value.items()}
+    if isinstance(kept.get("init_args"), dict):
+        bases = pydoc.locate(kept["class_path"]).__mro__
+        added = {k: v for base in bases for k, v in vars(base).get("added_later", {}).items()}
+        arguments = kept["init_args"].items()
+        kept["init_args"] = {k: v for k, v in arguments if not (k in added and v == added[k])}
+    return kept
 
 
 def arm_hash(card: Card, experiment: Comparison, arm: str, recipe: str | None = None) -> str:

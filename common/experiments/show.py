@@ -16,7 +16,8 @@ def print_paper(paper: Standing, results: Path) -> None:
     """Idea, loss, differences, published numbers, claims with verdicts, commands."""
     card = paper.card
     print(card.title)
-    print(fill(f"{', '.join(card.authors)}. {card.venue} ({card.year})" if card.surveyed else "a baseline", WIDTH))
+    year = "" if str(card.year) in card.venue else f" ({card.year})"
+    print(fill(f"{', '.join(card.authors)}. {card.venue}{year}" if card.surveyed else "a baseline", WIDTH))
     for link in (f"https://arxiv.org/abs/{card.arxiv}" if card.arxiv else None, card.code):
         if link:
             print(link)

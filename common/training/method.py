@@ -39,6 +39,7 @@ class Method(L.LightningModule):
 
     contrastive: ClassVar[bool] = False
     """Whether the loss compares the samples of a batch, so that a smaller batch is another objective."""
+    # A subclass that gains an argument after runs were recorded names it in `added_later`: see `recipe_hash`.
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ from common.errors import NonFiniteLoss, UserError
 from common.experiments import recipe
 from common.experiments.catalog import find
 from common.experiments.lightning_cli import explain
+from common.training.method import Method
 
 
 @pytest.fixture
@@ -95,6 +96,19 @@ def test_the_hash_changes_with_what_decides_the_outcome_and_only_then(card, old,
     before = toy_hash(card)
     edit(card, old, new)
     assert (toy_hash(card) == before) is same
+
+
+def test_an_argument_added_later_leaves_old_hashes_alone(card, monkeypatch):
+    config = toy_config(card)
+    resolved = recipe.resolve(config)
+    old = copy.deepcopy(resolved)
+    del old["model"]["init_args"]["dropout"]
+    before = recipe.recipe_hash(config, old)
+    assert recipe.recipe_hash(config, resolved) != before
+    monkeypatch.setattr(Method, "added_later", {"dropout": 0.1}, raising=False)
+    assert recipe.recipe_hash(config, resolved) == before
+    resolved["model"]["init_args"]["dropout"] = 0.2
+    assert recipe.recipe_hash(config, resolved) != before
 
 
 def test_arms_have_hashes_of_their_own(card):
