@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.encoders.gaussian import Gaussian
 from common.losses import (
@@ -27,6 +27,7 @@ from common.losses import (
     uniformity,
 )
 from common.scores import Scores
+from common.training.grad_cache import cached_forward
 from tests.golden.ours import like
 from tests.golden.recorded import Case
 
@@ -64,6 +65,31 @@ def gradcache(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
 def gradcache_hard(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
     passages = x["passage"].unflatten(0, (len(x["query"]), -1))
     return info_nce(x["query"], passages[:, 0], temperature=1.0, hard_negatives=HardNegatives(passages[:, 1:]))
+
+
+class Tanh(nn.Module):
+    """tanh(W x), with W one of a case's drawn arrays."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self._parameters["weight"] = weight  # as it is: an nn.Parameter would be another leaf
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(F.linear(x, self.weight))
+
+
+@like("gradcache_step/two_encoders")
+def gradcache_step(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    # The cache takes no gradient back to its inputs, which are data.
+    query = cached_forward(Tanh(x["query_weight"]), x["query"].detach(), 5)
+    passage = cached_forward(Tanh(x["passage_weight"]), x["passage"].detach(), 7).unflatten(0, (len(query), -1))
+    return info_nce(query, passage[:, 0], temperature=1.0, hard_negatives=HardNegatives(passage[:, 1:]))
+
+
+@like("inf_cl/ring")
+def inf_cl(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    temperature = (-x["log_scale"]).exp().squeeze()
+    return symmetric_info_nce(x["query"], x["key"], temperature=temperature)
 
 
 @like("moco/queue")
