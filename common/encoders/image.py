@@ -6,6 +6,8 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.encoders.vit import VisionTransformer
+
 
 class ResidualBlock(nn.Module):
     """The basic block of He et al. (2016) with group normalization.
@@ -74,9 +76,26 @@ def to_float(pixels: Tensor) -> Tensor:
     return pixels.float() / 255
 
 
-ImageEncoderName = Literal["small_resnet", "cifar_resnet50"]
+ImageEncoderName = Literal["small_resnet", "cifar_resnet50", "vit_mini", "vit_b16"]
 
 
-def image_encoder(name: ImageEncoderName, channels: int, width: int = 32) -> SmallResNet | CifarResNet50:
-    """Builds the encoder that a recipe names; `encoder.output_dim` is the width of its vectors."""
-    return SmallResNet(channels, width) if name == "small_resnet" else CifarResNet50(channels)
+def image_encoder(
+    name: ImageEncoderName, channels: int, width: int = 32, image_size: int = 32
+) -> SmallResNet | CifarResNet50 | VisionTransformer:
+    """Builds the encoder that a recipe names; `encoder.output_dim` is the width of its vectors.
+
+    Args:
+        name: "vit_mini" has 4 layers of width 96 over patches of 8 pixels, "vit_b16" is ViT-B/16.
+        channels: colour channels of the pictures.
+        width: of the small residual network's first stage.
+        image_size: side of the pictures, for the vision transformers.
+    """
+    match name:
+        case "small_resnet":
+            return SmallResNet(channels, width)
+        case "cifar_resnet50":
+            return CifarResNet50(channels)
+        case "vit_mini":
+            return VisionTransformer(image_size, 8, 96, 4, 3, channels)
+        case "vit_b16":
+            return VisionTransformer(image_size, 16, 768, 12, 12, channels)

@@ -1,0 +1,53 @@
+"""The dual encoder: an image tower and a text tower into one space."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from common.encoders.image import ImageEncoderName, image_encoder, to_float
+from common.encoders.text_tower import TextTower, TokenizerName
+
+TextTowerName = Literal["mini", "base"]
+TEXT_TOWERS = {"mini": {"width": 128, "layers": 2, "heads": 4}, "base": {"width": 768, "layers": 12, "heads": 12}}
+
+
+class DualEncoder(nn.Module):
+    """Pictures and texts as unit vectors that a loss compares and a benchmark retrieves by.
+
+    Args:
+        image: name of the image tower.
+        text: name of the text tower: "mini" (2 layers of width 128) or "base" (12 of 768).
+        embed_dim: width e of the common space. The image tower gets a linear map into it where its own width differs.
+        channels, width, image_size: of the image tower, see `image_encoder`.
+        text_length, tokenizer: of the text tower, see `TextTower`.
+    """
+
+    def __init__(
+        self,
+        image: ImageEncoderName = "small_resnet",
+        text: TextTowerName = "mini",
+        embed_dim: int = 64,
+        channels: int = 3,
+        width: int = 16,
+        image_size: int = 32,
+        text_length: int = 16,
+        tokenizer: TokenizerName = "wordpiece",
+    ) -> None:
+        super().__init__()
+        self.image = image_encoder(image, channels, width, image_size)
+        same = self.image.output_dim == embed_dim
+        self.projection = nn.Identity() if same else nn.Linear(self.image.output_dim, embed_dim)
+        self.text = TextTower(**TEXT_TOWERS[text], output_dim=embed_dim, length=text_length, tokenizer=tokenizer)
+
+    def images(self, pixels: Tensor) -> Tensor:
+        """Unit vectors (n, e) from float pixels in [0, 1] of shape (n, c, h, w)."""
+        return F.normalize(self.projection(self.image(pixels)), dim=-1)
+
+    def texts(self, texts: list[str]) -> Tensor:
+        """Unit vectors (n, e)."""
+        return F.normalize(self.text(texts), dim=-1)
+
+    def embed_image(self, pixels: Tensor) -> Tensor:
+        """Unit vectors (n, e) from uint8 pixels of shape (n, c, h, w)."""
+        return self.images(to_float(pixels))

@@ -1,0 +1,119 @@
+"""The text tower of a dual encoder: a transformer trained from scratch, its tokenizer fixed beforehand."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+from torch import Tensor, nn
+from transformers import SiglipTextConfig, SiglipTextModel
+
+from common.encoders.pretrained import ARCHITECTURES, PretrainedFiles
+from common.errors import UserError
+
+TokenizerName = Literal["wordpiece", "bytes", "sentencepiece"]
+END = "[END]"
+
+
+class Vocabulary(NamedTuple):
+    """A tokenizer and what a tower must know of it before it is read."""
+
+    size: int
+    end: str
+    """Stands behind a text, and fills the places after that."""
+    read: Callable[[], Tokenizer]
+
+
+def byte_tokenizer() -> Tokenizer:
+    """One token a byte of UTF-8: any language, and nothing is unknown. 256 bytes and [END]."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    # A byte-pair encoding that was never taught a pair.
+    tokenizer = Tokenizer(models.BPE({byte: i for i, byte in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(END)])
+    special = [(END, tokenizer.token_to_id(END))]
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"$A {END}", special_tokens=special)
+    return tokenizer
+
+
+VOCABULARIES: dict[TokenizerName, Vocabulary] = {
+    "wordpiece": Vocabulary(ARCHITECTURES["mini-bert"].vocab_size, "[SEP]", PretrainedFiles("mini-bert").tokenizer),
+    "bytes": Vocabulary(257, END, byte_tokenizer),
+    "sentencepiece": Vocabulary(32_000, "</s>", PretrainedFiles("google/siglip-base-patch16-224").tokenizer),
+}
+"""The English word pieces of mini-bert, the bytes of any language, and the published vocabulary of SigLIP."""
+
+
+class TextTower(nn.Module):
+    """A pre-norm transformer over tokens, both ways; the state of the last place stands for the text.
+
+    As in SigLIP: every text is filled up to the same length with its end token, and the filling is not masked, so the
+    last place always holds an end token, and a text has one vector whatever its batch.
+
+    Args:
+        width: d of the token states.
+        layers: transformer layers; the feed-forward part is four times as wide as the states.
+        heads: attention heads; they divide `width`.
+        output_dim: of the text's vector, a linear map of the last state.
+        length: tokens of every text; longer ones are cut.
+        tokenizer: a name in `VOCABULARIES`.
+
+    Raises:
+        UserError: unknown tokenizer.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        layers: int,
+        heads: int,
+        output_dim: int,
+        length: int = 16,
+        tokenizer: TokenizerName = "wordpiece",
+    ) -> None:
+        super().__init__()
+        if tokenizer not in VOCABULARIES:
+            raise UserError(f"tokenizer is {tokenizer!r}; it must be one of {', '.join(get_args(TokenizerName))}")
+        self.output_dim = output_dim
+        self.length = length
+        self.vocabulary = VOCABULARIES[tokenizer]
+        self.body = SiglipTextModel(
+            SiglipTextConfig(
+                vocab_size=self.vocabulary.size,
+                hidden_size=width,
+                intermediate_size=4 * width,
+                num_hidden_layers=layers,
+                num_attention_heads=heads,
+                max_position_embeddings=length,
+                projection_size=output_dim,
+                # The tower fills up by itself; these would have to lie in the vocabulary.
+                pad_token_id=None,
+                bos_token_id=None,
+                eos_token_id=None,
+            )
+        )
+        self._tokenizer: Tokenizer | None = None
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer, read at the first use: a tower on the meta device needs none."""
+        if self._tokenizer is None:
+            tokenizer, end = self.vocabulary.read(), self.vocabulary.end
+            tokenizer.enable_truncation(self.length)
+            tokenizer.enable_padding(length=self.length, pad_id=tokenizer.token_to_id(end), pad_token=end)
+            self._tokenizer = tokenizer
+        return self._tokenizer
+
+    def tokenize(self, texts: list[str]) -> Tensor:
+        """The ids of `texts`, int64 of shape (n, length), on the tower's device."""
+        encoded = self.tokenizer.encode_batch(texts)
+        return torch.tensor([line.ids for line in encoded], device=self.body.device)
+
+    def states(self, ids: Tensor) -> Tensor:
+        """The last states of the tokens, shape (n, length, width), from `tokenize`."""
+        return self.body(input_ids=ids).last_hidden_state
+
+    def forward(self, texts: list[str]) -> Tensor:
+        """The vector of each text, shape (n, output_dim)."""
+        return self.body(input_ids=self.tokenize(texts)).pooler_output

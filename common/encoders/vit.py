@@ -1,0 +1,52 @@
+"""The vision transformer: a picture as a sequence of patches."""
+
+from torch import Tensor, nn
+from transformers import SiglipVisionConfig, SiglipVisionModel
+
+from common.errors import UserError
+
+
+class VisionTransformer(nn.Module):
+    """A pre-norm vision transformer whose patches are pooled by attention from one learnt query.
+
+    The shape of Dosovitskiy et al. 2021 without a class token, and the pooling head of Zhai et al. 2022 ("Scaling
+    Vision Transformers", MAP), as in SigLIP.
+
+    Args:
+        image_size: side of the pictures in pixels.
+        patch_size: side of a patch; divides `image_size`.
+        width: d of the token states and of the vector.
+        layers: transformer layers; the feed-forward part is four times as wide as the states.
+        heads: attention heads; they divide `width`.
+        channels: colour channels of the pictures.
+
+    Raises:
+        UserError: the picture cannot be cut into whole patches.
+    """
+
+    def __init__(
+        self, image_size: int, patch_size: int, width: int, layers: int, heads: int, channels: int = 3
+    ) -> None:
+        super().__init__()
+        if image_size % patch_size:
+            raise UserError(f"image_size is {image_size}; it must be a multiple of the patches' {patch_size} pixels")
+        self.output_dim = width
+        self.body = SiglipVisionModel(
+            SiglipVisionConfig(
+                hidden_size=width,
+                intermediate_size=4 * width,
+                num_hidden_layers=layers,
+                num_attention_heads=heads,
+                num_channels=channels,
+                image_size=image_size,
+                patch_size=patch_size,
+            )
+        )
+
+    def patches(self, pixels: Tensor) -> Tensor:
+        """The last states of the patches, shape (n, p, d), from float pixels in [0, 1] of shape (n, c, h, w)."""
+        return self.body(pixel_values=2 * pixels - 1).last_hidden_state
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Maps float pixels in [0, 1] of shape (n, channels, h, w) to vectors of shape (n, width)."""
+        return self.body(pixel_values=2 * pixels - 1).pooler_output

@@ -1,0 +1,85 @@
+"""The towers of a dual encoder: tokenizers that need no data, published sizes, one vector a text whatever its batch."""
+
+import pytest
+import torch
+
+from common.encoders.dual import DualEncoder
+from common.encoders.image import image_encoder
+from common.encoders.text_tower import END, TextTower, byte_tokenizer
+from common.encoders.vit import VisionTransformer
+from common.errors import UserError
+
+
+def tower(tokenizer: str = "wordpiece", length: int = 8) -> TextTower:
+    torch.manual_seed(0)
+    return TextTower(width=16, layers=2, heads=2, output_dim=6, length=length, tokenizer=tokenizer)
+
+
+@pytest.mark.parametrize("text", ["woman mechanic", "drapeau : Côte d'Ivoire", "слон", "象", "ช้าง\t\n"])
+def test_bytes_go_there_and_back_in_any_language(text: str) -> None:
+    tokenizer = byte_tokenizer()
+    ids = tokenizer.encode(text).ids
+    assert len(ids) == len(text.encode()) + 1
+    assert ids[-1] == tokenizer.token_to_id(END) == tokenizer.get_vocab_size() - 1 == 256
+    assert tokenizer.decode(ids) == text
+
+
+def test_every_text_is_filled_with_its_end_token() -> None:
+    words = tower()
+    ids = words.tokenize(["a dog", "the king and all his people said unto them", ""])
+    end = words.tokenizer.token_to_id("[SEP]")
+    assert ids.shape == (3, 8)
+    # [CLS] a dog, then nothing but ends; a text that is cut keeps one end; an empty one has no more than [CLS].
+    assert (ids == end).sum(dim=1).tolist() == [5, 1, 7]
+    assert (ids[:, -1] == end).all()
+    letters = tower("bytes")
+    assert letters.tokenize(["elephants", "dog"]).tolist()[0][-1] == 256
+
+
+@pytest.mark.parametrize("tokenizer", ["wordpiece", "bytes"])
+def test_a_text_has_one_vector_whatever_its_batch(tokenizer: str) -> None:
+    texts, encoder = ["a dog", "a small red star above a dog"], tower(tokenizer, 32)
+    rows = encoder(texts)
+    assert rows.shape == (2, 6)
+    for row, text in zip(rows, texts, strict=True):
+        torch.testing.assert_close(encoder([text])[0], row)
+    assert not torch.allclose(rows[0], rows[1])
+    assert encoder.states(encoder.tokenize(texts)).shape == (2, 32, 16)
+
+
+def test_an_unknown_tokenizer_is_named() -> None:
+    with pytest.raises(UserError, match="tokenizer is 'words'; it must be one of wordpiece, bytes, sentencepiece"):
+        tower("words")
+
+
+def test_the_vision_transformer_pools_all_patches() -> None:
+    torch.manual_seed(0)
+    vit = VisionTransformer(image_size=16, patch_size=8, width=12, layers=2, heads=2)
+    pixels = torch.rand(2, 3, 16, 16)
+    assert vit.patches(pixels).shape == (2, 4, 12)
+    assert vit(pixels).shape == (2, vit.output_dim)
+    for left, top in ((0, 0), (8, 0), (0, 8), (8, 8)):
+        other = pixels.clone()
+        other[:, :, top : top + 8, left : left + 8] = 0
+        assert not torch.allclose(vit(other), vit(pixels))
+    with pytest.raises(UserError, match="image_size is 30; it must be a multiple of the patches' 8 pixels"):
+        image_encoder("vit_mini", 3, image_size=30)
+
+
+def test_a_dual_encoder_gives_unit_vectors_of_one_width() -> None:
+    torch.manual_seed(0)
+    dual = DualEncoder(embed_dim=24, width=8, text_length=8)
+    pixels = torch.randint(256, (3, 3, 32, 32), dtype=torch.uint8)
+    image, text = dual.embed_image(pixels), dual.texts(["one", "two", "three"])
+    assert image.shape == text.shape == (3, 24)
+    torch.testing.assert_close(torch.cat([image, text]).norm(dim=1), torch.ones(6))
+    torch.testing.assert_close(image, dual.images(pixels / 255))
+    assert isinstance(DualEncoder(embed_dim=32, width=8).projection, torch.nn.Identity)
+
+
+def test_the_base_towers_have_the_published_sizes() -> None:
+    """open_clip's docs/model_profile.csv gives ViT-B-16-SigLIP 92.88 M and 110.27 M, its texts being 64 tokens long."""
+    with torch.device("meta"):
+        dual = DualEncoder("vit_b16", "base", 768, image_size=224, text_length=64, tokenizer="sentencepiece")
+    sizes = [sum(p.numel() for p in part.parameters()) for part in (dual.image, dual.text, dual.projection)]
+    assert [round(size / 1e6, 2) for size in sizes] == [92.88, 110.27, 0.0]
