@@ -20,6 +20,21 @@ class Images(NamedTuple):
     """Global sample id of each image, shape (n,)."""
 
 
+class CrossViews(NamedTuple):
+    """`n` places, each seen in two ways: from the street and from above, or on two maps."""
+
+    query: Tensor
+    """Float pixels in [0, 1] of what is to be located, shape (n, channels, h, w)."""
+    reference: Tensor
+    """Float pixels in [0, 1] of the map's own view, shape (n, channels, height, width)."""
+    coordinates: Tensor
+    """Latitude and longitude in degrees, shape (n, 2)."""
+    places: Tensor
+    """Global number of the place, each once in a batch, int64, shape (n,)."""
+    ids: Tensor
+    """Global sample id of each pair, shape (n,)."""
+
+
 class ImageText(NamedTuple):
     """`n` pictures with their captions."""
 
@@ -84,22 +99,31 @@ class LabelledTexts(NamedTuple):
 
 
 class TextPairs(NamedTuple):
-    """`n` queries, each with the document that answers it."""
+    """`n` queries, each with the document that answers it, as a batch or as a whole split."""
 
     query: list[str]
     document: list[str]
     ids: Tensor
     """Global id of each pair, shape (n,)."""
 
+    def rows(self, index: Tensor) -> "TextPairs":
+        """The pairs at the positions `index`, in that order."""
+        at = index.tolist()
+        return TextPairs([self.query[i] for i in at], [self.document[i] for i in at], self.ids[index])
+
 
 class MultiLabelTexts(NamedTuple):
-    """`n` texts, each with the labels out of a fixed list that apply to it."""
+    """`n` texts, each with the labels out of a fixed list that apply to it, as a batch or as a whole split."""
 
     text: list[str]
     positive: Tensor
     """Positions of the labels of each text, padded with -1, int64 of shape (n, p)."""
     ids: Tensor
     """Global sample id of each text, shape (n,)."""
+
+    def rows(self, index: Tensor) -> "MultiLabelTexts":
+        """The texts at the positions `index`, in that order."""
+        return MultiLabelTexts([self.text[i] for i in index.tolist()], self.positive[index], self.ids[index])
 
 
 class CaptionedMotions(NamedTuple):
@@ -114,3 +138,48 @@ class CaptionedMotions(NamedTuple):
     """Unit vectors whose cosines say how alike two texts are, shape (n, e)."""
     ids: Tensor
     """Global sample id of each motion, shape (n,)."""
+
+
+class SpeechViews(NamedTuple):
+    """Views of `n` recordings: the same excerpt, clean or augmented, frame by frame."""
+
+    views: Tensor
+    """Log-mel frames, or samples of a waveform, zero at padding, shape (views, n, t, bands) or (views, n, t)."""
+    length: Tensor
+    """Frames or samples of each excerpt, int64 of shape (n,)."""
+    ids: Tensor
+    """Global sample id of each recording, shape (n,)."""
+
+
+class SpokenCaptions(NamedTuple):
+    """`n` spoken captions of pictures."""
+
+    speech: Tensor
+    """Log-mel frames, zero at padding, shape (n, t, bands)."""
+    length: Tensor
+    """Frames of each recording, int64 of shape (n,)."""
+    transcript: list[str]
+    """What is said, in the language that it is said in."""
+    caption: list[str]
+    """The same in English."""
+    pixels: Tensor
+    """Float pixels in [0, 1], shape (n, 3, height, width)."""
+    ids: Tensor
+    """Global id of what is shown and said, shape (n,): rows with equal ids are positives of each other."""
+
+
+class SpeechTranslations(NamedTuple):
+    """`n` utterances with their transcripts and translations."""
+
+    speech: Tensor
+    """Log-mel frames, or samples of a waveform, zero at padding, shape (n, t, bands) or (n, t)."""
+    length: Tensor
+    """Frames or samples of each utterance, int64 of shape (n,)."""
+    transcript: list[str]
+    translation: list[str]
+    source: list[str]
+    """Language of each utterance, such as "en"."""
+    target: list[str]
+    """Language of each translation."""
+    ids: Tensor
+    """Global sample id of each utterance, shape (n,)."""

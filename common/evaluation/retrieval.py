@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from common.benchmark import Metrics
@@ -159,6 +160,42 @@ def ranking_metrics(
         with `/gallery{m}` behind it. With a single positive a query, `map` is the mean reciprocal rank.
     """
     precision, gain = 0.0, 0.0
+    for real, rank in _positive_ranks(query, key, positives, exclude_self):
+        place = torch.arange(1, real.shape[1] + 1, device=real.device, dtype=torch.float64)
+        precision += float((torch.where(real, place / rank, 0.0).sum(1) / real.sum(1)).sum())
+        discount = (place + 1).log2().reciprocal()
+        ideal = torch.where(real & (place <= at), discount, 0.0).sum(1)
+        reached = torch.where(real & (rank <= at), (rank + 1).log2().reciprocal(), 0.0).sum(1)
+        gain += float((reached / ideal).sum())
+    metrics = {"map": precision / len(query), f"ndcg@{at}": gain / len(query)}
+    return {f"{name}/gallery{len(key)}": value for name, value in metrics.items()}
+
+
+@torch.no_grad()
+def hit_metrics(
+    query: Tensor, key: Tensor, positives: Positives | None = None, *, at: tuple[int, ...] = (1, 5, 20)
+) -> Metrics:
+    """How many of the first keys are right; arguments as in `best_ranks`.
+
+    Returns:
+        `precision@k` (the share of the first k keys that are positives) and `recall_of_all@k` (the share of a query's
+        positives that are among them), for each k in `at`, each with `/gallery{m}` behind it.
+    """
+    found, share = dict.fromkeys(at, 0.0), dict.fromkeys(at, 0.0)
+    for real, rank in _positive_ranks(query, key, positives, exclude_self=False):
+        for k in at:
+            hits = (real & (rank <= k)).sum(1).double()
+            found[k] += float((hits / k).sum())
+            share[k] += float((hits / real.sum(1)).sum())
+    metrics = {f"precision@{k}": value / len(query) for k, value in found.items()}
+    metrics |= {f"recall_of_all@{k}": value / len(query) for k, value in share.items()}
+    return {f"{name}/gallery{len(key)}": value for name, value in metrics.items()}
+
+
+def _positive_ranks(
+    query: Tensor, key: Tensor, positives: Positives | None, exclude_self: bool
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """For blocks of queries: the ranks of all positives, best first, as float64 (r, p), and which of them are real."""
     for _, scores, row, positive in _blocks(query, key, positives, exclude_self):
         counts = row.bincount(minlength=len(scores))
         # Descending scores of each row's positives, padded at the end: the j-th has j - 1 positives above it.
@@ -168,15 +205,33 @@ def ranking_metrics(
         threshold = scores.new_full((len(scores), int(counts.max())), torch.inf)
         threshold[row[by_row], slot] = positive[by_row]
         place = torch.arange(1, threshold.shape[1] + 1, device=row.device, dtype=torch.float64)
-        real = place <= counts[:, None]
-        rank = _at_least(scores, threshold) + place
-        precision += float((torch.where(real, place / rank, 0.0).sum(1) / counts).sum())
-        discount = (place + 1).log2().reciprocal()
-        ideal = torch.where(real & (place <= at), discount, 0.0).sum(1)
-        reached = torch.where(real & (rank <= at), (rank + 1).log2().reciprocal(), 0.0).sum(1)
-        gain += float((reached / ideal).sum())
-    metrics = {"map": precision / len(query), f"ndcg@{at}": gain / len(query)}
-    return {f"{name}/gallery{len(key)}": value for name, value in metrics.items()}
+        yield place <= counts[:, None], _at_least(scores, threshold) + place
+
+
+@torch.no_grad()
+def pooled_auc(query: Tensor, key: Tensor, positives: Positives | None = None, *, hardest: int = 100) -> float:
+    """Whether one threshold on the score tells right from wrong for all queries alike: the area under one ROC curve.
+
+    All scores of positives are set against the scores of each query's `hardest` best negatives, pooled over the
+    queries (Sheikholeslami et al. 2025, with 500). A query whose scores are all high counts against the others, which
+    no measure of each query's ranking sees. 0.5 is a coin; the hardest negatives let chance fall far below.
+
+    Args:
+        query, key, positives: as in `best_ranks`.
+        hardest: negatives of each query.
+
+    Raises:
+        UserError: as in `best_ranks`.
+    """
+    right, wrong = [], []
+    for _, scores, _, positive in _blocks(query, key, positives, exclude_self=False):
+        right.append(positive)
+        negatives = scores.topk(min(hardest, scores.shape[1])).values
+        wrong.append(negatives[negatives > -torch.inf])
+    scores = torch.cat([*right, *wrong])
+    labels = torch.zeros(len(scores), dtype=torch.bool)
+    labels[: sum(map(len, right))] = True
+    return float(roc_auc_score(labels.numpy(), scores.cpu().numpy()))
 
 
 def both_directions(

@@ -1,8 +1,12 @@
 """Embeddings that need no learning: what a method has to beat."""
 
+import hashlib
+
 import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor, nn
+
+from common.random import uniform
 
 
 class BagOfWords(nn.Module):
@@ -14,3 +18,12 @@ class BagOfWords(nn.Module):
 
     def embed_text(self, texts: list[str]) -> Tensor:
         return torch.from_numpy(self.vectorizer.transform(texts).toarray()).float()
+
+
+class Scattered(nn.Module):
+    """A random direction for every text: chance, by whatever protocol."""
+
+    def embed_text(self, texts: list[str]) -> Tensor:
+        digests = [hashlib.sha256(text.encode()).digest()[:8] for text in texts]
+        ids = torch.tensor([int.from_bytes(digest, "big", signed=True) for digest in digests])
+        return uniform(ids, 64, 0) - 0.5

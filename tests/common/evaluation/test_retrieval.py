@@ -13,6 +13,8 @@ from common.evaluation import retrieval
 from common.evaluation.retrieval import (
     best_ranks,
     both_directions,
+    hit_metrics,
+    pooled_auc,
     ranking_metrics,
     retrieval_metrics,
     same_id,
@@ -68,6 +70,15 @@ def test_metrics_with_several_positives_equal_a_walk_down_the_list(ties):
     )
     got = ranking_metrics(query, key, same_id(query_ids, key_ids), at=5)
     assert got == pytest.approx({"map/gallery40": precision, "ndcg@5/gallery40": gain / n})
+    got = hit_metrics(query, key, same_id(query_ids, key_ids), at=(1, 5))
+    hits = {k: [sum(r <= k for r in row) for row in ranks] for k in (1, 5)}
+    assert got == pytest.approx(
+        {f"precision@{k}/gallery40": sum(found) / k / n for k, found in hits.items()}
+        | {
+            f"recall_of_all@{k}/gallery40": sum(h / len(row) for h, row in zip(found, ranks, strict=True)) / n
+            for k, found in hits.items()
+        }
+    )
 
 
 def test_many_positives_are_counted_by_sorting_with_the_same_result():
@@ -171,3 +182,16 @@ def test_memory_grows_with_the_gallery_and_not_with_its_square(metrics, monkeypa
         largest.append(seen.elements)
     assert largest[1] <= 8 * largest[0]
     assert largest[1] < 2400 * 16
+
+
+def test_pooled_auc_sees_what_a_ranking_does_not():
+    """The first query's scores are all above the second's: each ranks its answer first, one threshold fails."""
+    key = torch.eye(4)
+    query = torch.tensor([[9.0, 8.0, 8.0, 8.0], [0.0, 2.0, 1.0, 1.0]])
+    positives = same_id(torch.tensor([0, 1]), torch.arange(4))
+    assert (best_ranks(query, key, positives) == 1).all()
+    # Of the pairs of a right and a wrong score, 9 beats all six and 2 beats its own row's 0, 1, 1 alone.
+    assert pooled_auc(query, key, positives) == pytest.approx(9 / 12)
+    assert pooled_auc(query, key, positives, hardest=1) == pytest.approx(3 / 4)
+    assert pooled_auc(torch.eye(4), key) == 1.0
+    assert pooled_auc(torch.ones(4, 4), key) == 0.5
