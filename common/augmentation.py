@@ -162,3 +162,29 @@ class ImageAugmentation:
             ((y - top * (1 - box_y)) / box_y - 0.5).abs().lt(0.5)
         )
         return torch.where(inside & (chosen < self.erase), value.to(pixels), pixels)
+
+
+def turned(pixels: Tensor, quarters: Tensor) -> Tensor:
+    """Square pictures turned to the left.
+
+    Args:
+        pixels: shape (n, c, s, s).
+        quarters: how far, in quarters of a circle, integers from 0 to 3, shape (n,).
+    """
+    out = pixels.clone()
+    for quarter in (1, 2, 3):
+        rows = quarters == quarter
+        out[rows] = pixels[rows].rot90(quarter, (2, 3))
+    return out
+
+
+def panned(panoramas: Tensor, quarters: Tensor) -> Tensor:
+    """Panoramas of a full circle as the camera sees them after it has turned to the right; arguments as in `turned`.
+
+    A panorama by a camera that turns to the right fits the map turned to the left.
+    """
+    out = panoramas.clone()
+    for quarter in (1, 2, 3):
+        rows = quarters == quarter
+        out[rows] = panoramas[rows].roll(-quarter * (panoramas.shape[3] // 4), 3)
+    return out

@@ -112,6 +112,27 @@ class TextPairs(NamedTuple):
         return TextPairs([self.query[i] for i in at], [self.document[i] for i in at], self.ids[index])
 
 
+class ParallelWords(NamedTuple):
+    """`n` sentences and their translations, cut into words."""
+
+    source: list[list[str]]
+    target: list[list[str]]
+    ids: Tensor
+    """Global id of each sentence, shape (n,)."""
+
+
+class Translations(NamedTuple):
+    """`n` sentences, each in two languages."""
+
+    source: list[str]
+    target: list[str]
+    source_language: Tensor
+    """Position of each source sentence's language in the benchmark's list, int64 of shape (n,)."""
+    target_language: Tensor
+    ids: Tensor
+    """Global id of what each sentence says: rows with equal ids are translations of each other, shape (n,)."""
+
+
 class MultiLabelTexts(NamedTuple):
     """`n` texts, each with the labels out of a fixed list that apply to it, as a batch or as a whole split."""
 

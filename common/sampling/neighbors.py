@@ -19,6 +19,9 @@ class NeighborSampler(GlobalBatchSampler):
     sampling (Deuser et al. 2023). Of a sample's ranked neighbours it takes the `nearest` first and `farther` more drawn
     from the rest: the nearest alone hold more false negatives. What does not fill a batch at the end is left out.
 
+    Samples of one group, such as two panoramas of one place, never meet. So that every epoch has as many batches, with
+    groups of up to g samples it is g - 1 batches short of n / batch_size: what is left can be too much alike.
+
     Args:
         neighbors: ranked neighbours of each sample, nearest first, int64 of shape (n, range); -1 is no neighbour. They
             may be replaced between epochs by assignment, as `RefreshNeighbors` does.
@@ -26,37 +29,71 @@ class NeighborSampler(GlobalBatchSampler):
         seed: fixes, together with the epoch and the neighbours, every batch.
         nearest: neighbours taken from the front of the list.
         farther: neighbours drawn from behind them.
+        groups: group of each sample, int64 of shape (n,); by default each is alone.
+
+    Raises:
+        UserError: no batch is sure to be filled, or (on iteration) the neighbours have another shape.
     """
 
     def __init__(
-        self, neighbors: Tensor, batch_size: int, seed: int = 0, *, nearest: int = 32, farther: int = 32
+        self,
+        neighbors: Tensor,
+        batch_size: int,
+        seed: int = 0,
+        *,
+        nearest: int = 32,
+        farther: int = 32,
+        groups: Tensor | None = None,
     ) -> None:
         super().__init__(len(neighbors), batch_size, seed)
         self.neighbors = neighbors
         self.nearest = nearest
         self.farther = farther
+        self.groups = np.arange(self.size) if groups is None else groups.unique(return_inverse=True)[1].cpu().numpy()
+        # When nothing fits any more, all that is left is of the groups in the unfinished batch, fewer than batch_size.
+        self.batches = self.size // batch_size - int(np.bincount(self.groups).max()) + 1
+        if self.batches < 1:
+            raise UserError(
+                f"data.batch_size is {batch_size}; {self.size} samples in groups may not fill a batch"
+            )
+
+    def __len__(self) -> int:
+        return self.batches
 
     def global_batches(self, rng: np.random.Generator) -> Iterable[Sequence[int]]:
         neighbors = self.neighbors.cpu().numpy()
         if neighbors.ndim != 2 or len(neighbors) != self.size:
             raise UserError(f"neighbors has shape {neighbors.shape}; expected ({self.size}, range)")
         used = np.zeros(self.size, dtype=bool)
+        present = np.zeros(self.size, dtype=bool)
         batch: list[int] = []
-        for anchor in rng.permutation(self.size):
-            if used[anchor]:
-                continue
-            rest = neighbors[anchor, self.nearest :]
-            farther = rng.choice(rest, min(self.farther, len(rest)), replace=False)
-            for sample in (anchor, *neighbors[anchor, : self.nearest], *farther):
-                if sample < 0 or used[sample]:
+        waiting, made = rng.permutation(self.size), 0
+        while True:
+            # An anchor whose group is in the batch already waits for the next round.
+            held = []
+            for anchor in waiting:
+                if used[anchor]:
                     continue
-                used[sample] = True
-                batch.append(sample)
-                if len(batch) == self.batch_size:
-                    yield batch
-                    # The rest of the neighbours stay free, for another batch.
-                    batch = []
-                    break
+                if present[self.groups[anchor]]:
+                    held.append(anchor)
+                    continue
+                rest = neighbors[anchor, self.nearest :]
+                farther = rng.choice(rest, min(self.farther, len(rest)), replace=False)
+                for sample in (anchor, *neighbors[anchor, : self.nearest], *farther):
+                    if sample < 0 or used[sample] or present[self.groups[sample]]:
+                        continue
+                    used[sample] = present[self.groups[sample]] = True
+                    batch.append(sample)
+                    if len(batch) == self.batch_size:
+                        yield batch
+                        made += 1
+                        if made == self.batches:
+                            return
+                        # The rest of the neighbours stay free, for another batch.
+                        batch = []
+                        present[:] = False
+                        break
+            waiting = held
 
 
 def geographic_neighbors(coordinates: Tensor, k: int) -> Tensor:
