@@ -60,5 +60,5 @@ def main() -> int:
             for row in measure.run(task, arguments.repeats, arguments.largest):
                 rows.append(row)
                 print(f"  {row['size']:>6}  {row['implementation']:52} {report.figures(row)}", flush=True)
-        report.write(arguments.out, section, *SECTIONS[section], tasks, rows, measure.machine())
+            report.write(arguments.out, section, *SECTIONS[section], tasks, rows, measure.machine())
     return 0
