@@ -1,19 +1,32 @@
 """The base of every shared benchmark: data to train on, and the protocol that scores a method."""
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import lightning as L
 from torch import nn
 
 from common.errors import UserError
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 Metrics = dict[str, float]
+
+
+class Openable(Protocol):
+    """An archive or folder of data, as benchmarks see it."""
+
+    name: str
+
+    def open(self, data_root: str | None = None) -> Any:
+        """Fetches what is not there yet, or looks into the folder `data_root`."""
+        ...
 
 
 class Benchmark(L.LightningDataModule):
     """A data set with fixed splits that also knows how to score a module.
 
-    A subclass fetches in `prepare_data`, builds its tensors in `setup`, yields batches of `common.batches` from
+    A subclass names its `sources`, builds its tensors in `setup`, yields batches of `common.batches` from
     `train_dataloader`, and scores through the `embed_*` protocols in `evaluate`. It knows nothing of any method.
 
     Args:
@@ -26,6 +39,10 @@ class Benchmark(L.LightningDataModule):
     """The benchmark's name in records and on the command line."""
     primary: ClassVar[str]
     """The metric that ranks methods in `papers compare`; higher is better."""
+    sources: ClassVar[tuple[Openable, ...]] = ()
+    """What it is made from; none if it is generated, or published data that the user brings."""
+    published: ClassVar[bool] = False
+    """Whether the user brings the data, in the layout of its authors: a benchmark for full recipes."""
 
     def __init__(self, batch_size: int = 256, seed: int = 0, data_root: str | None = None) -> None:
         super().__init__()
@@ -34,6 +51,10 @@ class Benchmark(L.LightningDataModule):
         self.batch_size = batch_size
         self.seed = seed
         self.data_root = data_root
+
+    def prepare_data(self) -> None:
+        for source in self.sources:
+            source.open(self.data_root)
 
     def check_request(self, module: nn.Module, split: str, *offers: str) -> None:
         """Refuses a split that is not scored, and a module without one of the methods that scoring calls.
@@ -53,6 +74,14 @@ class Benchmark(L.LightningDataModule):
 
     def floor(self) -> dict[str, Metrics]:
         """What needs no learning (chance, raw pixels, bag of words): rows of the same metrics on the test split."""
+        raise NotImplementedError
+
+    def sizes(self) -> dict[str, int]:
+        """How many samples each split has."""
+        raise NotImplementedError
+
+    def example(self) -> "str | Image":
+        """A look at the data for its page: some lines of text, or a contact sheet."""
         raise NotImplementedError
 
     def fingerprint(self) -> str:

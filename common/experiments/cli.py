@@ -77,6 +77,7 @@ examples:
   papers data list
   papers data fetch mnist5k
   papers data fetch --all
+  papers data page                     data/README.md and its contact sheets, written again
 """
 
 COMPLETION = """\
@@ -168,8 +169,8 @@ def build_parser() -> Parser:
     slug(one, "--like", required=True, help="the paper to start from")
     complete_with(one.add_argument("--family", help="folder to put it in (default: that of --like)"), "family")
 
-    one = command("data", "data", "list or fetch the data sources", DATA)
-    one.add_argument("action", choices=["list", "fetch"])
+    one = command("data", "data", "list or fetch the data sources, write the page of benchmarks", DATA)
+    one.add_argument("action", choices=["list", "fetch", "page"])
     complete_with(one.add_argument("sources", nargs="*", metavar="NAME", help="sources to fetch"), "source")
     one.add_argument("--all", action="store_true", help="fetch all of them")
     one.add_argument("--names", action="store_true", help="list bare names, one a line")

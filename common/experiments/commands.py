@@ -3,6 +3,7 @@
 import argparse
 import importlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.errors import UserError
 from common.experiments import catalog
@@ -13,6 +14,9 @@ from common.experiments.schema import closest
 from common.experiments.standing import Standing, standing, standings, verdict_words
 from common.experiments.texts import with_interval
 from common.experiments.verdict import Verdict
+
+if TYPE_CHECKING:
+    from common.benchmark import Benchmark
 
 
 def _results(given: argparse.Namespace) -> Path:
@@ -140,14 +144,15 @@ def lightning(given: argparse.Namespace) -> None:
 
 def compare(given: argparse.Namespace) -> None:
     """The rankings on one benchmark."""
-    from common.experiments.compare import measure_floors, rankings, unknown_benchmark
+    from common.experiments.compare import floor_of, measure_floors, rankings
 
     papers = _standings(given)
-    if not any(record.benchmark == given.benchmark for paper in papers for record in paper.records):
-        raise unknown_benchmark(papers, given.benchmark)
     concerned = [paper for paper in papers if any(r.benchmark == given.benchmark for r in paper.records)]
-    rankings(concerned, [], given.benchmark, given.metric)  # an unknown metric shows before floors are computed
-    floors = measure_floors(concerned, _results(given), say, given.benchmark)
+    if concerned:
+        rankings(concerned, [], given.benchmark, given.metric)  # an unknown metric shows before floors are computed
+        floors = measure_floors(concerned, _results(given), say, given.benchmark)
+    else:
+        floors = [floor_of(_ready(given, papers), _results(given))]
     for table in rankings(concerned, floors, given.benchmark, given.metric):
         rows = [
             (
@@ -163,6 +168,24 @@ def compare(given: argparse.Namespace) -> None:
     waiting = [p.card.slug for p in papers if given.benchmark in p.benchmarks and p not in concerned]
     if waiting:
         say(f"not on record yet: {' '.join(waiting)}")
+
+
+def _ready(given: argparse.Namespace, papers: list[Standing]) -> "Benchmark":
+    """The benchmark of that name, although nothing is on record for it."""
+    catalog.importable(given.root)
+    known = importlib.import_module("data.benchmarks").catalog()  # by name: nothing in `common` may import `data`
+    names = sorted({*known, *(name for paper in papers for name in paper.benchmarks)})
+    if given.benchmark not in names:
+        hint = closest(given.benchmark, names)
+        raise UserError(f"unknown benchmark '{given.benchmark}'{hint}; there are: {', '.join(names) or 'none'}")
+    if given.benchmark not in known:
+        slugs = " ".join(paper.card.slug for paper in papers if given.benchmark in paper.benchmarks)
+        raise UserError(f"nothing is on record for the benchmark '{given.benchmark}'; run: papers rerun {slugs}")
+    say(f"nothing is on record for {given.benchmark} yet; computing what needs no learning")
+    benchmark = known[given.benchmark]()
+    benchmark.prepare_data()
+    benchmark.setup("test")
+    return benchmark
 
 
 def report(given: argparse.Namespace) -> None:
@@ -200,7 +223,7 @@ def new(given: argparse.Namespace) -> None:
 
 
 def data(given: argparse.Namespace) -> None:
-    """The catalogue of sources, or their download."""
+    """The catalogue of sources, their download, or the page of benchmarks."""
     sources = importlib.import_module("data.sources")  # by name: nothing in `common` may import `data`
     if given.action == "fetch":
         if bool(given.sources) == given.all:
@@ -208,7 +231,10 @@ def data(given: argparse.Namespace) -> None:
         sources.fetch(given.sources or None, progress=say)
         return
     if given.sources or given.all:
-        raise UserError("papers data list takes no names; `papers data fetch NAME` fetches one")
+        raise UserError(f"papers data {given.action} takes no names; `papers data fetch NAME` fetches one")
+    if given.action == "page":
+        importlib.import_module("data.page").write(given.root, _standings(given), say)
+        return
     known = sources.catalog()
     if given.names:
         print(*known, sep="\n")

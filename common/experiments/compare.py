@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
 from common.experiments.card import Comparison
@@ -16,6 +16,9 @@ from common.experiments.records import Record
 from common.experiments.schema import closest
 from common.experiments.standing import Standing, Trial
 from common.experiments.verdict import Interval, arm_values, interval
+
+if TYPE_CHECKING:
+    from common.benchmark import Benchmark
 
 LOADER = frozenset({"batch_size", "seed", "data_root", "num_workers"})
 
@@ -130,6 +133,16 @@ def _measure(entry: Entry) -> Floor:
     return Floor(name, data_hash, benchmark.primary, settings, benchmark.floor())
 
 
+def floor_of(benchmark: "Benchmark", results: Path) -> Floor:
+    """The floor of a benchmark that is ready, at its default settings: on record, or measured now and recorded."""
+    floors = {(floor.benchmark, floor.data_hash): floor for floor in read_floors(results)}
+    key = benchmark.name, benchmark.fingerprint()
+    if key not in floors:
+        floors[key] = Floor(*key, benchmark.primary, {}, benchmark.floor())
+        write_floors(results, floors.values())
+    return floors[key]
+
+
 def arms_on_record(papers: Iterable[Standing]) -> list[Entry]:
     """Each arm of each comparison on each version of the data that it has records of."""
     entries = []
@@ -150,14 +163,14 @@ def rankings(
     """One ranking for each benchmark and each data hash on it; the benchmark's largest ranking first.
 
     Args:
-        benchmark: only this one.
+        benchmark: only this one; then floors count even where no method is on record.
         metric: rank by it; by default the benchmark's primary metric.
 
     Raises:
         UserError: nothing is on record for `benchmark`, or no arm on it has `metric`.
     """
     known = {(floor.benchmark, floor.data_hash): floor for floor in floors}
-    groups: dict[tuple[str, str], list[Entry]] = {}
+    groups: dict[tuple[str, str], list[Entry]] = {key: [] for key in known if key[0] == benchmark}
     for entry in arms_on_record(papers):
         if benchmark in (None, entry.data[0]):
             groups.setdefault(entry.data, []).append(entry)
@@ -178,18 +191,11 @@ def rankings(
         versions = [key for key in groups if key[0] == name]
         found.append(Ranking(name, data_hash, by, _title((name, data_hash), versions, known), ranked))
     if metric is not None and not found:
-        names = sorted({name for entries in groups.values() for e in entries for r in e.records for name in r.metrics})
+        scored = [r.metrics for entries in groups.values() for e in entries for r in e.records]
+        scored += [row for key in groups if key in known for row in known[key].rows.values()]
+        names = sorted({name for metrics in scored for name in metrics})
         raise UserError(f"nothing on {benchmark} has the metric '{metric}'; there are: {', '.join(names)}")
     return found
-
-
-def unknown_benchmark(papers: Sequence[Standing], name: str) -> UserError:
-    """The error for a benchmark that no record has: either it is misspelt, or nothing on it has run yet."""
-    every = sorted({benchmark for paper in papers for benchmark in paper.benchmarks})
-    if name in every:
-        slugs = " ".join(paper.card.slug for paper in papers if name in paper.benchmarks)
-        return UserError(f"nothing is on record for the benchmark '{name}'; run: papers rerun {slugs}")
-    return UserError(f"unknown benchmark '{name}'{closest(name, every)}; there are: {', '.join(every) or 'none'}")
 
 
 def _rows(entries: Iterable[Entry], metric: str) -> list[Row]:

@@ -66,7 +66,7 @@ def test_compare(root: Path, capsys: Capture) -> None:
         (["rerun", "alpha", "--experiment", "mian"], "alpha has no experiment 'mian' (did you mean 'main'?)"),
         (["rerun", "alpha", "--seeds", "0"], "argument --seeds: '0' is not a whole number of at least 1"),
         (["rerun", "alpha", "--recipe", "huge"], "argument --recipe: invalid choice: 'huge'"),
-        (["compare", "--benchmark", "coin"], "unknown benchmark 'coin' (did you mean 'coins'?); there are: coins"),
+        (["compare", "--benchmark", "coin"], "unknown benchmark 'coin' (did you mean 'coins'?); there are: "),
         (["compare", "--benchmark", "coins", "--metric", "top9"], "there are: loss, probe/top1"),
         (["list", "--family", "toy"], "unknown family 'toy' (did you mean 'toys'?); there are: toys"),
         (
