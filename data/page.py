@@ -1,0 +1,55 @@
+"""The page of benchmarks, data/README.md: a look at each, its counts, sources, floor, and who stands on it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from common.benchmark import Benchmark
+from common.experiments.compare import Floor, floor_of
+from common.experiments.files import write_text
+from common.experiments.standing import Standing
+from common.experiments.texts import number
+from data.benchmarks import catalog
+
+HERE = Path(__file__).parent
+FIGURES = "figures"
+
+
+def write(root: Path, papers: Sequence[Standing], say: Callable[[str], None]) -> None:
+    """Builds every shared benchmark at its default settings and writes data/README.md and data/figures.
+
+    A floor that is not on record is measured and recorded.
+    """
+    entries = []
+    for name, kind in catalog().items():
+        say(f"{name}: building, and scoring what needs no learning")
+        benchmark = kind()
+        benchmark.prepare_data()
+        benchmark.setup("test")
+        entries.append(_entry(root, benchmark, floor_of(benchmark, root / "results"), papers))
+    environment = Environment(
+        loader=FileSystemLoader(HERE), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["number"] = number
+    write_text(root / "data" / "README.md", environment.get_template("README.md.j2").render(benchmarks=entries))
+
+
+def _entry(root: Path, benchmark: Benchmark, floor: Floor, papers: Sequence[Standing]) -> dict:
+    example = benchmark.example()
+    if not isinstance(example, str):
+        figure = root / "data" / FIGURES / f"{benchmark.name}.png"
+        figure.parent.mkdir(exist_ok=True)
+        example.save(figure, optimize=True)
+        example = None
+    return {
+        "name": benchmark.name,
+        "summary": " ".join((type(benchmark).__doc__ or "").split("\n\n")[0].split()),
+        "example": example,
+        "figure": None if example else f"{FIGURES}/{benchmark.name}.png",
+        "sizes": benchmark.sizes(),
+        "sources": sorted(benchmark.sources, key=lambda source: source.name),
+        "primary": benchmark.primary,
+        "floor": floor.rows,
+        "papers": [paper.card for paper in papers if benchmark.name in paper.benchmarks],
+    }
