@@ -48,27 +48,19 @@ class _Batches(Dataset):
         return self.pictures.rows(torch.tensor(index))
 
 
-class LabelledImages(Benchmark):
-    """Learns from the train split, in augmented views; scores by a nearest-neighbour vote and a linear probe.
-
-    Both protocols fit on one fixed, balanced, correctly labelled subset of the train split, whatever the switches of a
-    subclass do to the data that a method trains on: they measure the embedding and not the labels it was given.
+class AugmentedImages(Benchmark):
+    """The base of benchmarks that learn from augmented views of labelled pictures, whatever their protocol.
 
     Args:
         batch_size: samples in one global batch, each in all its views.
         seed: fixes the order of the samples and their augmentation; the splits are the same for every seed.
         data_root: folder to read the source from.
         views: augmented views of each picture.
-        few_shot: adds `probe_linear_Kshot/top1`: the probe fitted on this many pictures a class, the mean of 5 draws.
         crop, rotation, brightness, contrast, blur: with defaults for grey pictures, see `ImageAugmentation`.
         augmentation: its other arguments.
     """
 
-    primary = "probe_linear/top1"
     source: ClassVar[Source]
-    classes: ClassVar[tuple[str, ...]]
-    gallery_per_class: ClassVar[int]
-    """Pictures of each class that the nearest-neighbour vote and the probe are fitted on."""
 
     def __init__(
         self,
@@ -76,7 +68,6 @@ class LabelledImages(Benchmark):
         seed: int = 0,
         data_root: str | None = None,
         views: int = 2,
-        few_shot: int | None = None,
         crop: float = 0.4,
         rotation: float = 15.0,
         brightness: float = 0.4,
@@ -87,10 +78,7 @@ class LabelledImages(Benchmark):
         super().__init__(batch_size, seed, data_root)
         if views < 1:
             raise UserError(f"data.views is {views}; it must be at least 1")
-        if few_shot is not None and not 1 <= few_shot <= self.gallery_per_class:
-            raise UserError(f"data.few_shot is {few_shot}; it must be from 1 to {self.gallery_per_class}")
         self.views = views
-        self.few_shot = few_shot
         self.augmentation = ImageAugmentation(
             crop=crop, rotation=rotation, brightness=brightness, contrast=contrast, blur=blur, **augmentation
         )
@@ -112,10 +100,13 @@ class LabelledImages(Benchmark):
             self.splits = self.load()
             self.train = self.training_set(self.splits["train"])
 
+    def order(self) -> GlobalBatchSampler:
+        """Who meets whom in a batch."""
+        return GlobalBatchSampler(len(self.train.ids), self.batch_size, self.seed)
+
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
-        sampler = GlobalBatchSampler(len(self.train.ids), self.batch_size, self.seed)
-        return ResumableLoader(_Batches(self.train), sampler=sampler, batch_size=None)
+        return ResumableLoader(_Batches(self.train), sampler=self.order(), batch_size=None)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Augments a training batch on its device; the names of splits that validation and test yield pass through."""
@@ -129,6 +120,41 @@ class LabelledImages(Benchmark):
         pixels = batch.pixels.float() / 255
         views = [self.augmentation(pixels, batch.ids, self.seed, epoch, view) for view in range(self.views)]
         return Images(torch.stack(views), batch.labels, batch.ids)
+
+    def fingerprint(self) -> str:
+        self.setup()
+        digest = hashlib.sha256()
+        for part in self.used():
+            for tensor in part:
+                digest.update(tensor.contiguous().numpy())
+        return digest.hexdigest()
+
+    def used(self) -> list[Pictures]:
+        """What is learnt from and scored on."""
+        return [self.train, *(part for name, part in self.splits.items() if name != "train")]
+
+
+class LabelledImages(AugmentedImages):
+    """Learns from the train split, in augmented views; scores by a nearest-neighbour vote and a linear probe.
+
+    Both protocols fit on one fixed, balanced, correctly labelled subset of the train split, whatever the switches of a
+    subclass do to the data that a method trains on: they measure the embedding and not the labels it was given.
+
+    Args:
+        few_shot: adds `probe_linear_Kshot/top1`: the probe fitted on this many pictures a class, the mean of 5 draws.
+        others: as in `AugmentedImages`.
+    """
+
+    primary = "probe_linear/top1"
+    classes: ClassVar[tuple[str, ...]]
+    gallery_per_class: ClassVar[int]
+    """Pictures of each class that the nearest-neighbour vote and the probe are fitted on."""
+
+    def __init__(self, few_shot: int | None = None, **others) -> None:
+        super().__init__(**others)
+        if few_shot is not None and not 1 <= few_shot <= self.gallery_per_class:
+            raise UserError(f"data.few_shot is {few_shot}; it must be from 1 to {self.gallery_per_class}")
+        self.few_shot = few_shot
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """Top-1 accuracies: `knn20_cosine/top1`, `probe_linear/top1`, and `classifier/top1` if the module classifies.
@@ -177,14 +203,8 @@ class LabelledImages(Benchmark):
         pixels = self.evaluate(RawPixels())
         return {"chance": dict.fromkeys(pixels, 1 / len(self.classes)), "raw pixels": pixels}
 
-    def fingerprint(self) -> str:
-        self.setup()
-        digest = hashlib.sha256()
-        scored = [part for name, part in self.splits.items() if name != "train"]
-        for part in (self.train, *scored, self.gallery(self.gallery_per_class)):
-            for tensor in part:
-                digest.update(tensor.contiguous().numpy())
-        return digest.hexdigest()
+    def used(self) -> list[Pictures]:
+        return [*super().used(), self.gallery(self.gallery_per_class)]
 
 
 class RawPixels(nn.Module):
