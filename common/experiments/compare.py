@@ -13,7 +13,6 @@ from common.errors import UserError
 from common.experiments.card import Comparison
 from common.experiments.files import write_text
 from common.experiments.records import Record
-from common.experiments.schema import closest
 from common.experiments.standing import Standing, Trial
 from common.experiments.verdict import Interval, arm_values, interval
 
@@ -175,7 +174,7 @@ def rankings(
         if benchmark in (None, entry.data[0]):
             groups.setdefault(entry.data, []).append(entry)
     if benchmark is not None and not groups:
-        raise unknown_benchmark(papers, benchmark)
+        raise UserError(f"nothing is on record for the benchmark '{benchmark}'")
     found = []
     for (name, data_hash), entries in sorted(groups.items(), key=lambda item: (item[0][0], -len(item[1]), item[0][1])):
         floor = known.get((name, data_hash))

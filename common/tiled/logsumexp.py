@@ -40,7 +40,7 @@ def _shared_shift(tile: Tensor, dims: tuple[int, ...], bounded: bool) -> list[Te
 
 
 class WholeLogSumExp(torch.autograd.Function):
-    """Log-sum-exp of a matrix small enough to be built once and kept: of its rows (dim 1), its columns (dim 0), or both.
+    """Log-sum-exp by row (dim 1), by column (dim 0) or both, of a matrix small enough to be built once and kept.
 
     The result and its precision are those of `LogSumExp`; three matrix products instead of four, and little else.
     """

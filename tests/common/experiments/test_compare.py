@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from common.experiments.compare import measure_floors, rankings, read_floors
+from common.experiments.compare import Floor, measure_floors, rankings, read_floors
 from tests.common.experiments import house
 
 
@@ -37,11 +37,21 @@ def test_other_data_has_a_ranking_of_its_own(root: Path) -> None:
     assert tables[1].title == "coins (data coins-0.)"
 
 
-def test_unknown_metric_and_benchmark(root: Path) -> None:
+def test_unknown_metric_and_no_record(root: Path) -> None:
     with pytest.raises(UserError, match=r"'top5'; there are: loss, probe/top1"):
         rankings(house.papers(root), [], "coins", "top5")
-    with pytest.raises(UserError, match=r"unknown benchmark 'coin' \(did you mean 'coins'\?\); there are: coins"):
+    with pytest.raises(UserError, match="nothing is on record for the benchmark 'coin'"):
         rankings(house.papers(root), [], "coin")
+
+
+def test_a_benchmark_without_records_is_ranked_by_its_floor(root: Path) -> None:
+    floor = Floor("dice", "d1", "probe/top1", {}, {"chance": {"probe/top1": 0.17}, "raw": {"probe/top1": 0.3}})
+    (ranking,) = rankings(house.papers(root), [floor], "dice")
+    assert [(row.label, row.rank, row.estimate.mean) for row in ranking.rows] == [
+        ("raw", None, 0.3),
+        ("chance", None, 0.17),
+    ]
+    assert all(found.benchmark != "dice" for found in rankings(house.papers(root), [floor]))
 
 
 def test_a_broken_line_of_floors_is_computed_again(root: Path) -> None:

@@ -40,7 +40,7 @@ def test_gradcheck(case: Case, path: str) -> None:
         changed = {k: next(given) if is_leaf(v) else v for k, v in arguments(example).items()}
         return call(case.entry.function, example, changed)
 
-    # Every entry of the Jacobian once; by tiles, its product with random vectors, which takes two calls instead of many.
+    # The whole Jacobian once; by tiles its product with random vectors, which takes two calls instead of many.
     with tiling(*PATHS[path]):
         assert torch.autograd.gradcheck(function, leaves(example), fast_mode=path == "tiled")
 
