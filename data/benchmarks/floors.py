@@ -21,9 +21,13 @@ class BagOfWords(nn.Module):
 
 
 class Scattered(nn.Module):
-    """A random direction for every text: chance, by whatever protocol."""
+    """A random direction for every text, others with each `draw`: chance, by whatever protocol."""
+
+    def __init__(self, draw: int = 0) -> None:
+        super().__init__()
+        self.draw = draw
 
     def embed_text(self, texts: list[str]) -> Tensor:
         digests = [hashlib.sha256(text.encode()).digest()[:8] for text in texts]
         ids = torch.tensor([int.from_bytes(digest, "big", signed=True) for digest in digests])
-        return uniform(ids, 64, 0) - 0.5
+        return uniform(ids, 64, self.draw) - 0.5
