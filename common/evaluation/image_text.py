@@ -4,7 +4,9 @@ Everything takes rows that a benchmark has embedded and normalized already. A cl
 captions may stand on the side of the images.
 """
 
+from collections.abc import Callable, Sequence
 from math import comb
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -130,9 +132,48 @@ def distractor_accuracy(own: Tensor, distractors: Tensor) -> float:
 
     Args:
         own: score of each query with its partner, shape (n,).
-        distractors: its scores with what differs from the partner in one attribute, shape (n, k).
+        distractors: its scores with what differs from the partner in one attribute, shape (n, k); -inf is none.
     """
     return float((own[:, None] > distractors).all(1).double().mean())
+
+
+class Variants(NamedTuple):
+    """Copies of the first n pictures and captions with one attribute changed; they stand behind the n in both lists."""
+
+    count: int
+    """n, the number of originals."""
+    original: Tensor
+    """Which of them each variant is a copy of, int64 of shape (v,)."""
+    aspect: Tensor
+    """What was changed, int64 of shape (v,); at most one variant an original and aspect."""
+
+
+def variant_accuracy(score: Callable[[Tensor], Tensor], variants: Variants, names: Sequence[str]) -> Metrics:
+    """Whether originals go with originals rather than with variants, from which a bag of words hardly tells them.
+
+    Args:
+        score: maps pairs (row of the pictures, row of the captions), int64 of shape (p, 2), to how well they fit, (p,).
+        variants: the layout of those rows.
+        names: of the aspects.
+
+    Returns:
+        `text`: a picture prefers its caption to all variants of it. `image`: a caption prefers its picture. For each
+        aspect that occurs, under its name: the mean of both with the variants of that aspect alone.
+    """
+    count, original, aspect = variants
+    copies = torch.arange(count, count + len(original), device=original.device)
+    own = torch.arange(count, device=original.device)
+    pairs = torch.cat([torch.stack(pair, 1) for pair in ((own, own), (original, copies), (copies, original))])
+    right, text, image = score(pairs).split([count, len(copies), len(copies)])
+    tables = right.new_full((2, count, len(names)), -torch.inf)
+    tables[0, original, aspect], tables[1, original, aspect] = text, image
+    metrics = {name: distractor_accuracy(right, table) for name, table in zip(("text", "image"), tables, strict=True)}
+    for number, name in enumerate(names):
+        rows = original[aspect == number]
+        if len(rows):
+            both = [distractor_accuracy(right[rows], table[rows, number, None]) for table in tables]
+            metrics[name] = sum(both) / 2
+    return metrics
 
 
 def zero_shot_accuracy(image: Tensor, prompts: Tensor, labels: Tensor) -> float:

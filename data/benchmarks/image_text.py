@@ -13,7 +13,7 @@ from common.augmentation import ImageAugmentation
 from common.batches import ImageText
 from common.benchmark import Benchmark, Metrics
 from common.errors import UserError
-from common.evaluation.embed import embed_dataset
+from common.evaluation.embed import embed_dataset, evaluating
 from common.evaluation.geometry import modality_gap
 from common.evaluation.image_text import chance_retrieval, image_text_retrieval
 from common.random import uniform
@@ -138,7 +138,10 @@ class ImageTextBenchmark(Benchmark):
         self.setup()
         self.check_request(module, split, "embed_image", "embed_text")
         data = self.splits[split]
-        image = embedded(module, "embed_image", data.pixels)
+        return self.retrieval(module, data, embedded(module, "embed_image", data.pixels))
+
+    def retrieval(self, module: nn.Module, data: Captioned, image: Tensor) -> Metrics:
+        """The metrics of `evaluate` for some pictures, of which `image` are the normalized rows."""
         metrics, ids = {}, data.text_ids.to(image.device)
         for language, captions in zip(self.languages, data.texts, strict=True):
             text = embedded(module, "embed_text", captions)
@@ -166,3 +169,11 @@ class ImageTextBenchmark(Benchmark):
 def embedded(module: nn.Module, function: str, items: Tensor | list[str]) -> Tensor:
     """Normalized rows of all `items` by the module's method of that name, shape (n, d)."""
     return F.normalize(embed_dataset(getattr(module, function), items, AT_ONCE, module), dim=1)
+
+
+def described(module: nn.Module, pixels: Tensor) -> list[str]:
+    """The captions that the module gives to pictures or clips, in eval mode."""
+    parameter = next(module.parameters(), None)
+    device = parameter.device if parameter is not None else pixels.device
+    with evaluating(module):
+        return [text for part in pixels.split(AT_ONCE) for text in module.captions(part.to(device))]
