@@ -17,6 +17,7 @@ SECTIONS = {
     ),
     "retrieval": ("Retrieval", "Recall of a full gallery. Measured as the losses are."),
     "steps": ("Training steps", "CPU seconds of one training step: data in hand, forward, backward, optimizer."),
+    "loaders": ("Loading", "CPU seconds of reading and augmenting a batch beside those of the step it feeds."),
 }
 
 

@@ -1,13 +1,13 @@
 """A training step through Lightning against a bare loop doing the same work, and against what the peers offer for it.
 
 Every implementation of a task has the same encoder, batch and optimizer. The batches stand ready in memory; what
-loading costs is a task of its own.
+loading costs is measured in `loaders`.
 """
 
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
 
@@ -321,34 +321,4 @@ SIMCSE = Task(
     warm=0,
 )
 
-
-# Loading: what a batch costs before the step begins
-
-
-def _batches(benchmark: L.LightningDataModule) -> Iterator:
-    while True:
-        for batch in benchmark.train_dataloader():
-            yield benchmark.on_after_batch_transfer(batch, 0)
-
-
-def _digits(size: int) -> Run:
-    from data.benchmarks.digits import Digits
-
-    benchmark = Digits(batch_size=size)
-    benchmark.prepare_data()
-    benchmark.setup("fit")
-    benchmark.trainer = L.Trainer(logger=False, accelerator="cpu", devices=1)
-    batches = _batches(benchmark)
-    return lambda: next(batches)
-
-
-LOADING = Task(
-    "loading",
-    "A batch of MNIST-5k in two augmented views, beside the step of SimCLR that it feeds",
-    (256,),
-    {"a step of SimCLR": _our_simclr, "loading and augmenting its batch": _digits},
-    unit="images",
-    warm=0,
-)
-
-TASKS = (SIMCLR, SIMCSE, LOADING)
+TASKS = (SIMCLR, SIMCSE)
