@@ -68,6 +68,7 @@ class Documents(English):
 
     name = "documents"
     primary = "masked_accuracy/documents"
+    published = True
 
     def __init__(self, words: int = 90, batch_size: int = 256, seed: int = 0, data_root: str | None = None) -> None:
         super().__init__(batch_size, seed, data_root)

@@ -69,6 +69,7 @@ class NaturalQuestions(Benchmark):
 
     name = "nq"
     primary = "answer@20/wikipedia21m"
+    published = True
 
     def __init__(self, batch_size: int = 128, seed: int = 0, data_root: str | None = None) -> None:
         super().__init__(batch_size, seed, data_root)
