@@ -1,10 +1,12 @@
 """The base of benchmarks of pictures with captions, in one language or several."""
 
 import hashlib
+import textwrap
 from abc import abstractmethod
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
@@ -156,6 +158,16 @@ class ImageTextBenchmark(Benchmark):
         ids = self.splits[split].text_ids
         return chance_retrieval(ids, ids)
 
+    def sizes(self) -> dict[str, int]:
+        self.setup()
+        return {split: len(part.ids) for split, part in self.splits.items()}
+
+    def example(self) -> Image.Image:
+        """The first test pictures with their captions in the first language."""
+        self.setup()
+        test = self.splits["test"].rows(torch.arange(24))
+        return captioned_sheet(test.pixels, test.texts[0])
+
     def fingerprint(self) -> str:
         self.setup()
         digest = hashlib.sha256()
@@ -177,3 +189,25 @@ def described(module: nn.Module, pixels: Tensor) -> list[str]:
     device = parameter.device if parameter is not None else pixels.device
     with evaluating(module):
         return [text for part in pixels.split(AT_ONCE) for text in module.captions(part.to(device))]
+
+
+def captioned_sheet(pixels: Tensor, texts: list[str], columns: int = 6, width: int = 150) -> Image.Image:
+    """Pictures in rows, each with its caption below, for a look at them.
+
+    Args:
+        pixels: uint8, shape (n, 3, h, w).
+        texts: n captions in Latin script.
+        columns: pictures in a row.
+        width: of a picture on the sheet.
+    """
+    wrapped = [textwrap.fill(text, width // 5) for text in texts]
+    height = width * pixels.shape[-2] // pixels.shape[-1]
+    step = width + 10, height + 12 * max(text.count("\n") + 1 for text in wrapped) + 12
+    sheet = Image.new("RGB", (columns * step[0], -(-len(texts) // columns) * step[1]), "white")
+    draw = ImageDraw.Draw(sheet)
+    for i, (picture, text) in enumerate(zip(pixels, wrapped, strict=True)):
+        corner = i % columns * step[0], i // columns * step[1]
+        large = Image.fromarray(picture.permute(1, 2, 0).numpy()).resize((width, height), Image.Resampling.NEAREST)
+        sheet.paste(large, corner)
+        draw.text((corner[0], corner[1] + height + 2), text, fill="black", font=ImageFont.load_default(10), spacing=2)
+    return sheet

@@ -100,6 +100,7 @@ class Scenes(ImageTextBenchmark):
 
     name = "scenes"
     primary = "recall@1/gallery2000"
+    sources = (TUXPAINT_STAMPS,)
     spoken: ClassVar[tuple[str, ...]] = LANGUAGES
 
     def __init__(
@@ -140,9 +141,6 @@ class Scenes(ImageTextBenchmark):
         order = uniform(torch.arange(len(CLASSES)), 1, 7).flatten().argsort(stable=True)
         self.held_out = order[:held_out]
         """Positions of the classes held out in `CLASSES`."""
-
-    def prepare_data(self) -> None:
-        TUXPAINT_STAMPS.open(self.data_root)
 
     def load(self) -> dict[str, Captioned]:
         nouns = read_nouns(self.data_root)
