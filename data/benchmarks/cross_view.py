@@ -221,6 +221,12 @@ class CrossView(Benchmark):
             }
         }
 
+    def sizes(self) -> dict[str, int]:
+        """Pairs to learn from; queries of the first search."""
+        self.setup()
+        scored = {split: next(iter(self.searches(split).values())) for split in ("val", "test")}
+        return {"train": len(self.train.places)} | {split: len(found.query) for split, found in scored.items()}
+
     def fingerprint(self) -> str:
         self.setup()
         digest = hashlib.sha256()

@@ -13,7 +13,7 @@ class Digits(LabelledImages):
     """
 
     name = "mnist5k"
-    source = MNIST5K
+    sources = (MNIST5K,)
     classes = tuple("0123456789")
     gallery_per_class = 350
 

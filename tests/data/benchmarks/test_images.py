@@ -19,7 +19,7 @@ SIZES = {Digits: (3500, 500, 1000), Fashion: (55_000, 5000, 10_000)}
 
 @pytest.fixture(scope="module", params=[Digits, Fashion])
 def benchmark(request: pytest.FixtureRequest, fetched) -> LabelledImages:
-    fetched(request.param.source)
+    fetched(*request.param.sources)
     return ready(request.param())
 
 
