@@ -1,12 +1,18 @@
 """The dual encoder: an image tower and a text tower into one space."""
 
+import json
+from pathlib import Path
 from typing import Literal
 
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.encoders.image import ImageEncoderName, image_encoder, to_float
 from common.encoders.text_tower import TextTower, TokenizerName
+from common.errors import UserError
+
+CHECKPOINTS = Path(__file__).parents[2] / "data" / "checkpoints"
 
 TextTowerName = Literal["mini", "base"]
 TEXT_TOWERS = {"mini": {"width": 128, "layers": 2, "heads": 4}, "base": {"width": 768, "layers": 12, "heads": 12}}
@@ -39,6 +45,26 @@ class DualEncoder(nn.Module):
         same = self.image.output_dim == embed_dim
         self.projection = nn.Identity() if same else nn.Linear(self.image.output_dim, embed_dim)
         self.text = TextTower(**TEXT_TOWERS[text], output_dim=embed_dim, length=text_length, tokenizer=tokenizer)
+
+    @classmethod
+    def named(cls, name: str, weights: str | None = None) -> "DualEncoder":
+        """A trained one: "mini-clip" of this repository, or any in the same layout.
+
+        Args:
+            name: the checkpoint's name.
+            weights: folder with `config.json` and `model.safetensors`; by default data/checkpoints/<name>.
+
+        Raises:
+            UserError: a file is missing.
+        """
+        folder = Path(weights).expanduser() if weights else CHECKPOINTS / name.replace("-", "_")
+        for file in ("config.json", "model.safetensors"):
+            if not (folder / file).is_file():
+                raise UserError(f"encoder {name}: {folder / file} does not exist")
+        encoder = cls(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        # Stored in half precision; loading casts to what the model has.
+        encoder.load_state_dict(load_file(folder / "model.safetensors"))
+        return encoder
 
     def images(self, pixels: Tensor) -> Tensor:
         """Unit vectors (n, e) from float pixels in [0, 1] of shape (n, c, h, w)."""

@@ -43,7 +43,7 @@ class Captioned(NamedTuple):
         return Captioned(self.pixels[index], texts, self.ids[index], self.text_ids[index])
 
 
-class _Batches(Dataset):
+class CaptionedBatches(Dataset):
     """Takes a whole list of indices at once: one indexing of a tensor instead of a call a sample."""
 
     def __init__(self, data: Captioned) -> None:
@@ -108,7 +108,7 @@ class ImageTextBenchmark(Benchmark):
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
         sampler = GlobalBatchSampler(len(self.train.ids), self.batch_size, self.seed)
-        return ResumableLoader(_Batches(self.train), sampler=sampler, batch_size=None)
+        return ResumableLoader(CaptionedBatches(self.train), sampler=sampler, batch_size=None)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Augments a training batch on its device; the names of splits that validation and test yield pass through."""

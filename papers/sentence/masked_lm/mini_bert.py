@@ -5,7 +5,6 @@ papers fit masked_lm --config data/checkpoints/mini_bert/recipe.yaml
 python -m papers.sentence.masked_lm.mini_bert export logs/mini_bert/checkpoints/last.ckpt logs/mini_bert
 """
 
-import csv
 import json
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from common.encoders.pretrained import ARCHITECTURES
+from common.training.log_table import write_log
 from data.benchmarks.english import English
 from data.sources.minilm import read_minilm
 from papers.sentence.masked_lm.module import MaskedLM
@@ -48,35 +48,12 @@ def export(checkpoint: Path, folder: Path = FOLDER) -> None:
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def write_log(logs: Path, folder: Path = FOLDER) -> None:
-    """Joins the logs of a run, which may have been resumed, into one table; the last word on a step counts."""
-    rows: dict[int, dict[str, str]] = {}
-    last: dict[str, str] = {}
-    for file in sorted(logs.glob("version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1])):
-        with file.open(newline="") as table:
-            for row in csv.DictReader(table):
-                # Lightning writes the last value of a term again where there is none, as of the teacher's once it is
-                # silent; to all digits no measurement repeats.
-                fresh = {
-                    key: value for key, value in row.items() if value and key != "epoch" and last.get(key) != value
-                }
-                last |= fresh
-                rows.setdefault(int(row["step"]), {"step": row["step"]}).update(fresh)
-    columns = ["step", *sorted({key for row in rows.values() for key in row} - {"step"})]
-    with (folder / "log.csv").open("w", newline="") as table:
-        writer = csv.DictWriter(table, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            {k: f"{float(v):.4f}" if k != "step" else v for k, v in rows[step].items()} for step in sorted(rows)
-        )
-
-
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["vocabulary"]:
             write_vocabulary()
         case ["export", checkpoint, logs]:
             export(Path(checkpoint))
-            write_log(Path(logs))
+            write_log(Path(logs), FOLDER / "log.csv")
         case _:
             sys.exit(__doc__)

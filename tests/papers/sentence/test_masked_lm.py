@@ -14,7 +14,8 @@ from common.encoders import pretrained
 from common.encoders.pretrained import Architecture, PretrainedFiles
 from common.encoders.text import TextEncoder
 from common.errors import UserError
-from papers.sentence.masked_lm.mini_bert import export, write_log
+from common.training.log_table import write_log
+from papers.sentence.masked_lm.mini_bert import export
 from papers.sentence.masked_lm.module import IGNORED, MaskedLM
 from papers.sentence.masked_lm.narrow import cut_vocabulary, lower_layers, narrow, principal_axes
 
@@ -187,7 +188,7 @@ def test_the_log_joins_a_run_and_its_resumption(tmp_path: Path) -> None:
     for version, rows in enumerate(["0,9,1.5,,2\n0,19,1.25,,2\n0,19,,0.5,\n", "0,19,1.125,,1\n0,29,1.0,,1\n"]):
         (tmp_path / f"version_{version}").mkdir()
         (tmp_path / f"version_{version}" / "metrics.csv").write_text("epoch,step,train/loss,val/x,y\n" + rows)
-    write_log(tmp_path, tmp_path)
+    write_log(tmp_path, tmp_path / "log.csv")
     with (tmp_path / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["step"], row["train/loss"], row["val/x"], row["y"]) for row in rows] == [
