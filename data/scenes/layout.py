@@ -1,8 +1,8 @@
 """Which objects a scene holds, where, and in which split it is: all drawn from the scene's id."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
 
@@ -17,6 +17,7 @@ _SPLITS = {"test": 0.09, "val": 0.045}
 """Share of all meanings; the rest is to train on."""
 _DRAWS = 1 + 3 * MOST + len(PLACES)
 
+T = TypeVar("T")
 Aspect = Literal["class", "colour", "size", "place"]
 ASPECTS: tuple[Aspect, ...] = ("class", "colour", "size", "place")
 
@@ -33,9 +34,9 @@ def number_of(meaning: str) -> int:
     return int.from_bytes(blake2b(meaning.encode(), digest_size=8).digest()) >> 1
 
 
-def split_of(scene: Scene) -> str:
-    """Scenes of one meaning are in one split, so no caption of one split fits a picture of another."""
-    draw = number_of(meaning(scene)) / 2**63
+def split_of(meaning: str) -> str:
+    """What means the same is in one split, so no caption of one split fits a picture of another."""
+    draw = number_of(meaning) / 2**63
     for split, share in _SPLITS.items():
         if draw < share:
             return split
@@ -43,21 +44,28 @@ def split_of(scene: Scene) -> str:
     return "train"
 
 
-def draw_splits(sizes: dict[str, int], tiny: float = 0.0) -> dict[str, list[Placed]]:
-    """The first scenes of each split, in the order of their numbers.
+def fill_splits(drawn: Iterable[tuple[T, str]], sizes: dict[str, int]) -> dict[str, list[T]]:
+    """The first samples of each split.
 
     Args:
-        sizes: scenes of each split.
-        tiny: share of the objects that are tiny.
+        drawn: samples without end, each with its meaning.
+        sizes: samples of each split.
     """
-    found: dict[str, list[Placed]] = {split: [] for split in sizes}
-    for placed in _scenes(tiny):
-        part = found[split := split_of(placed.scene)]
+    found: dict[str, list[T]] = {split: [] for split in sizes}
+    missing = sum(sizes.values())
+    for sample, said in drawn:
+        part = found[split := split_of(said)]
         if len(part) < sizes[split]:
-            part.append(placed)
-        elif all(len(part) == sizes[split] for split, part in found.items()):
-            return found
-    raise AssertionError("the scenes never end")
+            part.append(sample)
+            missing -= 1
+            if not missing:
+                break
+    return found
+
+
+def draw_splits(sizes: dict[str, int], tiny: float = 0.0) -> dict[str, list[Placed]]:
+    """The scenes of each split, in the order of their numbers, if that share of the objects is tiny."""
+    return fill_splits(((placed, meaning(placed.scene)) for placed in _scenes(tiny)), sizes)
 
 
 def _scenes(tiny: float, at_once: int = 4096) -> Iterator[Placed]:

@@ -29,7 +29,8 @@ RGB = (
 
 _TEXTURE = 96
 _PER_THING = 8
-_DRAWS = 10 + _PER_THING * MOST
+BACKDROP_DRAWS = 10
+_DRAWS = BACKDROP_DRAWS + _PER_THING * MOST
 
 
 class Patch(NamedTuple):
@@ -47,16 +48,16 @@ class Painter:
     Args:
         stamps: all stamps.
         pictures: key -> RGBA picture, for those that have one.
-        shifted: paints on vivid backgrounds with hard patterns instead of muted, soft ones.
+        vivid: as in `Backdrops`.
     """
 
-    def __init__(self, stamps: list[Stamp], pictures: dict[str, np.ndarray], shifted: bool = False) -> None:
-        keys = {name: [s.key for s in stamps if s.key in pictures and named(s) == name] for name in THINGS}
-        drawn = [[_cut_out(pictures[key]) for key in keys[name]] for name in THINGS]
+    def __init__(self, stamps: list[Stamp], pictures: dict[str, np.ndarray], vivid: bool = False) -> None:
+        drawn = cut_outs(stamps, pictures)
         self.things = [[[[_resized(p, s) for s in side] for side in SCALES] for p in of_kind] for of_kind in drawn]
-        self.shapes = [[[[_shape(s, side, a) for a in ANGLES] for side in sides] for sides in SCALES] for s in SHAPES]
-        self.textures = _hard_textures() if shifted else _soft_textures()
-        self.shifted = shifted
+        self.shapes = [
+            [[[shape_patch(s, side, a) for a in ANGLES] for side in sides] for sides in SCALES] for s in SHAPES
+        ]
+        self.backdrops = Backdrops(vivid)
 
     def paint(self, scenes: Sequence[Placed]) -> tuple[Tensor, Tensor]:
         """The pictures, uint8 of shape (n, 3, 48, 48), and for each pixel which object it shows, counted from 1.
@@ -67,10 +68,10 @@ class Painter:
         instances = np.zeros((len(scenes), SIDE, SIDE), np.uint8)
         draws = uniform(torch.tensor([placed.number for placed in scenes]), _DRAWS, 3).tolist()
         for i, (placed, u) in enumerate(zip(scenes, draws, strict=True)):
-            canvas = self.background(u[:10])
+            canvas = self.backdrops.piece(u[:BACKDROP_DRAWS], SIDE)
             # Large ones first: what is small lies on top, so that it is never hidden.
             for k, thing in sorted(enumerate(placed.scene), key=lambda item: -SCALES[item[1].size][0]):
-                own = u[10 + k * _PER_THING :][:_PER_THING]
+                own = u[BACKDROP_DRAWS + k * _PER_THING :][:_PER_THING]
                 patch = self.patch(thing, own)
                 row, column = divmod(thing.place, 3)
                 y, x = (CELL * (cell + 0.5) + 4 * jitter - 2 for cell, jitter in ((row, own[3]), (column, own[4])))
@@ -86,30 +87,45 @@ class Painter:
             patch = of_kind[int(variant * len(of_kind))][thing.size][int(scale * len(SCALES[0]))]
             return Patch(patch.ink[:, ::-1], patch.opacity[:, ::-1]) if turn < 0.5 else patch
         patch = self.shapes[thing.kind - len(THINGS)][thing.size][int(scale * len(SCALES[0]))][int(turn * len(ANGLES))]
-        colour = np.clip(np.array(RGB[thing.colour], np.float32) / 255 + 0.1 * np.array(shade, np.float32) - 0.05, 0, 1)
-        return Patch(patch.ink * colour, patch.opacity)
+        return Patch(patch.ink * shade_of(thing.colour, shade), patch.opacity)
 
-    def background(self, u: list[float]) -> np.ndarray:
-        """A piece of a texture in two tones, float32 of shape (48, 48, 3) in [0, 1]; `u` are ten numbers in [0, 1)."""
+
+class Backdrops:
+    """Textures in two tones.
+
+    Args:
+        vivid: hard patterns in strong colours instead of soft ones in muted colours.
+    """
+
+    def __init__(self, vivid: bool = False) -> None:
+        self.textures = _hard_textures() if vivid else _soft_textures()
+        self.vivid = vivid
+
+    def piece(self, u: list[float], side: int) -> np.ndarray:
+        """A square, float32 of shape (side, side, 3) in [0, 1]; `u` are ten numbers in [0, 1)."""
         which, top, left, hue, saturation, value, strength, other, _, turn = u
         texture = self.textures[int(which * len(self.textures))]
-        y, x = (int(at * (_TEXTURE - SIDE + 1)) for at in (top, left))
-        piece = texture[y : y + SIDE, x : x + SIDE]
+        y, x = (int(at * (_TEXTURE - side + 1)) for at in (top, left))
+        piece = texture[y : y + side, x : x + side]
         if turn < 0.5:
             piece = piece.T
-        least, span = (0.3, 0.3) if self.shifted else (0.05, 0.2)
+        least, span = (0.3, 0.3) if self.vivid else (0.05, 0.2)
+        contrast = 0.3 if self.vivid else 0.06 + 0.1 * strength
         base = _rgb(hue, least + span * saturation, 0.5 + 0.3 * value)
-        tone = _rgb(hue + 0.3 * other, least + span * saturation, 1.0) * (
-            0.3 if self.shifted else 0.06 + 0.1 * strength
-        )
+        tone = _rgb(hue + 0.3 * other, least + span * saturation, 1.0) * contrast
         return np.clip(base + piece[..., None] * tone, 0, 1)
+
+
+def shade_of(colour: int, u: list[float]) -> np.ndarray:
+    """A shade of a colour, float32 of shape (3,) in [0, 1]; `u` are three numbers in [0, 1)."""
+    return np.clip(np.array(RGB[colour], np.float32) / 255 + 0.1 * np.array(u, np.float32) - 0.05, 0, 1)
 
 
 def lay(canvas: np.ndarray, instances: np.ndarray, patch: Patch, y: float, x: float, number: int) -> None:
     """Lays a patch over the canvas with its centre at (y, x), moved inside where it would stick out."""
     height, width = patch.opacity.shape[:2]
-    top = min(max(round(y - height / 2), 0), SIDE - height)
-    left = min(max(round(x - width / 2), 0), SIDE - width)
+    top = min(max(round(y - height / 2), 0), len(canvas) - height)
+    left = min(max(round(x - width / 2), 0), len(canvas) - width)
     area = slice(top, top + height), slice(left, left + width)
     canvas[area] = canvas[area] * (1 - patch.opacity) + patch.ink
     instances[area][patch.opacity[..., 0] >= 0.5] = number
@@ -133,6 +149,12 @@ def boxes_of(instances: Tensor) -> Tensor:
     return (boxes * across.any(dim=-1, keepdim=True)).to(torch.int16)
 
 
+def cut_outs(stamps: list[Stamp], pictures: dict[str, np.ndarray]) -> list[list[np.ndarray]]:
+    """For each of `THINGS` its pictures without margin, uint8 of shape (h, w, 4), colours times opacity."""
+    keys = {name: [s.key for s in stamps if s.key in pictures and named(s) == name] for name in THINGS}
+    return [[_cut_out(pictures[key]) for key in keys[name]] for name in THINGS]
+
+
 def _cut_out(rgba: np.ndarray) -> np.ndarray:
     """The picture without its transparent margin, colours times opacity, uint8."""
     rows, columns = (np.flatnonzero((rgba[..., 3] > 8).any(axis=axis)) for axis in (1, 0))
@@ -141,12 +163,19 @@ def _cut_out(rgba: np.ndarray) -> np.ndarray:
     return cut.astype(np.uint8)
 
 
-def _resized(premultiplied: np.ndarray, side: float) -> Patch:
+def size_of(premultiplied: np.ndarray, side: float) -> tuple[int, int]:
+    """Width and height at which a cut-out covers as much as a disc of diameter `side`, but is no longer than 1.4 sides.
+
+    By what is seen and not by the box, else a violin would be a line.
+    """
     height, width = premultiplied.shape[:2]
-    # By what is seen and not by the box, else a violin would be a line; but never longer than 1.4 sides.
     area = premultiplied[..., 3].sum() / 255
     scale = min(side * math.sqrt(math.pi / 4 / area), 1.4 * side / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _resized(premultiplied: np.ndarray, side: float) -> Patch:
+    size = size_of(premultiplied, side)
     # Band by band: as RGBA, Pillow would divide by the opacity and multiply again.
     bands = [
         Image.fromarray(np.ascontiguousarray(band)).resize(size, Image.Resampling.BOX)
@@ -156,7 +185,8 @@ def _resized(premultiplied: np.ndarray, side: float) -> Patch:
     return Patch(small[..., :3], small[..., 3:])
 
 
-def _shape(name: str, side: float, degrees: int) -> Patch:
+def shape_patch(name: str, side: float, degrees: float) -> Patch:
+    """A shape of that many pixels across, turned; its ink is white."""
     fine, pixels = 16, math.ceil(side) + 2
     image = Image.new("L", (pixels * fine, pixels * fine))
     draw, middle, radius = ImageDraw.Draw(image), pixels * fine / 2, side * fine / 2

@@ -98,4 +98,4 @@ def _stamps(data_root: str | None) -> list[Stamp]:
 
 @cache
 def _painter(style: Style, data_root: str | None) -> Painter:
-    return Painter(_stamps(data_root), read_stamp_pictures(data_root), shifted=style == "vivid")
+    return Painter(_stamps(data_root), read_stamp_pictures(data_root), vivid=style == "vivid")

@@ -15,7 +15,7 @@ def test_counts_and_apart() -> None:
     assert {split: len(part) for split, part in scenes.items()} == COUNTS
     said = {split: {meaning(placed.scene) for placed in part} for split, part in scenes.items()}
     assert not said["train"] & said["test"] and not said["train"] & said["val"] and not said["val"] & said["test"]
-    assert all(split_of(placed.scene) == split for split, part in scenes.items() for placed in part)
+    assert all(split_of(meaning(placed.scene)) == split for split, part in scenes.items() for placed in part)
     numbers = [placed.number for part in scenes.values() for placed in part]
     assert len(set(numbers)) == len(numbers)
 
