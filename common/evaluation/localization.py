@@ -10,7 +10,8 @@ from common.evaluation.retrieval import Positives, best_ranks, same_id
 
 def cutoffs(size: int) -> dict[str, int]:
     """How many references of a gallery of that size each recall looks at; "1%" is the first hundredth."""
-    return {"recall@1": 1, "recall@5": 5, "recall@10": 10, "recall@1%": max(1, size // 100)}
+    counts = {"recall@1": 1, "recall@5": 5, "recall@10": 10, "recall@1%": max(1, size // 100)}
+    return {name: min(count, size) for name, count in counts.items()}
 
 
 def localization_metrics(

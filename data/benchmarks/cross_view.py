@@ -129,13 +129,17 @@ class CrossView(Benchmark):
         self.augmentation = ImageAugmentation(**augmentation)
         self.train: Pairs | None = None
 
+    @property
+    def scored_splits(self) -> tuple[str, ...]:
+        return ("val", "test")
+
     @abstractmethod
     def load(self) -> Pairs:
         """Reads the sources and returns the train split."""
 
     @abstractmethod
     def searches(self, split: str) -> dict[str, Search]:
-        """What is scored on "val" or "test", by the name in the metrics."""
+        """What is scored on a split, by the name in the metrics."""
 
     def setup(self, stage: str | None = None) -> None:
         if self.train is None:
@@ -153,6 +157,9 @@ class CrossView(Benchmark):
             first = geographic_neighbors(self.train.coordinates, min(self.pool, size - 1))
         taken = {"nearest": self.nearest, "farther": self.farther}
         return NeighborSampler(first, self.batch_size, self.seed, **taken, groups=self.train.places)
+
+    def val_dataloader(self) -> list[str]:
+        return [split for split in self.scored_splits if split == "val"]
 
     def neighbors(self, module: nn.Module) -> Tensor:
         """For each training pair those whose reference is most like its query, (n, pool); for `RefreshNeighbors`."""
@@ -222,16 +229,16 @@ class CrossView(Benchmark):
         }
 
     def sizes(self) -> dict[str, int]:
-        """Pairs to learn from; queries of the first search."""
+        """Pairs to learn from, and queries of the first search."""
         self.setup()
-        scored = {split: next(iter(self.searches(split).values())) for split in ("val", "test")}
+        scored = {split: next(iter(self.searches(split).values())) for split in self.scored_splits}
         return {"train": len(self.train.places)} | {split: len(found.query) for split, found in scored.items()}
 
     def fingerprint(self) -> str:
         self.setup()
         digest = hashlib.sha256()
-        parts = [self.train, *self.searches("val").values(), *self.searches("test").values()]
-        for part in parts:
+        searches = [search for split in self.scored_splits for search in self.searches(split).values()]
+        for part in (self.train, *searches):
             for field in part:
                 digest.update(field.contiguous().numpy() if isinstance(field, Tensor) else repr(field).encode())
         return digest.hexdigest()
