@@ -83,13 +83,16 @@ class Method(L.LightningModule):
             self.log(f"train/{name}", value, prog_bar=name == "loss", batch_size=1)
         return loss
 
-    def configure_optimizers(self) -> dict:
-        h = self.hparams
+    def parameter_groups(self) -> list[dict]:
+        """What the optimizer is given; a subclass may part the groups further and give one an `lr` of its own."""
         parameters = [p for p in self.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": h["weight_decay"]},
+        return [
+            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": self.hparams["weight_decay"]},
             {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
         ]
+
+    def configure_optimizers(self) -> dict:
+        h, groups = self.hparams, self.parameter_groups()
         optimizer = (
             torch.optim.AdamW(groups, lr=h["lr"])
             if h["optimizer"] == "adamw"
