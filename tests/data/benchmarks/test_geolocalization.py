@@ -194,7 +194,7 @@ def test_a_panorama_turns_with_its_map(cvusa: Path) -> None:
 def test_what_is_missing_or_wrong_is_named(cvusa: Path) -> None:
     with pytest.raises(UserError, match=r"VIGOR: data.data_root is None; get it from https://github.com/Jeff-Zilence"):
         Geolocalization("vigor_same_area").prepare_data()
-    with pytest.raises(UserError, match="data.dataset is 'paris'; it must be one of cvusa, cvact"):
+    with pytest.raises(UserError, match=r"data\.dataset is 'paris'; it must be one of cvusa, cvact"):
         Geolocalization("paris")
     before = benchmark("cvusa", cvusa)
     (cvusa / before.train.query.files[0]).write_bytes(b"no picture")
