@@ -10,6 +10,8 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from common.batches import HeteroGraph
+
 
 @runtime_checkable
 class EmbedsText(Protocol):
@@ -38,6 +40,13 @@ class ClassifiesText(Protocol):
 class ListsTopics(Protocol):
     def topic_words(self, count: int) -> list[list[str]]:
         """Returns the `count` weightiest words of each topic, in lower case, weightiest first."""
+        ...
+
+
+@runtime_checkable
+class AlignsWords(Protocol):
+    def align_words(self, source: list[list[str]], target: list[list[str]]) -> list[set[tuple[int, int]]]:
+        """Returns for each pair of sentences the links (source word, target word), both counted from 0."""
         ...
 
 
@@ -98,4 +107,54 @@ class FillsBlanks(Protocol):
 class EmbedsMotion(Protocol):
     def embed_motion(self, motions: list[Tensor]) -> Tensor:
         """Takes motions of any length, floats of shape (t_i, c) on any device; returns one row per motion, (n, d)."""
+        ...
+
+
+@runtime_checkable
+class EmbedsSpeech(Protocol):
+    def embed_speech(self, clips: list[Tensor]) -> Tensor:
+        """Takes recordings of any length on any device and returns one row per recording, shape (n, d).
+
+        A recording is what `common.audio.log_mel` makes, floats of shape (t_i, 40), or a waveform at 16 kHz, floats of
+        shape (samples_i,), as the benchmark has it.
+        """
+        ...
+
+
+@runtime_checkable
+class TranslatesSpeech(Protocol):
+    def translate_speech(self, clips: list[Tensor], language: str) -> list[str]:
+        """Takes recordings as `EmbedsSpeech` does and returns what they say in `language`, a code such as "fr"."""
+        ...
+
+
+@runtime_checkable
+class ScoresTriples(Protocol):
+    def score_tails(self, head: Tensor, relation: Tensor) -> Tensor:
+        """Returns how true each entity makes the triple as its tail, shape (n, entities)."""
+        ...
+
+    def score_heads(self, tail: Tensor, relation: Tensor) -> Tensor:
+        """Returns how true each entity makes the triple as its head, shape (n, entities)."""
+        ...
+
+
+@runtime_checkable
+class ScoresItems(Protocol):
+    def score_items(self, users: Tensor) -> Tensor:
+        """Returns a score of every item for each user, shape (n, items)."""
+        ...
+
+
+@runtime_checkable
+class EmbedsNodes(Protocol):
+    def embed_nodes(self, graph: HeteroGraph) -> Tensor:
+        """Returns one row per node of interest, shape (n, d)."""
+        ...
+
+
+@runtime_checkable
+class EmbedsMusic(Protocol):
+    def embed_music(self, music: list[str]) -> Tensor:
+        """Takes tunes in ABC notation and returns one row per tune, shape (n, d)."""
         ...

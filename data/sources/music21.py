@@ -16,7 +16,6 @@ MUSIC21 = Source(
     size=20_118_992,
     licence="mostly out of copyright; some encodings for non-commercial use only (its corpus/license.txt)",
     citation="Cuthbert and Ariza (2010), music21; Schaffrath, Essen folk-song collection; O'Neill, Ryan and Aird",
-    notes="The files are latin-1.",
 )
 SOURCES = (MUSIC21,)
 
@@ -34,7 +33,7 @@ def read_tunes(data_root: str | None = None) -> list[Tune]:
     folder = "music21/corpus/"
     tunes = []
     for path, content in sorted(MUSIC21.open(data_root).files(folder, ".abc")):
-        for block in re.split(r"(?m)^(?=X:)", content.decode("latin-1").replace("\r\n", "\n")):
+        for block in re.split(r"(?m)^(?=X:)", content.decode("utf-8").replace("\r\n", "\n")):
             if block.startswith("X:"):
                 tunes.append(_tune(path[len(folder) :].split("/")[0], block))
     return tunes
