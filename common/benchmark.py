@@ -77,8 +77,11 @@ class Benchmark(L.LightningDataModule):
         raise NotImplementedError
 
     def sizes(self) -> dict[str, int]:
-        """How many samples each split has."""
-        raise NotImplementedError
+        """How many samples each split has; by default the length of what `splits` holds."""
+        self.setup()
+        parts = {split: self.splits[split] for split in ("train", "val", "test") if split in self.splits}
+        # The first field of a named tuple has an entry a sample.
+        return {split: len(part[0] if hasattr(part, "_fields") else part) for split, part in parts.items()}
 
     def example(self) -> "str | Image":
         """A look at the data for its page: some lines of text, or a contact sheet."""

@@ -14,6 +14,7 @@ from data.benchmarks import catalog
 
 HERE = Path(__file__).parent
 FIGURES = "figures"
+WIDTH = 118
 
 
 def write(root: Path, papers: Sequence[Standing], say: Callable[[str], None]) -> None:
@@ -35,6 +36,11 @@ def write(root: Path, papers: Sequence[Standing], say: Callable[[str], None]) ->
     write_text(root / "data" / "README.md", environment.get_template("README.md.j2").render(benchmarks=entries))
 
 
+def _fitted(line: str) -> str:
+    """The line, cut where it is too long for a page."""
+    return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
+
+
 def _entry(root: Path, benchmark: Benchmark, floor: Floor, papers: Sequence[Standing]) -> dict:
     example = benchmark.example()
     if not isinstance(example, str):
@@ -45,7 +51,7 @@ def _entry(root: Path, benchmark: Benchmark, floor: Floor, papers: Sequence[Stan
     return {
         "name": benchmark.name,
         "summary": " ".join((type(benchmark).__doc__ or "").split("\n\n")[0].split()),
-        "example": example,
+        "example": "\n".join(_fitted(line) for line in example.splitlines()) if example else None,
         "figure": None if example else f"{FIGURES}/{benchmark.name}.png",
         "sizes": benchmark.sizes(),
         "sources": sorted(benchmark.sources, key=lambda source: source.name),

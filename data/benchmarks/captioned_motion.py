@@ -170,6 +170,15 @@ class CaptionedMotion(Benchmark):
             "linear map of channel statistics to words": self.evaluate(LinearMap(self.splits["train"])),
         }
 
+    def example(self) -> str:
+        self.setup()
+        test = self.splits["test"]
+        return "\n".join(f"{len(test.motion[i])} frames: {test.text[i]}" for i in test.start[:4].tolist())
+
+    def sizes(self) -> dict[str, int]:
+        self.setup()
+        return {split: len(self.splits[split].ids) for split in ("train", "val", "test")}
+
     def fingerprint(self) -> str:
         self.setup()
         digest = hashlib.sha256()

@@ -18,6 +18,7 @@ class Cifar10(LabelledImages):
     """
 
     name = "cifar10"
+    published = True
     classes = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
     gallery_per_class = 5_000
 

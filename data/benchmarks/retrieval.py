@@ -48,10 +48,6 @@ class TextRetrieval(Benchmark):
     def load(self) -> dict[str, TextPairs]:
         """Reads the sources and returns the fixed "train", "val" and "test" splits."""
 
-    def prepare_data(self) -> None:
-        for source in self.sources:
-            source.open(self.data_root)
-
     def setup(self, stage: str | None = None) -> None:
         if not self.splits:
             self.splits = self.load()
@@ -90,6 +86,11 @@ class TextRetrieval(Benchmark):
         self.setup()
         words = BagOfWords([*self.splits["train"].query, *self.splits["train"].document])
         return {"chance": self.evaluate(Scattered()), "bag of words": self.evaluate(words)}
+
+    def example(self) -> str:
+        self.setup()
+        train = self.splits["train"]
+        return "\n".join(f"{train.query[i]}\n    {' '.join(train.document[i].split())}" for i in range(3))
 
     def fingerprint(self) -> str:
         self.setup()

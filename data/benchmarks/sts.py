@@ -62,6 +62,7 @@ class STS(Benchmark):
     """
 
     name = "sts"
+    published = True
     primary = "spearman/sts7"
 
     def __init__(

@@ -81,10 +81,6 @@ class TextClassification(Benchmark):
     def load(self) -> dict[str, LabelledTexts]:
         """Reads the sources and returns the fixed "train", "val" and "test" splits, uncut."""
 
-    def prepare_data(self) -> None:
-        for source in self.sources:
-            source.open(self.data_root)
-
     def setup(self, stage: str | None = None) -> None:
         if not self.splits:
             self.splits = {split: cut(texts, self.words) for split, texts in self.load().items()}
@@ -162,6 +158,12 @@ class TextClassification(Benchmark):
             "commonest class": {name: commonest["/" + name.rsplit("/", 1)[1]] for name in words},
             "bag of words": words,
         }
+
+    def example(self) -> str:
+        self.setup()
+        train = self.splits["train"]
+        places = range(0, len(train.text), max(1, len(train.text) // 5))
+        return "\n".join(f"{self.classes[train.labels[i]]}: {train.text[i]}" for i in places)
 
     def fingerprint(self) -> str:
         """SHA-256 over the splits and what is trained on; it is the same for every seed, `shots` or not."""

