@@ -58,6 +58,28 @@ class ImageText(NamedTuple):
         return self.texts[0]
 
 
+class VideoText(NamedTuple):
+    """`n` clips with their captions."""
+
+    frames: Tensor
+    """Float pixels in [0, 1], shape (n, frames, channels, height, width)."""
+    texts: list[list[str]]
+    """A list of n captions for each language that takes part; most methods have one."""
+    verb_swapped: list[list[str]]
+    """Lists of n captions in the first language that each tell of another verb: hard negatives, where asked for."""
+    verbs: list[str]
+    """What somebody does in each clip, in the words of the first language: "moves left"."""
+    ids: Tensor
+    """Global sample id of each clip, shape (n,)."""
+    text_ids: Tensor
+    """Global id of what the captions say: rows with equal ids are positives of each other, shape (n,)."""
+
+    @property
+    def text(self) -> list[str]:
+        """The captions in the first language."""
+        return self.texts[0]
+
+
 class Sentences(NamedTuple):
     """`n` sentences without labels."""
 
@@ -204,3 +226,35 @@ class SpeechTranslations(NamedTuple):
     """Language of each translation."""
     ids: Tensor
     """Global sample id of each utterance, shape (n,)."""
+
+
+class Triples(NamedTuple):
+    """`n` facts of a knowledge graph."""
+
+    head: Tensor
+    """Number of the entity, int64 of shape (n,)."""
+    relation: Tensor
+    tail: Tensor
+    ids: Tensor
+    """Global id of each triple, shape (n,)."""
+
+
+class Interactions(NamedTuple):
+    """`n` pairs of a user and an item that the user likes."""
+
+    user: Tensor
+    """Number of the user, int64 of shape (n,)."""
+    item: Tensor
+    ids: Tensor
+    """Global id of each pair, shape (n,)."""
+
+
+class HeteroGraph(NamedTuple):
+    """A graph of `n` nodes of interest, joined by way of nodes of other kinds. It is whole in every batch."""
+
+    features: Tensor
+    """Of every node of interest, shape (n, f)."""
+    edges: tuple[Tensor, ...]
+    """For each other kind, (node of interest, node of that kind), int64 of shape (2, e)."""
+    ids: Tensor
+    """The nodes of interest that this step is about, shape (b,)."""

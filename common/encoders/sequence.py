@@ -28,6 +28,9 @@ class Sequences(NamedTuple):
         """From values that are padded already, shape (n, t, c), and their lengths, shape (n,)."""
         return cls(values, torch.arange(values.shape[1], device=values.device) < lengths[:, None])
 
+    def to(self, device: torch.device) -> "Sequences":
+        return Sequences(self.values.to(device), self.real.to(device))
+
 
 class SinusoidalPositions(nn.Module):
     """Adds sin and cos of the position at wavelengths from 2 pi to 20,000 pi (Vaswani et al. 2017), then drops out.
