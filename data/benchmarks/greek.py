@@ -1,8 +1,10 @@
 """Word alignment: the Greek New Testament and an English translation, with links drawn by hand."""
 
 import hashlib
+import json
 from collections import Counter
-from itertools import groupby
+from collections.abc import Iterable
+from itertools import groupby, product
 from typing import Literal, NamedTuple
 
 import torch
@@ -15,6 +17,7 @@ from common.errors import UserError
 from common.evaluation.alignment import Links, alignment_metrics
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
 from data.benchmarks.bible import split_of
+from data.cache import cached_tensors
 from data.sources.bible_alignments import BIBLE_ALIGNMENTS, Token, read_english, read_greek, read_links
 
 
@@ -70,34 +73,18 @@ class Greek(Benchmark):
     def setup(self, stage: str | None = None) -> None:
         if self.splits:
             return
-        source = _by_verse(read_greek(self.data_root))
-        target = _by_verse(token for token in read_english(self.data_root) if any(map(str.isalnum, token.text)))
-        place = {
-            (side, token.key): at
-            for side, verses in (("source", source), ("target", target))
-            for tokens in verses.values()
-            for at, token in enumerate(tokens)
-        }
-        links: dict[int, Links] = {}
-        for left, right in read_links(self.data_root):
-            for first in left:
-                for second in right:
-                    # A few records reach into the next verse.
-                    if first[:8] == second[:8] and ("target", second) in place:
-                        pair = place["source", first], place["target", second]
-                        links.setdefault(int(first[:8]), set()).add(pair)
         splits = {split: Aligned([], [], [], []) for split in ("test", "val", "train")}
+        verses = _verses(self.data_root)
         seen: set[str] = set()
-        for split, verses in splits.items():
-            for number in source:
-                if split_of(number) != split or number not in links:
+        for split, kept in splits.items():
+            for number, words, lemmas, english, links in verses:
+                if split_of(number) != split:
                     continue
-                greek = [(t.lemma if self.greek == "lemmas" else t.text).lower() for t in source[number]]
-                english = [token.text.lower() for token in target[number]]
                 # The same verse in two gospels stays in the split that is scored.
-                text = {" ".join(token.text.lower() for token in source[number]), " ".join(english)}
+                text = {" ".join(words), " ".join(english)}
                 if not text & seen:
-                    for column, value in zip(verses, (greek, english, links[number], number), strict=True):
+                    greek = lemmas if self.greek == "lemmas" else words
+                    for column, value in zip(kept, (greek, english, {*map(tuple, links)}, number), strict=True):
                         column.append(value)
                 seen |= text
         self.splits = {split: splits[split] for split in ("train", "val", "test")}
@@ -175,5 +162,37 @@ class Dice(nn.Module):
         ]
 
 
-def _by_verse(tokens) -> dict[int, list[Token]]:
+def _verses(data_root: str | None) -> list[list]:
+    """(number, Greek words, Greek lemmas, English words, links) of each verse that has links, in order."""
+
+    def build() -> dict[str, torch.Tensor]:
+        source = _by_verse(read_greek(data_root))
+        target = _by_verse(token for token in read_english(data_root) if any(map(str.isalnum, token.text)))
+        place = {token.key: at for verse in source.values() for at, token in enumerate(verse)}
+        there = {token.key: at for verse in target.values() for at, token in enumerate(verse)}
+        links: dict[int, list[tuple[int, int]]] = {}
+        for left, right in read_links(data_root):
+            for first, second in product(left, right):
+                # A few records reach into the next verse.
+                if first[:8] == second[:8] and second in there:
+                    links.setdefault(int(first[:8]), []).append((place[first], there[second]))
+        rows = [
+            (
+                number,
+                [token.text.lower() for token in source[number]],
+                [token.lemma.lower() for token in source[number]],
+                [token.text.lower() for token in target[number]],
+                links[number],
+            )
+            for number in source
+            if number in links
+        ]
+        return {"json": torch.frombuffer(bytearray(json.dumps(rows).encode()), dtype=torch.uint8)}
+
+    # Reading three tables takes seconds, so what comes of it is kept.
+    stored = cached_tensors("greek", build, (BIBLE_ALIGNMENTS,), version=1, data_root=data_root)["json"]
+    return json.loads(stored.numpy().tobytes())
+
+
+def _by_verse(tokens: Iterable[Token]) -> dict[int, list[Token]]:
     return {number: list(found) for number, found in groupby(tokens, key=lambda token: token.verse)}

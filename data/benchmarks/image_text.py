@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from common.augmentation import ImageAugmentation
-from common.batches import ImageText
+from common.batches import ImageText, VideoText
 from common.benchmark import Benchmark, Metrics
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset, evaluating
@@ -29,7 +29,7 @@ class Captioned(NamedTuple):
     """Pictures with captions as they are stored; a batch of them has the same fields."""
 
     pixels: Tensor
-    """uint8, shape (n, channels, height, width)."""
+    """uint8, shape (n, channels, height, width), or frames of shape (n, f, channels, height, width)."""
     texts: list[list[str]]
     """n captions a language, in the order of the benchmark's languages."""
     ids: Tensor
@@ -117,15 +117,18 @@ class ImageTextBenchmark(Benchmark):
         epoch = self.trainer.current_epoch if self.trainer is not None else 0
         return self.augmented(batch, epoch)
 
-    def augmented(self, batch: Captioned, epoch: int) -> ImageText:
+    def augmented(self, batch: Captioned, epoch: int) -> ImageText | VideoText:
         """A batch at one epoch; the same sample looks and reads the same in any batch and on any process."""
         pixels = batch.pixels.float() / 255
         views = [self.augmentation(pixels, batch.ids, self.seed, epoch, view) for view in range(self.views)]
-        texts = batch.texts
-        if self.pairing == "one" and len(texts) > 1:
-            drawn = (uniform(batch.ids, 1, self.seed, epoch, -1).flatten() * len(texts)).long().tolist()
-            texts = [[texts[language][i] for i, language in enumerate(drawn)]]
-        return ImageText(torch.stack(views), texts, batch.ids, batch.text_ids)
+        return ImageText(torch.stack(views), self.paired_texts(batch, epoch), batch.ids, batch.text_ids)
+
+    def paired_texts(self, batch: Captioned, epoch: int) -> list[list[str]]:
+        """The captions that a batch meets at one epoch, in one drawn language or in all."""
+        if self.pairing == "all" or len(batch.texts) == 1:
+            return batch.texts
+        drawn = (uniform(batch.ids, 1, self.seed, epoch, -1).flatten() * len(batch.texts)).long().tolist()
+        return [[batch.texts[language][i] for i, language in enumerate(drawn)]]
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """Retrieval by the cosine in both directions, and how far apart pictures and captions lie.
@@ -181,6 +184,32 @@ class ImageTextBenchmark(Benchmark):
 def embedded(module: nn.Module, function: str, items: Tensor | list[str]) -> Tensor:
     """Normalized rows of all `items` by the module's method of that name, shape (n, d)."""
     return F.normalize(embed_dataset(getattr(module, function), items, AT_ONCE, module), dim=1)
+
+
+def exchanged(ids: Tensor, share: float, seed: int) -> Tensor:
+    """Whose caption each sample gets if that share of the captions is wrong, rows, int64 of shape (n,).
+
+    Each sample draws for itself whether it takes part. Those that do pass their captions around a circle in random
+    order: everybody gets another's, and every caption stays in use.
+    """
+    draws, order = uniform(ids, 2, seed, 3).unbind(1)
+    wrong = (draws < share).nonzero().flatten()
+    wrong = wrong[order[wrong].argsort(stable=True)]
+    source = torch.arange(len(ids))
+    source[wrong] = wrong.roll(1)
+    return source
+
+
+def rows_of(ids: Tensor, numbers: Tensor, split: str) -> Tensor:
+    """Where `ids` stand among the ascending `numbers` of a split.
+
+    Raises:
+        UserError: an id is not among them.
+    """
+    rows = torch.searchsorted(numbers, ids.cpu()).clamp(max=len(numbers) - 1)
+    if not torch.equal(numbers[rows], ids.cpu()):
+        raise UserError(f"ids hold a sample that is not in the split {split!r}")
+    return rows
 
 
 def described(module: nn.Module, pixels: Tensor) -> list[str]:

@@ -25,7 +25,7 @@ from common.evaluation.image_text import (
 )
 from common.protocols import Captions, RanksPairs
 from common.random import uniform
-from data.benchmarks.image_text import Captioned, ImageTextBenchmark, described, embedded
+from data.benchmarks.image_text import Captioned, ImageTextBenchmark, described, embedded, exchanged, rows_of
 from data.scenes.layout import ASPECTS, MOST, Placed, kept, number_of
 from data.scenes.pictures import (
     CHANGED,
@@ -179,13 +179,7 @@ class Scenes(ImageTextBenchmark):
             told = kept([self.placed["train"][row] for row in rows], self.omission, self.seed)
             train = train._replace(texts=self.texts(told), text_ids=self.ids(told))
         if self.caption_noise:
-            draws, order = uniform(train.ids, 2, self.seed, 3).unbind(1)
-            wrong = (draws < self.caption_noise).nonzero().flatten()
-            wrong = wrong[order[wrong].argsort(stable=True)]
-            source = torch.arange(len(rows))
-            # Around a circle in random order: everybody gets another's caption, and every caption stays in use.
-            source[wrong] = wrong.roll(1)
-            given = train.rows(source)
+            given = train.rows(exchanged(train.ids, self.caption_noise, self.seed))
             train = train._replace(texts=given.texts, text_ids=given.text_ids)
         return train
 
@@ -196,10 +190,7 @@ class Scenes(ImageTextBenchmark):
             UserError: an id is of no scene of the split.
         """
         self.setup()
-        numbers = self.splits[split].ids
-        rows = torch.searchsorted(numbers, ids.cpu()).clamp(max=len(numbers) - 1)
-        if not torch.equal(numbers[rows], ids.cpu()):
-            raise UserError(f"ids hold a scene that is not in the split {split!r}")
+        rows = rows_of(ids, self.splits[split].ids, split)
         instances, boxes = read_instances(split, self.tiny_objects if split == "train" else 0.0, self.data_root)
         scenes = [self.placed[split][row].scene for row in rows.tolist()]
         values = torch.tensor([[*(t[:2] for t in scene), *[(-1, -1)] * (MOST - len(scene))] for scene in scenes])
@@ -357,7 +348,7 @@ class Scenes(ImageTextBenchmark):
 
 
 class PixelsToWords(nn.Module):
-    """Ridge regression from the pixels, reduced to 12 x 12, to the words and pairs of words of the caption."""
+    """Ridge regression from the pixels, averaged over 4 x 4, to the words and pairs of words of the caption."""
 
     def __init__(self, train: Captioned) -> None:
         super().__init__()
@@ -367,10 +358,14 @@ class PixelsToWords(nn.Module):
         self.map = Ridge(alpha=10.0).fit(self._pixels(train.pixels), counts - self.mean)
 
     def _pixels(self, pixels: Tensor) -> np.ndarray:
-        return F.avg_pool2d(pixels.float() / 255, 4).flatten(1).numpy()
+        # The frames of a clip count as channels of one picture.
+        return F.avg_pool2d(pixels.flatten(1, -3).float() / 255, 4).flatten(1).numpy()
 
     def embed_image(self, pixels: Tensor) -> Tensor:
         return torch.from_numpy(self.map.predict(self._pixels(pixels))).float()
+
+    def embed_video(self, frames: Tensor) -> Tensor:
+        return self.embed_image(frames)
 
     def embed_text(self, texts: list[str]) -> Tensor:
         return torch.from_numpy(self.words.transform(texts).toarray() - self.mean).float()

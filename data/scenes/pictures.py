@@ -35,7 +35,7 @@ def read_nouns(data_root: str | None) -> dict[str, list[Noun]]:
     """The words for the cut-outs, by language."""
 
     def build() -> dict[str, Tensor]:
-        text = json.dumps({language: thing_nouns(_stamps(data_root), language) for language in LANGUAGES})
+        text = json.dumps({language: thing_nouns(stamps_of(data_root), language) for language in LANGUAGES})
         return {"json": torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)}
 
     stored = cached_tensors("scenes-nouns", build, [TUXPAINT_STAMPS], _VERSION, data_root)
@@ -92,10 +92,10 @@ def read_instances(split: str, tiny: float = 0.0, data_root: str | None = None) 
 
 
 @cache
-def _stamps(data_root: str | None) -> list[Stamp]:
+def stamps_of(data_root: str | None) -> list[Stamp]:
     return read_stamps(data_root)
 
 
 @cache
 def _painter(style: Style, data_root: str | None) -> Painter:
-    return Painter(_stamps(data_root), read_stamp_pictures(data_root), vivid=style == "vivid")
+    return Painter(stamps_of(data_root), read_stamp_pictures(data_root), vivid=style == "vivid")

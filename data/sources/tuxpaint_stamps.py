@@ -1,6 +1,7 @@
 """Tux Paint stamps: cut-out pictures with captions in 77 languages and spoken captions, as Debian ships them."""
 
 import io
+import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,6 +27,7 @@ TUXPAINT_STAMPS = Source(
 SOURCES = (TUXPAINT_STAMPS,)
 
 _FOLDER = "usr/share/tuxpaint/stamps/"
+_SPOKEN = re.compile(r"_(desc|[a-z]{2})(_[A-Za-z]{2})?(\.ogg)?\.(ogg|wav)$")
 
 
 class Stamp(NamedTuple):
@@ -79,3 +81,10 @@ def read_stamp_speech(languages: tuple[str, ...], data_root: str | None = None) 
         ending = "_desc" + path.rsplit("_desc", 1)[1]
         speech[endings[ending]][path[len(_FOLDER) :].removesuffix(ending)] = content
     return {language: dict(sorted(speech[language].items())) for language in languages}
+
+
+def read_stamp_sounds(data_root: str | None = None) -> dict[str, bytes]:
+    """key -> the noise that the thing makes, as an Ogg Vorbis or WAV file, for the stamps that have one."""
+    files = TUXPAINT_STAMPS.open(data_root).files(_FOLDER, (".ogg", ".wav"))
+    # The others are spoken: captions end in _desc or _desc_fr, names of the things in _fr or _en_GB.
+    return dict(sorted((path[len(_FOLDER) :], content) for path, content in files if not _SPOKEN.search(path)))
