@@ -128,6 +128,7 @@ class CrossView(Benchmark):
         self.workers = workers
         self.augmentation = ImageAugmentation(**augmentation)
         self.train: Pairs | None = None
+        self._searches: dict[str, dict[str, Search]] = {}
 
     @property
     def scored_splits(self) -> tuple[str, ...]:
@@ -138,8 +139,21 @@ class CrossView(Benchmark):
         """Reads the sources and returns the train split."""
 
     @abstractmethod
+    def read_searches(self, split: str) -> dict[str, Search]:
+        """Makes what `searches` returns."""
+
     def searches(self, split: str) -> dict[str, Search]:
-        """What is scored on a split, by the name in the metrics."""
+        """What is scored on a split, by the name in the metrics.
+
+        Raises:
+            UserError: there is no such split.
+        """
+        if split not in self.scored_splits:
+            scored = " or ".join(repr(name) for name in self.scored_splits)
+            raise UserError(f"split is {split!r}; it must be {scored}")
+        if split not in self._searches:
+            self._searches[split] = self.read_searches(split)
+        return self._searches[split]
 
     def setup(self, stage: str | None = None) -> None:
         if self.train is None:
@@ -203,9 +217,10 @@ class CrossView(Benchmark):
             UserError: the module does not offer `embed_image`, or there is no such split.
         """
         self.setup()
+        searches = self.searches(split)
         self.check_request(module, split, "embed_image")
         metrics, rows = {}, {}
-        for name, search in self.searches(split).items():
+        for name, search in searches.items():
             for pictures in search[:2]:
                 if id(pictures) not in rows:  # both directions of a search embed the same pictures
                     rows[id(pictures)] = self._embedded(module, pictures)

@@ -122,7 +122,6 @@ class Geolocalization(CrossView):
             raise UserError("data.sampling is 'gps'; University-1652 has no coordinates, so it must be 'random'")
         self.dataset = dataset
         self.side = side
-        self._searches: dict[str, dict[str, Search]] = {}
 
     @property
     def primary(self) -> str:
@@ -147,14 +146,8 @@ class Geolocalization(CrossView):
                 return self._university(folder)
         return self._vigor(folder, "train")[0]
 
-    def searches(self, split: str) -> dict[str, Search]:
-        if split not in self.scored_splits:
-            raise UserError(f"split is 'val'; {self.dataset} is scored on 'test' alone")
-        if split not in self._searches:
-            self._searches[split] = self._read_searches(self._folder(), split)
-        return self._searches[split]
-
-    def _read_searches(self, folder: Path, split: str) -> dict[str, Search]:
+    def read_searches(self, split: str) -> dict[str, Search]:
+        folder = self._folder()
         match self.dataset:
             case "cvusa":
                 pairs = self._cvusa(folder, "val-19zl.csv")

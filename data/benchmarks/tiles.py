@@ -143,7 +143,7 @@ class Tiles(CrossView):
         queries = read_tiles(self.query, shifted=True, data_root=self.data_root)["train"]
         return Pairs(queries, self.references["train"], train.coordinates, train.ids)
 
-    def searches(self, split: str) -> dict[str, Search]:
+    def read_searches(self, split: str) -> dict[str, Search]:
         """The queries among the references, and the other way round."""
         places = self.places[split]
         covered = places.covered()
@@ -212,8 +212,9 @@ class ColourHistogram(nn.Module):
     """The share of the pixels in each of 4x4x4 colours."""
 
     def embed_image(self, pixels: Tensor) -> Tensor:
-        red, green, blue = (pixels.long() // 64).flatten(2).unbind(1)
-        return nn.functional.one_hot(16 * red + 4 * green + blue, 64).float().mean(dim=1)
+        red, green, blue = (pixels.int() // 64).flatten(2).unbind(1)
+        colours = 16 * red + 4 * green + blue
+        return torch.stack([(colours == colour).float().mean(dim=1) for colour in range(64)], dim=1)
 
 
 def _groups(data_root: str | None) -> Tensor:

@@ -126,7 +126,7 @@ def test_cvusa(cvusa: Path) -> None:
     assert perfect("cvusa", cvusa)[data.primary] == 1.0
     assert data.primary == "ground_to_satellite/recall@1/gallery3"
     assert data.val_dataloader() == []
-    with pytest.raises(UserError, match="cvusa is scored on 'test' alone"):
+    with pytest.raises(UserError, match="split is 'val'; it must be 'test'"):
         data.evaluate(Colour(), "val")
 
 
