@@ -15,6 +15,8 @@ RECBOLE = Source(
     size=2_130_151,
     licence="research use without redistribution (GroupLens); CC BY (Freebase); MIT (package)",
     citation="Harper and Konstan (2015), The MovieLens datasets; Zhao et al. (2019), KB4Rec",
+    notes="The table that links films to Freebase is scrambled: sequels join unrelated titles, and the genres of the "
+    "two agree no better than by chance. Each of the two is sound by itself; entities have no names.",
 )
 SOURCES = (RECBOLE,)
 
@@ -24,7 +26,7 @@ def read_movielens(data_root: str | None = None) -> dict[str, list[dict[str, Any
 
     "inter": user_id, item_id, rating (1 to 5), timestamp (seconds). "user": user_id, age, gender, occupation, zip_code.
     "item": item_id, movie_title, release_year, class (a list of genres). "kg": head_id, relation_id, tail_id.
-    "link": item_id, entity_id, which ties a film to the graph.
+    "link": item_id, entity_id; it names the entities that are films, but not which film each is.
     """
     paths = {table: f"recbole/dataset_example/ml-100k/ml-100k.{table}" for table in _TABLES}
     files = RECBOLE.open(data_root).read_all(paths.values())
