@@ -24,7 +24,7 @@ class Faces(AugmentedImages):
 
     Args:
         batch_size: photographs in one global batch, each in all its views.
-        per_person: photographs of a person in a batch, which then holds batch_size / per_person people; none takes
+        per_class: photographs of a person in a batch, which then holds batch_size / per_class people; none takes
             photographs at random.
         others: as in `AugmentedImages`.
     """
@@ -36,14 +36,14 @@ class Faces(AugmentedImages):
     def __init__(
         self,
         batch_size: int = 40,
-        per_person: int | None = None,
+        per_class: int | None = None,
         crop: float = 0.6,
         flip: float = 0.5,
         rotation: float = 10.0,
         **others,
     ) -> None:
         super().__init__(batch_size=batch_size, crop=crop, flip=flip, rotation=rotation, **others)
-        self.per_person = per_person
+        self.per_class = per_class
 
     def load(self) -> dict[str, Pictures]:
         faces = torch.from_numpy(read_faces(self.data_root))
@@ -61,9 +61,9 @@ class Faces(AugmentedImages):
         return train._replace(labels=train.labels.unique(return_inverse=True)[1])
 
     def order(self) -> GlobalBatchSampler:
-        if self.per_person is None:
+        if self.per_class is None:
             return super().order()
-        return MPerClassSampler(self.train.labels, self.batch_size, self.per_person, self.seed)
+        return MPerClassSampler(self.train.labels, self.batch_size, self.per_class, self.seed)
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """Cosines among the photographs of a split.

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance
 
-from common.augmentation import ImageAugmentation
+from common.augmentation import ImageAugmentation, panned, turned
 from common.errors import UserError
 
 EVERYTHING = dict(
@@ -208,3 +208,15 @@ def test_bad_arguments_are_named(bad: dict) -> None:
     ((name, value),) = bad.items()
     with pytest.raises(UserError, match=f"data.{name} is {value}; it must be in"):
         ImageAugmentation(**bad)
+
+
+def test_a_picture_turns_to_the_left_and_a_panorama_with_it() -> None:
+    picture = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).expand(4, 1, 2, 2)
+    assert turned(picture, torch.arange(4)).flatten(1).tolist() == [
+        [1, 2, 3, 4],
+        [2, 4, 1, 3],
+        [4, 3, 2, 1],
+        [3, 1, 4, 2],
+    ]
+    panorama = torch.arange(8.0).expand(4, 1, 1, 8)  # south, southwest, west, northwest, north, ...
+    assert panned(panorama, torch.arange(4))[:, 0, 0, 4].tolist() == [4, 6, 0, 2]

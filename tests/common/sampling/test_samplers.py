@@ -10,11 +10,14 @@ from torch import Tensor
 from common.errors import UserError
 from common.sampling.batches import GlobalBatchSampler
 from common.sampling.labels import BatchBindingSampler, DistinctLabelSampler, MPerClassSampler
+from common.sampling.lengths import SimilarLengthSampler
 from common.sampling.neighbors import NeighborSampler, geographic_neighbors
 from common.sampling.tasks import SingleTaskSampler
 from tests.processes import on_processes
 
 LABELS = torch.tensor([0] * 30 + [1] * 20 + [2] * 9 + [3] * 9 + [4] * 8 + [5] * 4)
+
+GROUPS = torch.arange(80) // 3
 
 
 def ring_neighbors(n: int = 80, k: int = 12) -> Tensor:
@@ -30,7 +33,9 @@ SAMPLERS = {
     "distinct_repeats": lambda seed: DistinctLabelSampler(LABELS, 8, seed, repeats=True),
     "binding": lambda seed: BatchBindingSampler(LABELS, 16, seed),
     "tasks": lambda seed: SingleTaskSampler([30, 7, 43], [8, 4, 12], seed),
+    "similar_lengths": lambda seed: SimilarLengthSampler(torch.arange(80) % 23, 8, seed, window=4),
     "neighbors": lambda seed: NeighborSampler(ring_neighbors(), 8, seed, nearest=2, farther=2),
+    "groups": lambda seed: NeighborSampler(ring_neighbors(), 8, seed, nearest=2, farther=2, groups=GROUPS),
 }
 every_sampler = pytest.mark.parametrize("make", SAMPLERS.values(), ids=SAMPLERS.keys())
 
@@ -74,7 +79,7 @@ def test_no_sample_is_twice_in_a_batch(make):
     assert all(len(set(batch)) == len(batch) for batch in make(0))
 
 
-@pytest.mark.parametrize("name", ["global", "distinct", "distinct_repeats", "tasks", "neighbors"])
+@pytest.mark.parametrize("name", ["global", "distinct", "distinct_repeats", "tasks", "neighbors", "groups"])
 def test_no_sample_is_twice_in_an_epoch(name):
     drawn = Counter(chain(*SAMPLERS[name](0)))
     assert max(drawn.values()) == 1
@@ -144,6 +149,17 @@ def test_batches_are_filled_with_the_nearest_and_some_farther_neighbours():
     assert sorted(chain(*sampler)) == list(range(80))
 
 
+@pytest.mark.parametrize("groups", [GROUPS, torch.arange(80) % 9, torch.arange(80).clamp(max=71)])
+def test_samples_of_a_group_never_meet_and_every_epoch_is_as_long(groups):
+    sampler = NeighborSampler(ring_neighbors(), 8, nearest=2, farther=2, groups=groups)
+    largest = int(groups.bincount().max())
+    for epoch in range(50):
+        sampler.set_epoch(epoch)
+        batches = list(sampler)
+        assert len(batches) == len(sampler) == 80 // 8 - largest + 1
+        assert all(groups[batch].unique().numel() == 8 for batch in batches)
+
+
 def test_new_neighbours_take_effect_in_the_next_pass_and_missing_ones_are_passed_over():
     sampler = NeighborSampler(torch.full((80, 4), -1), 8, nearest=2, farther=2)
     alone = list(sampler)
@@ -179,6 +195,7 @@ def test_a_place_is_no_neighbour_of_itself_even_among_its_doubles():
         (lambda: MPerClassSampler(LABELS, 10, 5), "smallest class has 4"),
         (lambda: DistinctLabelSampler(LABELS, 8), "6 labels do not fill it"),
         (lambda: BatchBindingSampler(LABELS, 6), "must exceed the number of classes, 6"),
+        (lambda: NeighborSampler(ring_neighbors(), 40, groups=LABELS % 2), "in groups may not fill a batch"),
         (lambda: SingleTaskSampler([10, 20], [4]), "batch_sizes has 1 entries"),
         (lambda: SingleTaskSampler([10, 20], 12), "batch_sizes holds 12 for a data set of 10"),
     ],
@@ -193,3 +210,13 @@ def test_batch_sizes_that_do_not_all_divide_by_the_processes_are_refused(monkeyp
     monkeypatch.setattr("common.sampling.batches.world_size", lambda: 4)
     with pytest.raises(UserError, match="multiple of the 4 processes"):
         next(iter(SingleTaskSampler([30, 43], batch_sizes)))
+
+
+def test_batches_of_similar_lengths_hold_little_padding():
+    lengths = torch.arange(320) % 37
+    batches = [lengths[batch] for batch in SimilarLengthSampler(lengths, 16, 0)]
+    plain = [lengths[batch] for batch in GlobalBatchSampler(320, 16, 0)]
+    spread, usual = (sum(int(b.max() - b.min()) for b in found) / len(found) for found in (batches, plain))
+    assert spread < 0.3 * usual
+    assert sorted(torch.cat(batches).tolist()) == sorted(lengths.tolist())
+    assert [int(b.max()) for b in batches] != sorted(int(b.max()) for b in batches)
