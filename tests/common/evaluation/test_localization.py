@@ -15,7 +15,8 @@ def case(n: int = 40, m: int = 300) -> tuple[Tensor, Tensor, Tensor, Tensor, Ten
     reference = F.normalize(torch.randn(m, 5, generator=draw), dim=1)
     own = (places == query_places[:, None]).long().argmax(1)
     query = F.normalize(reference[own] + 0.3 * torch.randn(n, 5, generator=draw), dim=1)
-    covering = torch.stack([own, (own + 1) % m, (own + 2) % m, torch.full((n,), -1)], dim=1)
+    alike = (reference[own] @ reference.T).topk(3, dim=1).indices  # itself first
+    covering = torch.cat([alike, torch.full((n, 1), -1)], dim=1)
     return query, reference, query_places, places, covering
 
 

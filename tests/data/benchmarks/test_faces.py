@@ -97,7 +97,7 @@ def test_identification_by_one_photograph_against_a_plain_loop(faces: Faces) -> 
         known = [person * 10 + shot for person in range(6)]
         for asked in range(60):
             if asked % 10 != shot:
-                nearest = max(range(6), key=lambda person: float(rows[asked] @ rows[known[person]]))  # noqa: B023
+                nearest = max(range(6), key=lambda person: float(rows[asked] @ rows[known[person]]))
                 right, total = right + (nearest == asked // 10), total + 1
     assert faces.evaluate(RawPixels(), "val")["identify_1shot/top1"] == pytest.approx(right / total)
 
