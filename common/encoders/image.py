@@ -6,7 +6,9 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.encoders.convnext import ConvNeXt
 from common.encoders.vit import VisionTransformer
+from common.errors import UserError
 
 
 class ResidualBlock(nn.Module):
@@ -76,12 +78,12 @@ def to_float(pixels: Tensor) -> Tensor:
     return pixels.float() / 255
 
 
-ImageEncoderName = Literal["small_resnet", "cifar_resnet50", "vit_mini", "vit_b16"]
+ImageEncoderName = Literal["small_resnet", "cifar_resnet50", "vit_mini", "vit_b16", "convnext_base"]
 
 
 def image_encoder(
-    name: ImageEncoderName, channels: int, width: int = 32, image_size: int = 32
-) -> SmallResNet | CifarResNet50 | VisionTransformer:
+    name: ImageEncoderName, channels: int, width: int = 32, image_size: int = 32, weights: str | None = None
+) -> SmallResNet | CifarResNet50 | VisionTransformer | ConvNeXt:
     """Builds the encoder that a recipe names; `encoder.output_dim` is the width of its vectors.
 
     Args:
@@ -89,7 +91,13 @@ def image_encoder(
         channels: colour channels of the pictures.
         width: of the small residual network's first stage.
         image_size: side of the pictures, for the vision transformers.
+        weights: folder with the weights to start from, for "convnext_base", which takes colour pictures alone.
+
+    Raises:
+        UserError: weights for an encoder that has no published ones here, or not three channels for ConvNeXt.
     """
+    if weights is not None and name != "convnext_base":
+        raise UserError(f"model.weights is {weights!r}; {name} starts from none")
     match name:
         case "small_resnet":
             return SmallResNet(channels, width)
@@ -99,3 +107,7 @@ def image_encoder(
             return VisionTransformer(image_size, 8, 96, 4, 3, channels)
         case "vit_b16":
             return VisionTransformer(image_size, 16, 768, 12, 12, channels)
+        case "convnext_base":
+            if channels != 3:
+                raise UserError(f"convnext_base takes pictures of 3 channels; these have {channels}")
+            return ConvNeXt(weights=weights)
