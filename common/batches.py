@@ -258,3 +258,21 @@ class HeteroGraph(NamedTuple):
     """For each other kind, (node of interest, node of that kind), int64 of shape (2, e)."""
     ids: Tensor
     """The nodes of interest that this step is about, shape (b,)."""
+
+
+class ProteinTexts(NamedTuple):
+    """`n` proteins and what they are called, as a batch or as a whole split."""
+
+    sequence: list[str]
+    """Amino acids, one letter each."""
+    text: list[str]
+    text_ids: Tensor
+    """Number of each text: rows with equal ones have the same text and are positives of each other, shape (n,)."""
+    ids: Tensor
+    """Global id of each protein, shape (n,)."""
+
+    def rows(self, index: Tensor) -> "ProteinTexts":
+        """The proteins at the positions `index`, in that order."""
+        at = index.tolist()
+        sequence, text = ([column[i] for i in at] for column in (self.sequence, self.text))
+        return ProteinTexts(sequence, text, self.text_ids[index], self.ids[index])

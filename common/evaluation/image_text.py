@@ -176,15 +176,19 @@ def variant_accuracy(score: Callable[[Tensor], Tensor], variants: Variants, name
     return metrics
 
 
-def zero_shot_accuracy(image: Tensor, prompts: Tensor, labels: Tensor) -> float:
-    """Top-1 accuracy of the class whose prompt is nearest; a tie is a miss.
+def zero_shot_accuracy(image: Tensor, prompts: Tensor, classes: Tensor, labels: Tensor) -> float:
+    """Top-1 accuracy of the class of the nearest prompt; a tie between classes is a miss.
+
+    A class of many looks (a circle in eight colours) lies in several places, of which the mean would be none.
 
     Args:
         image: normalized rows, shape (n, d).
-        prompts: one normalized row a class, shape (classes, d).
-        labels: class of each picture, shape (n,).
+        prompts: normalized rows, any number a class, shape (p, d).
+        classes: class of each prompt, int64 of shape (p,).
+        labels: class of each picture, int64 of shape (n,); each has a prompt.
     """
-    scores = image @ prompts.T
+    scores = image.new_full((len(image), int(classes.max()) + 1), -torch.inf)
+    scores.scatter_reduce_(1, classes.expand(len(image), -1), image @ prompts.T, "amax")
     own = scores.gather(1, labels[:, None])
     return float(((scores >= own).sum(1) == 1).double().mean())
 

@@ -6,11 +6,13 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.evaluation.image_text import (
+    Variants,
     chance_retrieval,
     distractor_accuracy,
     image_text_retrieval,
     match_pairs,
     reranked_retrieval,
+    variant_accuracy,
     zero_shot_accuracy,
 )
 
@@ -99,10 +101,27 @@ def test_a_shortlist_has_the_size_of_the_largest_cut_off_at_least_and_of_the_gal
         reranked_retrieval(*setting(torch.zeros(N, N)), rows(0), rows(1), IDS, IDS, shortlist=shortlist)
 
 
-def test_ties_with_distractors_and_classes_are_misses():
+def test_ties_with_distractors_are_misses():
     own = torch.tensor([1.0, 1.0, 1.0])
     assert distractor_accuracy(own, torch.tensor([[0.0, 0.9], [0.0, 1.0], [2.0, 0.0]])) == pytest.approx(1 / 3)
-    prompts = torch.eye(3)
-    labels = torch.tensor([0, 1, 2])
-    assert zero_shot_accuracy(torch.eye(3), prompts, labels) == 1
-    assert zero_shot_accuracy(torch.ones(3, 3), prompts, labels) == 0
+
+
+def test_the_nearest_prompt_names_the_class():
+    prompts, classes = torch.eye(4), torch.tensor([0, 1, 2, 0])
+    image, labels = torch.eye(4)[[3, 1, 2, 0]], torch.tensor([0, 1, 2, 2])
+    assert zero_shot_accuracy(image, prompts, classes, labels) == 0.75
+    # Two prompts of one class may tie, two classes may not.
+    assert zero_shot_accuracy(torch.tensor([[0.5, 0, 0, 0.5]]), prompts, classes, labels[:1]) == 1
+    assert zero_shot_accuracy(torch.ones(4, 4), prompts, classes, labels) == 0
+
+
+def test_variants_are_told_from_originals_by_what_differs():
+    # Two originals and three variants: aspect 0 of both, aspect 1 of the second.
+    variants = Variants(2, torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]))
+    table = torch.eye(5)
+    perfect = variant_accuracy(lambda pairs: table[pairs[:, 0], pairs[:, 1]], variants, ("colour", "size", "none"))
+    assert perfect == {"text": 1.0, "image": 1.0, "colour": 1.0, "size": 1.0}
+    # The second picture likes the caption of its size variant as much as its own.
+    table[1, 4] = 1
+    got = variant_accuracy(lambda pairs: table[pairs[:, 0], pairs[:, 1]], variants, ("colour", "size", "none"))
+    assert got == {"text": 0.5, "image": 1.0, "colour": 1.0, "size": 0.5}

@@ -112,7 +112,7 @@ def test_floor(scenes: Scenes) -> None:
     floor = scenes.floor()
     assert scenes.primary in floor["chance"] and scenes.primary in floor["pixels to words"]
     assert floor["pixels to words"].keys() - floor["chance"].keys() == {"modality_gap"}
-    assert floor["chance"]["zero_shot/top1"] == 1 / len(CLASSES)
+    assert 0.03 < floor["chance"]["zero_shot/top1"] < 0.06
     assert 0.0005 < floor["chance"][scenes.primary] < 0.001
     assert 0.1 < floor["pixels to words"][scenes.primary] < 0.15
 
