@@ -184,12 +184,10 @@ class CaptionedMotions(NamedTuple):
 
 
 class SpeechViews(NamedTuple):
-    """Views of `n` recordings: the same excerpt, clean or augmented, frame by frame."""
+    """Views of excerpts of `n` recordings, all of one length; frame by frame they show the same, clean or augmented."""
 
     views: Tensor
-    """Log-mel frames, or samples of a waveform, zero at padding, shape (views, n, t, bands) or (views, n, t)."""
-    length: Tensor
-    """Frames or samples of each excerpt, int64 of shape (n,)."""
+    """Log-mel frames or samples of a waveform, shape (views, n, t, bands) or (views, n, t)."""
     ids: Tensor
     """Global sample id of each recording, shape (n,)."""
 

@@ -158,3 +158,17 @@ class EmbedsMusic(Protocol):
     def embed_music(self, music: list[str]) -> Tensor:
         """Takes tunes in ABC notation and returns one row per tune, shape (n, d)."""
         ...
+
+
+@runtime_checkable
+class EmbedsProtein(Protocol):
+    def embed_protein(self, sequences: list[str]) -> Tensor:
+        """Takes amino acids, one letter each, and returns one row per protein, shape (n, d)."""
+        ...
+
+
+@runtime_checkable
+class DescribesProteins(Protocol):
+    def describe_proteins(self, sequences: list[str]) -> list[str]:
+        """Returns a text for each protein."""
+        ...

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from itertools import permutations
 from typing import Literal
 
@@ -90,18 +91,10 @@ class Quran(Benchmark):
     def setup(self, stage: str | None = None) -> None:
         if self.splits:
             return
-        found = read_quran(*LANGUAGES, data_root=self.data_root)
-        chapters = torch.arange(1, 115)
-        order = (1 + uniform(chapters, 1, 10).flatten().argsort(stable=True)).tolist()
-        keys = sorted(found["en"], key=lambda key: (order.index(key[0]), key[1]))
-        seen: set[tuple[str, str]] = set()
-        verses = []
-        for chapter, verse in keys:
-            texts = {(code, " ".join(found[code][chapter, verse].lower().split())) for code in LANGUAGES}
-            if not texts & seen:
-                readings = {code: " ".join(found[code][chapter, verse].split()) for code in self.languages}
-                verses.append((chapter * 1000 + verse, readings))
-            seen |= texts
+        verses = [
+            (number, {code: readings[code] for code in self.languages})
+            for number, readings in _distinct_verses(self.data_root).items()
+        ]
         start, splits = 0, {}
         for split, size in SIZES.items():
             splits[split] = dict(verses[start : start + size])
@@ -160,6 +153,22 @@ class Quran(Benchmark):
     def fingerprint(self) -> str:
         self.setup()
         return hashlib.sha256(repr((self.pairs, self.splits)).encode()).hexdigest()
+
+
+@cache
+def _distinct_verses(data_root: str | None) -> Verses:
+    """Verses that have a text of their own in every language, chapter by chapter in a fixed random order."""
+    found = read_quran(*LANGUAGES, data_root=data_root)
+    place = uniform(torch.arange(1, 115), 1, 10).flatten().tolist()
+    seen: set[tuple[str, str]] = set()
+    verses = {}
+    for chapter, verse in sorted(found["en"], key=lambda key: (place[key[0] - 1], key[1])):
+        readings = {code: " ".join(found[code][chapter, verse].split()) for code in LANGUAGES}
+        texts = {(code, text.lower()) for code, text in readings.items()}
+        if not texts & seen:
+            verses[chapter * 1000 + verse] = readings
+        seen |= texts
+    return verses
 
 
 class Trigrams(nn.Module):
