@@ -71,7 +71,7 @@ class CaptionedPictures(ImageTextBenchmark):
     def floor(self) -> dict[str, Metrics]:
         """Chance on both."""
         self.setup()
-        emoji = {f"emoji/{name}": value for name, value in self.emoji.floor()["chance"].items()}
+        emoji = {f"emoji/{name}": value for name, value in self.emoji.chance().items()}
         return {"chance": self.scenes.chance() | emoji}
 
     def example(self) -> Image.Image:
