@@ -13,6 +13,7 @@ CASES = {
     "supcon": ["--data.batch_size", "64"],
     # With dropout each process draws other masks, and there is no one curve to compare with.
     "simcse": ["--data.batch_size", "16", "--model.dropout", "0"],
+    "tmr": ["--data.batch_size", "16", "--model.dropout", "0"],
     "gradcache": ["--data.batch_size", "16", "--model.dropout", "0", "--model.chunk_size", "4"],
 }
 
