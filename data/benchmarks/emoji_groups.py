@@ -21,9 +21,9 @@ SCORED = {"val": 2, "test": 4}
 
 
 class EmojiGroups(LabelledImages):
-    """The 30 largest sub-categories, such as "animal-bird" and "transport-ground": 3,344 pictures, 32x32, in colour.
+    """The 30 largest sub-categories, such as "animal-bird" and "transport-ground": 3,264 pictures, 32x32, in colour.
 
-    Concepts are apart: none that is scored is trained on, in any style. The classes are scored on as many concepts each.
+    Concepts are apart: none that is scored is trained on, in any style. Every class is scored on as many of them.
 
     Args:
         labels: "subgroup" trains on the pictures of the 30 classes; "concept" on all 1,260 concepts, each a class of
@@ -106,9 +106,10 @@ class EmojiGroups(LabelledImages):
         """Chance, and the protocols on the raw pixels."""
         rows = super().floor()
         total = len(self.concepts["test"])
-        for name in rows["chance"]:
-            if "recall@" in name:
-                rows["chance"][name] = int(name.split("@")[1].split("/")[0]) / total
+        ranks = torch.arange(1, total + 1, dtype=torch.float64)
+        expected = {f"recall@{k}": k / total for k in (1, 5, 10)}
+        expected |= {"median_rank": float(ranks.mean()), "mrr": float(ranks.reciprocal().mean())}
+        rows["chance"] |= {f"fluent_to_openmoji/{name}/gallery{total}": value for name, value in expected.items()}
         return rows
 
     def fingerprint(self) -> str:
