@@ -87,7 +87,7 @@ class Scenes(ImageTextBenchmark):
         train_size: scenes to train on; none means all that the other switches leave.
         objects: the least and the most objects of a scene to train on.
         mentions: what captions say of an object besides what it is: some of "size", "colour" and "place". Holds for all
-            splits: where size is not said, small and large dogs have the same caption.
+            splits: where size is not said, small and large dogs have the same caption, which two splits may then share.
         caption_noise: share of the training captions that are exchanged among each other.
         omission: probability that a training caption leaves an object out; it never leaves out all.
         tiny_objects: share of tiny objects, 5 to 6 pixels across, in training. Adds the scores on such scenes, `_tiny`.

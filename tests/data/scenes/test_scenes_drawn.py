@@ -40,6 +40,8 @@ def test_tiny_objects_have_their_share() -> None:
     scenes = draw_splits({"train": 2000, "val": 1, "test": 1}, tiny=0.3)["train"]
     sizes = torch.tensor([thing.size for placed in scenes for thing in placed.scene]).bincount().double()
     assert sizes[2] / sizes.sum() == pytest.approx(0.3, abs=0.02)
+    # None of them is a scene of the plain draw with other sizes.
+    assert not {placed.number for placed in scenes} & {p.number for part in scenes_of().values() for p in part}
 
 
 def test_a_variant_differs_in_one_attribute() -> None:
