@@ -42,7 +42,7 @@ class Constant(nn.Module):
 
 
 def test_counts(proteins: Proteins) -> None:
-    assert proteins.sizes() == {"train": 11_540, "val": 500, "test": 1000}
+    assert proteins.sizes() == {"train": 10_717, "val": 500, "test": 1000}
     for part in proteins.splits.values():
         assert all(len(sequence) >= 60 and sequence.isalpha() for sequence in part.sequence)
         assert not any("ncharacterized" in text or "(Fragment)" in text for text in part.text)
@@ -62,7 +62,7 @@ def test_no_protein_has_a_relative_in_another_split(proteins: Proteins) -> None:
         for run in found:
             holders.setdefault(run, []).append(at)
     for split in ("val", "test"):
-        for sequence in proteins.splits[split].sequence[::5]:
+        for sequence in proteins.splits[split].sequence[::50]:
             own = runs(sequence)
             shared: dict[int, int] = {}
             for run in own:
@@ -75,8 +75,8 @@ def test_names_stand_in_several_splits(proteins: Proteins) -> None:
     """A function is learnt from families that have it and asked of others: a quarter of the test names are known."""
     train = set(proteins.splits["train"].text)
     known = [name in train for name in proteins.splits["test"].text]
-    assert sum(known) / len(known) == pytest.approx(0.26, abs=0.01)
-    assert len(set(proteins.splits["test"].text)) == 519
+    assert sum(known) / len(known) == pytest.approx(0.254, abs=1e-3)
+    assert len(set(proteins.splits["test"].text)) == 531
 
 
 def test_protocol(proteins: Proteins) -> None:
@@ -85,7 +85,7 @@ def test_protocol(proteins: Proteins) -> None:
     assert set(ranks.values()) == {1.0} and found == pytest.approx(dict.fromkeys(found, 1.0))
     assert proteins.primary in found and "generated/word_f1" in found
     collapsed = proteins.evaluate(Constant(), "val")
-    assert collapsed["protein_to_text/recall@10/gallery283"] == 0 == collapsed["text_to_protein/recall@10/gallery500"]
+    assert collapsed["protein_to_text/recall@10/gallery279"] == 0 == collapsed["text_to_protein/recall@10/gallery500"]
 
 
 def test_known_floors() -> None:
@@ -93,7 +93,7 @@ def test_known_floors() -> None:
     floor = benchmark.floor()
     assert floor["chance"].keys() == floor["nearest train protein"].keys()
     assert floor["chance"][benchmark.primary] == pytest.approx(0.015, abs=1e-3)
-    assert floor["nearest train protein"][benchmark.primary] == pytest.approx(0.118, abs=2e-3)
+    assert floor["nearest train protein"][benchmark.primary] == pytest.approx(0.123, abs=1e-3)
 
 
 def test_batches_and_fingerprint(proteins: Proteins) -> None:
@@ -104,7 +104,7 @@ def test_batches_and_fingerprint(proteins: Proteins) -> None:
         at = row[int(i)]
         assert (train.sequence[at][:256], train.text[at], int(train.text_ids[at])) == (sequence, text, int(name))
     short = Proteins()
-    assert short.fingerprint()[:8] == "0601f0e1" != proteins.fingerprint()[:8]
+    assert short.fingerprint()[:8] == "2a4c1770" != proteins.fingerprint()[:8]
     assert Proteins(seed=1).fingerprint() == short.fingerprint()
 
 
@@ -115,7 +115,7 @@ def test_word_f1() -> None:
 
 
 def test_bad_requests_are_named(proteins: Proteins) -> None:
-    with pytest.raises(UserError, match="data.residues is 0; it must be at least 1"):
+    with pytest.raises(UserError, match=r"data\.residues is 0; it must be at least 1"):
         Proteins(residues=0)
     with pytest.raises(UserError, match="needs a module with embed_protein; Scattered has none"):
         proteins.evaluate(Scattered())
