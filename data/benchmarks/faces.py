@@ -90,6 +90,12 @@ class Faces(AugmentedImages):
             **{f"verification/{name}": value for name, value in trials.items()},
         }
 
+    def example(self) -> str:
+        """How many people and photographs; the faces themselves are not to be passed on."""
+        self.setup()
+        counts = {split: (len(part.labels.unique()), len(part.labels)) for split, part in self.splits.items()}
+        return "\n".join(f"{split}: {people} people, {photos} photographs" for split, (people, photos) in counts.items())
+
     def floor(self) -> dict[str, Metrics]:
         """Chance in what has a simple expectation, and the protocol on the raw pixels."""
         chance = {"identify_1shot/top1": 1 / PEOPLE["test"], "verification/eer": 0.5, "verification/min_dcf/p0.01": 1.0}
