@@ -93,8 +93,8 @@ class Faces(AugmentedImages):
     def example(self) -> str:
         """How many people and photographs; the faces themselves are not to be passed on."""
         self.setup()
-        counts = {split: (len(part.labels.unique()), len(part.labels)) for split, part in self.splits.items()}
-        return "\n".join(f"{split}: {people} people, {photos} photographs" for split, (people, photos) in counts.items())
+        counts = [(split, len(part.labels.unique()), len(part.labels)) for split, part in self.splits.items()]
+        return "\n".join(f"{split}: {people} people, {photos} photographs" for split, people, photos in counts)
 
     def floor(self) -> dict[str, Metrics]:
         """Chance in what has a simple expectation, and the protocol on the raw pixels."""
