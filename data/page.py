@@ -57,5 +57,7 @@ def _entry(root: Path, benchmark: Benchmark, floor: Floor, papers: Sequence[Stan
         "sources": sorted(benchmark.sources, key=lambda source: source.name),
         "primary": benchmark.primary,
         "floor": floor.rows,
+        "metrics": list(dict.fromkeys(metric for row in floor.rows.values() for metric in row)),
+        "best": max(row[benchmark.primary] for row in floor.rows.values() if benchmark.primary in row),
         "papers": [paper.card for paper in papers if benchmark.name in paper.benchmarks],
     }

@@ -136,7 +136,7 @@ def floor_of(benchmark: "Benchmark", results: Path) -> Floor:
     """The floor of a benchmark that is ready, at its default settings: on record, or measured now and recorded."""
     floors = {(floor.benchmark, floor.data_hash): floor for floor in read_floors(results)}
     key = benchmark.name, benchmark.fingerprint()
-    if key not in floors:
+    if key not in floors or floors[key].primary != benchmark.primary:
         floors[key] = Floor(*key, benchmark.primary, {}, benchmark.floor())
         write_floors(results, floors.values())
     return floors[key]

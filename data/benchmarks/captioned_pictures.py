@@ -1,7 +1,6 @@
 """Scenes and emoji together: what mini-clip is trained on."""
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -74,10 +73,11 @@ class CaptionedPictures(ImageTextBenchmark):
         emoji = {f"emoji/{name}": value for name, value in self.emoji.chance().items()}
         return {"chance": self.scenes.chance() | emoji}
 
-    def example(self) -> Image.Image:
-        """Scenes; the emoji have a sheet of their own."""
+    def example(self) -> str:
+        """Captions; `Scenes` and `Emoji` show the pictures."""
         self.setup()
-        return self.scenes.example()
+        texts = self.splits["train"].texts[0]
+        return "\n".join([*texts[:3], *texts[-3:]])
 
 
 class Enlarging(nn.Module):
