@@ -111,7 +111,8 @@ class Laion400M(Benchmark):
 
     Args:
         image_size: side of the pictures, in pixels.
-        crop: smallest share of the area that a random resized crop keeps, with a side ratio from 3/4 to 4/3.
+        crop: smallest share of the area that a random resized crop keeps, with a side ratio from 3/4 to 4/3; 1 keeps the
+            whole picture.
         threads: read and decode pictures; one process beside the training has them all.
         batch_size, seed: as in `Benchmark`.
         data_root: folder with `laion400m`, img2dataset's output in webdataset format, and `coco`, Karpathy's
@@ -227,6 +228,8 @@ class Laion400M(Benchmark):
 def random_box(size: tuple[int, int], crop: float, draws: Sequence[float]) -> tuple[float, float, float, float]:
     """The corners of a random resized crop from four numbers in [0, 1): area, side ratio, place across and down."""
     width, height = size
+    if crop == 1:
+        return 0, 0, width, height
     area = width * height * (crop + (1 - crop) * draws[0])
     ratio = math.exp(math.log(3 / 4) + (math.log(4 / 3) - math.log(3 / 4)) * draws[1])
     across, down = min(width, math.sqrt(area * ratio)), min(height, math.sqrt(area / ratio))

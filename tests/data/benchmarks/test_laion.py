@@ -90,6 +90,7 @@ def test_a_crop_keeps_its_share_within_the_picture(size: tuple[int, int]) -> Non
             share, ratio = (right - left) * (bottom - top) / (640 * 480), (right - left) / (bottom - top)
             assert (share <= 1 + 1e-6 and 0.749 <= ratio <= 1.34) or right - left == 640 or bottom - top == 480
             assert share >= 0.2999 or bottom - top == 480 or right - left == 640
+        assert random_box(size, 1.0, draws) == (0, 0, *size)
 
 
 class ByColour(nn.Module):
