@@ -274,3 +274,50 @@ class ProteinTexts(NamedTuple):
         at = index.tolist()
         sequence, text = ([column[i] for i in at] for column in (self.sequence, self.text))
         return ProteinTexts(sequence, text, self.text_ids[index], self.ids[index])
+
+
+class NumberQuestions(NamedTuple):
+    """`n` questions that are numbers and whose answer is one."""
+
+    given: Tensor
+    """The numbers of the question, int64 of shape (n, g)."""
+    answer: Tensor
+    """int64 of shape (n,)."""
+    ids: Tensor
+    """Global id of each question, shape (n,)."""
+
+
+class LabelledVectors(NamedTuple):
+    """Views of `n` vectors with what is known of them."""
+
+    views: Tensor
+    """Shape (views, n, d)."""
+    labels: Tensor
+    """The classes that a method may use, int64 of shape (n,); -1 where there are none."""
+    ids: Tensor
+    """Global sample id of each vector, shape (n,)."""
+
+
+class Graph(NamedTuple):
+    """A graph of `n` nodes. It is whole in every batch."""
+
+    features: Tensor
+    """Of every node, shape (n, f)."""
+    edges: Tensor
+    """Pairs of nodes, each edge in both directions, int64 of shape (2, e)."""
+    target: Tensor
+    """What is asked of each node, shape (n,); NaN where a method is not to know it."""
+    ids: Tensor
+    """The nodes that this step is about, shape (b,)."""
+
+
+class SignalTexts(NamedTuple):
+    """`n` recordings of several channels, each with a report."""
+
+    signal: Tensor
+    """Shape (n, channels, time)."""
+    text: list[str]
+    text_ids: Tensor
+    """Number of each report: rows with equal ones have the same text, shape (n,)."""
+    ids: Tensor
+    """Global id of each recording, shape (n,)."""

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from common.batches import HeteroGraph
+from common.batches import Graph, HeteroGraph
 
 
 @runtime_checkable
@@ -171,4 +171,46 @@ class EmbedsProtein(Protocol):
 class DescribesProteins(Protocol):
     def describe_proteins(self, sequences: list[str]) -> list[str]:
         """Returns a text for each protein."""
+        ...
+
+
+@runtime_checkable
+class AnswersNumbers(Protocol):
+    def number_logits(self, given: Tensor) -> Tensor:
+        """Takes the numbers of each question, int64 (n, g), and returns a score of every answer, shape (n, answers)."""
+        ...
+
+
+@runtime_checkable
+class EmbedsSymbols(Protocol):
+    def embed_symbols(self) -> Tensor:
+        """Returns the learnt vector of each symbol, shape (symbols, d)."""
+        ...
+
+
+@runtime_checkable
+class EmbedsVectors(Protocol):
+    def embed_vectors(self, x: Tensor) -> Tensor:
+        """Takes vectors of shape (n, d) and returns one row for each, shape (n, e)."""
+        ...
+
+
+@runtime_checkable
+class EmbedsGraph(Protocol):
+    def embed_graph(self, graph: Graph) -> Tensor:
+        """Returns one row per node, shape (n, d)."""
+        ...
+
+
+@runtime_checkable
+class PredictsNodes(Protocol):
+    def predict_nodes(self, graph: Graph) -> Tensor:
+        """Returns one number per node, shape (n,); the graph's targets are hidden."""
+        ...
+
+
+@runtime_checkable
+class EmbedsSignal(Protocol):
+    def embed_signal(self, signal: Tensor) -> Tensor:
+        """Takes recordings of shape (n, channels, time) and returns one row per recording, shape (n, d)."""
         ...

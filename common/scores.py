@@ -192,9 +192,7 @@ class Scores:
         Faster than `sum` with the same function, as the gradient comes out of the same sweep.
         """
         bias = torch.as_tensor(0.0 if self._bias is None else self._bias, dtype=self.dtype, device=self.device)
-        return SoftplusTotal.apply(
-            self._query, self._key, bias, self._edits, self._travelling, torch.is_grad_enabled()
-        )
+        return SoftplusTotal.apply(self._query, self._key, bias, self._edits, self._travelling, torch.is_grad_enabled())
 
     def diagonal(self) -> Tensor:
         """The score of each query with its own key, (m,), whatever `plus` and `exclude` say."""

