@@ -91,8 +91,8 @@ class Circuits(Benchmark):
 
     def example(self) -> str:
         self.setup()
-        shares = {split: classes_of(graph.target).bincount(minlength=5).tolist() for split, graph in self.splits.items()}
-        return "\n".join(f"{split}: targets by fifth of the range {found}" for split, found in shares.items())
+        counts = [(split, classes_of(graph.target).bincount(minlength=5)) for split, graph in self.splits.items()]
+        return "\n".join(f"{split}: targets by fifth of the range {found.tolist()}" for split, found in counts)
 
     def fingerprint(self) -> str:
         """Of the edges and the types, which are exact on every machine, and the targets to three decimals."""

@@ -53,7 +53,7 @@ class _Batches(Dataset):
 
 
 class Ecg(Benchmark):
-    """Four seconds at 100 Hz in three leads, made of Gaussian waves, with reports: 4,000 train, 500 and 1,500 recordings.
+    """Recordings of 4 seconds at 100 Hz in three leads, made of waves, with reports: 4,000 train, 500 val, 1,500 test.
 
     Seven findings (rhythm, rate, ST segment, QRS, T wave) shape the signal and are listed in the report in one of three
     wordings each. There are some 400 different reports, and three of them make up a third of all, so random negatives

@@ -111,8 +111,8 @@ class Laion400M(Benchmark):
 
     Args:
         image_size: side of the pictures, in pixels.
-        crop: smallest share of the area that a random resized crop keeps, with a side ratio from 3/4 to 4/3; 1 keeps the
-            whole picture.
+        crop: smallest share of the area that a random resized crop keeps, with sides from 3/4 to 4/3; 1 keeps the whole
+            picture.
         threads: read and decode pictures; one process beside the training has them all.
         batch_size, seed: as in `Benchmark`.
         data_root: folder with `laion400m`, img2dataset's output in webdataset format, and `coco`, Karpathy's

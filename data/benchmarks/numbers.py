@@ -32,9 +32,7 @@ class Numbers(Benchmark):
     name = "numbers"
     primary = "r2/argmax"
 
-    def __init__(
-        self, batch_size: int = 64, seed: int = 0, data_root: str | None = None, noise: float = 8.0
-    ) -> None:
+    def __init__(self, batch_size: int = 64, seed: int = 0, data_root: str | None = None, noise: float = 8.0) -> None:
         super().__init__(batch_size, seed, data_root)
         if noise < 0:
             raise UserError(f"data.noise is {noise}; it must be at least 0")
