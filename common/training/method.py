@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import lightning as L
 import torch
@@ -52,6 +52,7 @@ class Method(L.LightningModule):
         super().__init__()
         # Collects the arguments of the subclasses too; plain values, so a checkpoint loads with weights_only=True.
         self.save_hyperparameters()
+        self._loader_states: list[dict[str, Any]] = []
 
     def on_fit_start(self) -> None:
         """Refuses gradient accumulation with a contrastive loss, which would meet fewer negatives than it seems to.
@@ -67,6 +68,20 @@ class Method(L.LightningModule):
                 "only the negatives of its own batch. For a large batch in little memory raise data.batch_size and "
                 "embed in chunks with common.training.grad_cache.cached_forward"
             )
+
+    # `estimated_stepping_batches` makes Lightning build the training loader before it restores the loops, and a loader
+    # that is there already never gets its state: without the two hooks a run resumed in the middle of an epoch would
+    # begin that epoch's data again.
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        loop = checkpoint.get("loops", {}).get("fit_loop", {}).get("state_dict", {})
+        self._loader_states = loop.get("combined_loader", [])
+
+    def on_train_start(self) -> None:
+        loader = self.trainer.train_dataloader
+        for state in self._loader_states:
+            if hasattr(loader, "load_state_dict"):
+                loader.load_state_dict(state)
+        self._loader_states = []
 
     def log_loss(self, loss: Tensor, **terms: Tensor) -> Tensor:
         """Logs the loss and its terms and returns the loss.

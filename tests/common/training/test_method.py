@@ -1,11 +1,12 @@
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, ModelCheckpoint
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from common.errors import NonFiniteLoss, UserError
+from common.sampling.batches import GlobalBatchSampler, ResumableLoader
 from common.training.method import Method, warmup_decay
 
 
@@ -55,6 +56,34 @@ def test_every_step_moves_the_schedule() -> None:
     module = Line(lr=1.0, schedule="linear")
     trainer = fit(module, 4)
     assert trainer.lr_scheduler_configs[0].scheduler.get_last_lr()[0] == pytest.approx(0.0)
+
+
+class Rows(Dataset):
+    def __getitem__(self, index: list[int]) -> torch.Tensor:
+        return torch.tensor(index).float()[:, None].expand(-1, 3)
+
+
+class Seeing(Line):
+    def training_step(self, batch, batch_idx):
+        self.seen = [*getattr(self, "seen", []), batch[:, 0].tolist()]
+        return super().training_step(batch, batch_idx)
+
+
+def test_a_run_resumed_in_the_middle_of_an_epoch_meets_the_rest_of_its_batches(tmp_path) -> None:
+    def run(checkpoint=None) -> list[list[float]]:
+        save = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
+        trainer = L.Trainer(
+            max_epochs=2, accelerator="cpu", logger=False, enable_progress_bar=False, callbacks=[save],
+            use_distributed_sampler=False,
+        )  # fmt: skip
+        loader = ResumableLoader(Rows(), sampler=GlobalBatchSampler(12, 3), batch_size=None)
+        module = Seeing()
+        trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
+        return module.seen
+
+    whole = run()
+    for step in (2, 4, 6):
+        assert run(tmp_path / f"step={step}.ckpt") == whole[step:]
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_step_and_term() -> None:
