@@ -1,6 +1,7 @@
 """Graphs that stand for circuits: a long-tailed quantity of every node, told on one and asked on another. Generated."""
 
 import hashlib
+from collections.abc import Callable
 
 import torch
 from sklearn.metrics import f1_score
@@ -21,11 +22,11 @@ EDGES = (0.2, 0.4, 0.6, 0.8)
 
 
 class Circuits(Benchmark):
-    """Nodes of six types; the target in [0, 1] grows with degree and neighbours: 3,000 train, 1,000 and 1,000 nodes.
+    """Nodes of six types whose target in [0, 1] grows with their neighbours: graphs of 2,000, 600 and 600 nodes.
 
-    Three graphs without an edge between them. In the train graph four nodes in five have a target below 0.4; in the
-    graphs that are scored the communities are denser and every fifth of the range is about as common. So a loss that
-    follows the labels of the train graph pays on the others (Shen et al. 2025, whose circuits are not public).
+    In the train graph half of the targets are below 0.2; in the graphs that are scored the communities are denser and a
+    tenth are. So a loss that follows the labels of the train graph pays on the others. The circuits of Shen et al.
+    (2025), which these stand for, are not public.
 
     Args:
         batch_size: nodes in a step's `ids`; the train graph is whole in each, with its targets.
@@ -95,7 +96,7 @@ class Circuits(Benchmark):
         return "\n".join(f"{split}: targets by fifth of the range {found.tolist()}" for split, found in counts)
 
     def fingerprint(self) -> str:
-        """Of the edges and the types, which are exact on every machine, and the targets to three decimals."""
+        """Of the edges and the types, which are exact on every machine, and a version of what makes targets of them."""
         self.setup()
         digest = hashlib.sha256(b"1")
         for graph in self.splits.values():
@@ -134,7 +135,7 @@ def _graph(nodes: int, key: int) -> Graph:
 
 
 class _Says(nn.Module):
-    def __init__(self, answer) -> None:
+    def __init__(self, answer: Callable[[Graph], Tensor]) -> None:
         super().__init__()
         self.answer = answer
 

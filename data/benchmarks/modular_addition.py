@@ -1,6 +1,7 @@
 """Addition modulo a prime, from a part of the table: does a model find the rule? Generated."""
 
 import hashlib
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -116,7 +117,7 @@ def _both_orders(low: Tensor, high: Tensor) -> NumberQuestions:
 
 
 class _Says(nn.Module):
-    def __init__(self, answer) -> None:
+    def __init__(self, answer: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.answer = answer
 

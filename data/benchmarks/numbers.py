@@ -1,6 +1,7 @@
 """Noisy regression written as one token: a number out of a hundred that is told by three others. Generated."""
 
 import hashlib
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,6 @@ class Numbers(Benchmark):
         if self.splits:
             return
         ids = torch.arange(3500)
-        # Tens and units, so that every triple is as likely and none is drawn from another's stream.
         given = (uniform(ids, 3, 20) * VALUES).long()
         noise = normal(ids, 1, 21).flatten().double() * self.noise
         answer = (rule(given) + noise).round().clamp(0, VALUES - 1).long()
@@ -106,7 +106,7 @@ def rule(given: Tensor) -> Tensor:
 
 
 class _Says(nn.Module):
-    def __init__(self, answer) -> None:
+    def __init__(self, answer: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.answer = answer
 

@@ -1,0 +1,261 @@
+"""The generated benchmarks: exact splits, protocols that see, the same data for every seed."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from common.benchmark import Benchmark
+from common.errors import UserError
+from common.random import normal
+from data.benchmarks.block_model import BlockModel
+from data.benchmarks.circuits import Circuits, classes_of, degrees
+from data.benchmarks.ecg import FINDINGS, NORMAL, Ecg, signals
+from data.benchmarks.features import Features
+from data.benchmarks.modular_addition import PRIME, ModularAddition
+from data.benchmarks.numbers import Numbers, rule
+from data.benchmarks.spheres import Spheres
+
+FINGERPRINTS = {
+    "numbers": "cd01b2ad", "modular_addition": "02b7b340", "spheres": "62492166", "features": "e783b93f",
+    "block_model": "081ecc65", "circuits": "464e3fb6", "ecg": "fe52a264",
+}  # fmt: skip
+KINDS = [Numbers, ModularAddition, Spheres, Features, BlockModel, Circuits, Ecg]
+
+
+def ready(benchmark: Benchmark) -> Benchmark:
+    benchmark.setup()
+    return benchmark
+
+
+class Does(nn.Module):
+    """A module with one method."""
+
+    def __init__(self, **methods: Callable) -> None:
+        super().__init__()
+        self.anchor = nn.Parameter(torch.zeros(()))
+        for name, method in methods.items():
+            object.__setattr__(self, name, method)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def benchmark(request: pytest.FixtureRequest) -> Benchmark:
+    return ready(request.param())
+
+
+def test_the_data_is_pinned_and_the_same_for_every_seed(benchmark: Benchmark) -> None:
+    assert benchmark.fingerprint()[:8] == FINGERPRINTS[benchmark.name]
+    assert ready(type(benchmark)(seed=3, batch_size=16)).fingerprint() == benchmark.fingerprint()
+    assert isinstance(benchmark.example(), str) and set(benchmark.sizes()) >= {"train", "val", "test"}
+
+
+def test_floors_have_the_metrics_of_a_method(benchmark: Benchmark) -> None:
+    rows = list(benchmark.floor().values())
+    assert len(rows) >= 2 and all(row.keys() == rows[0].keys() for row in rows) and benchmark.primary in rows[0]
+
+
+def test_batches_hold_train_samples_once(benchmark: Benchmark) -> None:
+    loader = type(benchmark)(batch_size=16).train_dataloader()
+    batches = [batch.ids for batch, _ in zip(loader, range(5), strict=False)]
+    ids = torch.cat(batches)
+    assert len(batches) == 5 and ids.unique().numel() == 80
+    again = next(iter(type(benchmark)(batch_size=16).train_dataloader())).ids
+    other = next(iter(type(benchmark)(batch_size=16, seed=1).train_dataloader())).ids
+    assert again.equal(batches[0]) and not other.equal(batches[0])
+
+
+def test_bad_modules_and_splits_are_named(benchmark: Benchmark) -> None:
+    with pytest.raises(UserError, match=f"benchmark {benchmark.name} needs a module with .*; Linear has none"):
+        benchmark.evaluate(nn.Linear(1, 1))
+    with pytest.raises(UserError, match="split is 'train'; it must be 'val' or 'test'"):
+        benchmark.evaluate(nn.Linear(1, 1), "train")
+
+
+def test_numbers() -> None:
+    numbers = ready(Numbers())
+    every = torch.cat([part.ids for part in numbers.splits.values()])
+    assert every.unique().numel() == 3500
+    test = numbers.splits["test"]
+    error = (test.answer - rule(test.given)).double()
+    assert float(error.mean()) == pytest.approx(0, abs=0.6) and float(error.std()) == pytest.approx(8, abs=0.4)
+    assert numbers.floor()["the rule"]["mae/argmax"] == pytest.approx(6.42, abs=0.01)
+    assert ready(Numbers(noise=0.0)).floor()["the rule"] == {
+        "accuracy/argmax": 1, "r2/argmax": 1, "mae/argmax": 0, "r2/expectation": 1, "mae/expectation": 0
+    }  # fmt: skip
+    # Half of the mass on either neighbour: the expectation is right, the likeliest answer is not.
+    answer = {tuple(row): int(value) for row, value in zip(test.given.tolist(), test.answer, strict=True)}
+
+    def beside(given: Tensor) -> Tensor:
+        right = torch.tensor([answer[tuple(row)] for row in given.tolist()]).clamp(1, 98)
+        return 50.0 * (F.one_hot(right - 1, 100) + F.one_hot(right + 1, 100))
+
+    found = numbers.evaluate(Does(number_logits=beside))
+    assert found["mae/expectation"] < 0.05 and 0.9 < found["mae/argmax"] <= 1.05
+
+
+def test_modular_addition() -> None:
+    table = ready(ModularAddition(train_share=0.8))
+    pairs = [tuple(pair) for part in table.splits.values() for pair in part.given.tolist()]
+    assert len(set(pairs)) == len(pairs) == PRIME**2
+    for part in table.splits.values():
+        own = {tuple(pair) for pair in part.given.tolist()}
+        assert {(b, a) for a, b in own} == own
+        assert (part.given.sum(1) % PRIME).equal(part.answer)
+    small = ready(ModularAddition(train_share=0.4))
+    assert set(small.splits["train"].ids.tolist()) < set(table.splits["train"].ids.tolist())
+    assert small.splits["test"].ids.equal(table.splits["test"].ids)
+    angle = torch.arange(PRIME) * 2 * torch.pi / PRIME
+    circle = torch.stack([angle.cos(), angle.sin(), torch.zeros(PRIME)], dim=1)
+    cheat = Does(
+        number_logits=lambda given: F.one_hot(given.sum(1) % PRIME, PRIME).float(), embed_symbols=lambda: circle
+    )
+    assert table.evaluate(cheat) == pytest.approx({"accuracy/argmax": 1.0, "pca2_variance/symbols": 1.0})
+    cheat.embed_symbols = lambda: torch.eye(PRIME)
+    assert table.evaluate(cheat)["pca2_variance/symbols"] == pytest.approx(2 / 30)
+    assert table.evaluate(Does(number_logits=lambda given: torch.zeros(len(given), PRIME)))["accuracy/argmax"] < 0.06
+
+
+def test_spheres() -> None:
+    spheres = ready(Spheres())
+    points = spheres.splits["test"].views
+    assert points.norm(dim=1).sub(1).abs().max() < 1e-5
+    assert points.mean(dim=0).abs().max() < 0.03  # uniform
+
+    # The layers can be undone, and whoever does so finds the points again.
+    def undo(x: Tensor) -> Tensor:
+        for number, layer in reversed(list(enumerate(spheres.layers))):
+            if number < len(spheres.layers) - 1:
+                x = x.where(x > 0, x / 0.2)
+            x = x @ layer.T
+        return x
+
+    assert undo(spheres.observe(points)).sub(points).abs().max() < 1e-4
+    found = spheres.evaluate(Does(embed_vectors=undo))
+    assert found[spheres.primary] == pytest.approx(1.0, abs=1e-6)
+    collapsed = spheres.evaluate(Does(embed_vectors=lambda x: torch.ones(len(x), 3)))
+    assert abs(collapsed[spheres.primary]) < 0.02 and collapsed["uniformity/views"] == pytest.approx(0, abs=1e-5)
+    assert spheres.floor()["input"][spheres.primary] == pytest.approx(0.77, abs=0.01)
+    batch = next(iter(spheres.train_dataloader()))
+    views = spheres.on_after_batch_transfer(batch, 0).views
+    assert views.shape == (2, 256, 10) and not views[0].allclose(views[1])
+    cosine = (spheres.moved(batch.views, batch.ids, 0, 0)[0] * batch.views).sum(1)
+    assert 0.9 < float(cosine.mean()) < 0.99
+
+
+def test_features() -> None:
+    features = ready(Features())
+    assert torch.dist(features.directions @ features.directions.T, torch.eye(3)) < 1e-5
+    for part in features.splits.values():
+        combinations = (features.signs[part.ids] > 0).long() @ torch.tensor([1, 2, 4])
+        assert combinations.bincount().unique().numel() == 1
+    first = features.directions[0]
+    found = features.evaluate(Does(embed_vectors=lambda x: x @ first[:, None]))
+    assert found["probe_linear/class"] > 0.99 and abs(found["probe_linear/subclass"] - 0.5) < 0.05
+    batch = next(iter(features.train_dataloader()))
+    views = features.on_after_batch_transfer(batch, 0).views
+    assert views.shape == (2, 200, 500)
+    assert float((views[0] - batch.views).norm(dim=1).mean()) == pytest.approx(1.0, abs=0.02)
+
+
+def test_block_model() -> None:
+    blocks = ready(BlockModel())
+    n = len(blocks.blocks)
+    adjacency = torch.zeros(n, n)
+    adjacency[blocks.graph.edges[0], blocks.graph.edges[1]] = 1
+    assert adjacency.equal(adjacency.T) and not adjacency.diagonal().any()
+    hot = F.one_hot(blocks.blocks).float()
+    share = (hot.T @ adjacency @ hot) / (hot.sum(0)[:, None] * hot.sum(0))
+    assert share[0, 1] == pytest.approx(0.4, abs=0.02) and share[0, 2] == share[1, 2] == 0
+    assert share[1, 1] == pytest.approx(0.95 * 127 / 128, abs=0.01)
+    assert blocks.evaluate(Does(embed_graph=lambda graph: hot)) == pytest.approx(
+        {"kmeans/ari": 1.0, "cosine/minority_twin": 0.0, "cosine/within": 1.0}
+    )
+    merged = hot @ torch.tensor([[1.0, 0], [1, 0], [0, 1]])
+    found = blocks.evaluate(Does(embed_graph=lambda graph: merged + 1e-3 * normal(torch.arange(n), 2, 0)))
+    assert found["cosine/minority_twin"] > 0.99 and found["kmeans/ari"] < 0.9
+    assert set(blocks.splits["val"].tolist()).isdisjoint(blocks.splits["test"].tolist())
+
+
+def test_circuits() -> None:
+    circuits = ready(Circuits())
+    train, test = circuits.splits["train"], circuits.splits["test"]
+    low = [float((graph.target < 0.2).double().mean()) for graph in (train, test)]
+    assert low[0] > 0.4 and low[1] < 0.15
+    assert classes_of(torch.tensor([0.0, 0.2, 0.5, 1.0])).tolist() == [0, 1, 2, 4]
+    hidden = []
+
+    def truth(graph) -> Tensor:
+        hidden.append(graph.target)
+        return test.target
+
+    found = circuits.evaluate(Does(predict_nodes=truth))
+    assert found == {"r2/shifted": 1.0, "mae/shifted": 0.0, "mae/balanced": 0.0, "macro_f1/5classes": 1.0}
+    assert hidden[0].isnan().all()
+    floor = circuits.floor()
+    assert floor["mean"]["r2/shifted"] < 0 < floor["degree"]["r2/shifted"] < 0.7
+    assert degrees(test).sum() == test.edges.shape[1]
+    with pytest.raises(UserError, match=r"predict_nodes returned \(3,\) for 600 nodes"):
+        circuits.evaluate(Does(predict_nodes=lambda graph: torch.zeros(3)))
+
+
+def test_ecg() -> None:
+    ecg = ready(Ecg())
+    assert ecg.splits["train"].signal.shape == (4000, 3, 400)
+    names = list(FINDINGS)
+    assert not (ecg.labels[:, names.index("bradycardia")] & ecg.labels[:, names.index("tachycardia")]).any()
+    for text, label in zip(ecg.splits["val"].text, ecg.labels[ecg.splits["val"].ids].tolist(), strict=True):
+        parts = text.split(", ") if text not in NORMAL else []
+        assert [next(n for n, said in FINDINGS.items() if part in said) for part in parts] == [
+            name for name, present in zip(names, label, strict=True) if present
+        ]
+    common = ecg.splits["train"].text_ids.bincount().sort().values[-3:].sum() / 4000
+    assert 0.3 < common < 0.35
+    known = {signal.numpy().tobytes(): label for part in ecg.splits.values()
+             for signal, label in zip(part.signal, ecg.labels[part.ids].float(), strict=True)}  # fmt: skip
+    read = lambda x: torch.stack([known[one.numpy().tobytes()] for one in x])  # noqa: E731
+    said = {wordings[0]: row for wordings, row in zip(FINDINGS.values(), torch.eye(7), strict=True)}
+    said[NORMAL[0]] = torch.full((7,), -1.0)
+    found = ecg.evaluate(Does(embed_signal=read, embed_text=lambda texts: torch.stack([said[text] for text in texts])))
+    assert found["probe_linear_5pct/macro_auc"] == pytest.approx(1.0) and found["zero_shot/macro_auc"] > 0.95
+    constant = ecg.evaluate(Does(embed_signal=lambda x: torch.ones(len(x), 2)))
+    assert constant == {"probe_linear_5pct/macro_auc": 0.5}
+    assert ecg.floor()["spectrum"][ecg.primary] == pytest.approx(0.88, abs=0.01)
+
+
+def test_findings_shape_the_signal() -> None:
+    """The same recording with and without a finding."""
+    ids = torch.arange(200)
+    plain = torch.zeros(200, 7, dtype=torch.long)
+
+    def change(name: str) -> Tensor:
+        label = plain.clone()
+        label[:, list(FINDINGS).index(name)] = 1
+        return signals(label, ids) - signals(plain, ids)
+
+    # The segment is raised, or lowered, in every lead and never the other way.
+    assert change("st elevation").amax() == pytest.approx(0.2 * 1.6, abs=0.2) and change("st elevation").min() > -0.1
+    assert change("st depression").min() < -0.1 and change("t wave inversion").mean() < 0
+    # 120 beats a minute against 75, counted where the second lead rises through 0.7.
+    fast = plain.clone()
+    fast[:, list(FINDINGS).index("tachycardia")] = 1
+    leads = [signals(label, ids)[:, 1] for label in (fast, plain)]
+    beats = [((lead[:, :-1] < 0.7) & (lead[:, 1:] >= 0.7)).sum() for lead in leads]
+    assert float(beats[0] / beats[1]) == pytest.approx(120 / 75, abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Numbers(noise=-1), "data.noise is -1; it must be at least 0"),
+        (lambda: ModularAddition(train_share=0.9), "data.train_share is 0.9; it must be above 0 and at most 0.8"),
+        (lambda: Spheres(dimension=1), "data.dimension is 1; it must be at least 2"),
+        (lambda: Features(shortcut=-1), "data.shortcut is -1; it must be at least 0"),
+        (lambda: BlockModel(sizes_of_blocks=[3, 4, 5]), "it must be three numbers, each at least 4"),
+        (lambda: BlockModel(between=2), r"data.between is 2; it must be in \[0, 1\]"),
+    ],
+)
+def test_bad_arguments_are_named(make: Callable, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make()
