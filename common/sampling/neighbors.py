@@ -53,9 +53,7 @@ class NeighborSampler(GlobalBatchSampler):
         # When nothing fits any more, all that is left is of the groups in the unfinished batch, fewer than batch_size.
         self.batches = self.size // batch_size - int(np.bincount(self.groups).max()) + 1
         if self.batches < 1:
-            raise UserError(
-                f"data.batch_size is {batch_size}; {self.size} samples in groups may not fill a batch"
-            )
+            raise UserError(f"data.batch_size is {batch_size}; {self.size} samples in groups may not fill a batch")
 
     def __len__(self) -> int:
         return self.batches
