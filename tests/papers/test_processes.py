@@ -36,4 +36,4 @@ def test_two_processes_follow_the_curve_of_one(slug: str, tmp_path: Path) -> Non
     two = losses(slug, [*CASES[slug], "--trainer.strategy", "ddp", "--trainer.devices", "2"], tmp_path / "two")
     assert len(one) == 4 and one[0] != pytest.approx(one[3], rel=1e-3)
     # float32 sums in another order; the steps compound it.
-    assert two == pytest.approx(one, rel=1e-4)
+    assert two == pytest.approx(one, rel=3e-4)
