@@ -321,3 +321,20 @@ class SignalTexts(NamedTuple):
     """Number of each report: rows with equal ones have the same text, shape (n,)."""
     ids: Tensor
     """Global id of each recording, shape (n,)."""
+
+
+class Demonstrations(NamedTuple):
+    """`n` episodes of an expert, each with a video that shows the same mission done elsewhere."""
+
+    prompt: Tensor
+    """Pixels of the video, uint8, shape (n, frames, channels, height, width)."""
+    frames: Tensor
+    """What the expert saw before each action, uint8, shape (n, steps, channels, height, width)."""
+    actions: Tensor
+    """What it did, int64 of shape (n, steps)."""
+    text: list[str]
+    """The mission in words."""
+    missions: Tensor
+    """Number of the mission: rows with equal ones are positives of each other, int64 of shape (n,)."""
+    ids: Tensor
+    """Global id of each episode, shape (n,)."""

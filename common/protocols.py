@@ -214,3 +214,14 @@ class EmbedsSignal(Protocol):
     def embed_signal(self, signal: Tensor) -> Tensor:
         """Takes recordings of shape (n, channels, time) and returns one row per recording, shape (n, d)."""
         ...
+
+
+@runtime_checkable
+class ActsOnPrompt(Protocol):
+    def act(self, prompt: Tensor, frames: Tensor) -> Tensor:
+        """Returns a score of each action, shape (n, actions).
+
+        Takes the video of what is to be done, uint8 (n, frames, channels, height, width), and the last picture and the
+        present one, uint8 (n, 2, channels, height, width).
+        """
+        ...

@@ -13,7 +13,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from common.errors import NonFiniteLoss, UserError
 
 
-def warmup_decay(total: int, warmup: float, decay: Literal["constant", "linear", "cosine"]) -> Callable[[int], float]:
+Schedule = Literal["constant", "linear", "cosine", "inverse_sqrt", "tri_stage"]
+"""What follows the warm-up; "inverse_sqrt" falls with the root of the step, "tri_stage" holds for all but the last 7% of
+the steps and then falls exponentially to 5%, both as in fairseq."""
+
+
+def warmup_decay(total: int, warmup: float, decay: Schedule) -> Callable[[int], float]:
     """The factor on the learning rate at each of `total` steps: linear over the first `warmup` share, then decay."""
     rise = math.ceil(warmup * total)
 
@@ -21,6 +26,10 @@ def warmup_decay(total: int, warmup: float, decay: Literal["constant", "linear",
         if step < rise:
             return (step + 1) / rise
         done = min(1.0, (step - rise) / max(1, total - rise))
+        if decay == "inverse_sqrt":
+            return math.sqrt(max(1, rise) / max(1, step))
+        if decay == "tri_stage":
+            return 0.05 ** max(0.0, 1.0 - (total - step) / (0.07 * total))
         return {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + math.cos(math.pi * done))}[decay]
 
     return factor
@@ -46,7 +55,7 @@ class Method(L.LightningModule):
         lr: float = 1e-3,
         weight_decay: float = 0.0,
         optimizer: Literal["adamw", "sgd"] = "adamw",
-        schedule: Literal["constant", "linear", "cosine"] = "cosine",
+        schedule: Schedule = "cosine",
         warmup: float = 0.0,
     ) -> None:
         super().__init__()

@@ -8,12 +8,16 @@ from pathlib import Path
 
 import pytest
 
+REFRESH = '[{"class_path": "common.sampling.neighbors.RefreshNeighbors", "init_args": {"every_n_epochs": 1}}]'
 PAPERS = Path(sys.executable).with_name("papers")
 CASES = {
     "supcon": ["--data.batch_size", "64"],
+    # The last two steps are of batches mined with the weights after two.
+    "sample4geo": ["--data.batch_size", "32", "--trainer.limit_train_batches", "2", "--trainer.callbacks", REFRESH],
     # With dropout each process draws other masks, and there is no one curve to compare with.
     "simcse": ["--data.batch_size", "16", "--model.dropout", "0"],
     "tmr": ["--data.batch_size", "16", "--model.dropout", "0"],
+    "inf_cl": ["--data.batch_size", "64"],  # texts around a ring
     "gradcache": ["--data.batch_size", "16", "--model.dropout", "0", "--model.chunk_size", "4"],
 }
 

@@ -43,6 +43,11 @@ def test_warmup_rises_to_one_and_decays_to_zero() -> None:
     assert [factor(s) for s in (0, 4, 9, 10, 55, 100)] == pytest.approx([0.1, 0.5, 1.0, 1.0, 0.5, 0.0])
     assert warmup_decay(100, 0.0, "linear")(75) == pytest.approx(0.25)
     assert warmup_decay(100, 0.0, "constant")(99) == 1.0
+    root = warmup_decay(1000, 0.1, "inverse_sqrt")
+    assert root(99) == root(100) == 1.0 and root(400) == pytest.approx(0.5)
+    stages = warmup_decay(1000, 0.03, "tri_stage")
+    assert stages(29) == stages(500) == stages(930) == 1.0
+    assert stages(965) == pytest.approx(0.05**0.5) and stages(1000) == pytest.approx(0.05)
 
 
 def test_norms_and_biases_do_not_decay() -> None:

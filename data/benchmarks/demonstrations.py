@@ -1,0 +1,246 @@
+"""Show it once and let the agent do it: missions in a grid world, prompted by a video of another look. Generated."""
+
+import hashlib
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from common.batches import Demonstrations as Batch
+from common.benchmark import Benchmark, Metrics
+from common.errors import UserError
+from common.evaluation.embed import embed_dataset, evaluating
+from common.evaluation.retrieval import retrieval_metrics, same_id
+from common.protocols import EmbedsVideo
+from common.random import uniform
+from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+from data.cache import cached_tensors
+from data.grid_world import ACTIONS, MISSIONS, STAY, World, draw_world, render, text_of
+
+STEPS, FRAMES = 20, 8
+"""Actions of an episode, and pictures of a prompt."""
+TRAIN, VAL, TEST = 40, 2, 4
+"""Episodes of each mission."""
+VERSION = 1
+
+Look = Literal["robot", "human"]
+Policy = Callable[[Tensor, Tensor, list[World]], Tensor]
+
+
+class Shown(NamedTuple):
+    """A batch as it is stored: worlds instead of pixels."""
+
+    prompt: Tensor
+    """uint8 (n, FRAMES, SIZE, SIZE)."""
+    is_human: Tensor
+    """Whether the prompt is drawn as a human, bool (n,)."""
+    worlds: Tensor
+    """uint8 (n, STEPS + 1, SIZE, SIZE)."""
+    actions: Tensor
+    missions: Tensor
+    ids: Tensor
+
+
+class _Batches(Dataset):
+    """Takes a whole list of indices at once; the prompt of an episode is another one in each epoch."""
+
+    def __init__(self, benchmark: "Demonstrations", order: GlobalBatchSampler) -> None:
+        self.data = benchmark.data
+        self.humans = benchmark.human_videos // len(MISSIONS)
+        self.order = order
+
+    def __getitem__(self, index: list[int]) -> Shown:
+        ids = torch.tensor(index)
+        missions = ids // TRAIN
+        draw = uniform(ids, 2, self.order.seed, self.order.epoch, 44)
+        human = (draw[:, 0] < 0.5) & (self.humans > 0)
+        # Another episode of the mission: never the one that is to be imitated.
+        robot = missions * TRAIN + (ids % TRAIN + 1 + (draw[:, 1] * (TRAIN - 1)).long()) % TRAIN
+        chosen = missions * TRAIN + (draw[:, 1] * self.humans).long()
+        prompt = torch.where(human[:, None, None, None], self.data["human"][chosen], self.data["robot"][robot])
+        return Shown(prompt, human, self.data["worlds"][ids], self.data["actions"][ids], missions, ids)
+
+
+class Demonstrations(Benchmark):
+    """36 missions (go to, pick up or circle one of three objects), 40 expert episodes of each to learn from.
+
+    A prompt is 8 pictures of the mission done in another layout, by the robot or, in other colours, with another figure
+    and hesitating, by a "human"; of those there are few. New layouts are scored: 2 of each mission for validation, 4
+    for the test. The world is this repository's own and needs no simulator.
+
+    Args:
+        batch_size, seed, data_root: as in `Benchmark`.
+        human_videos: how many prompts of the human look there are, a multiple of 36 and at most 1,440. With any, half
+            of the prompts of an epoch are human.
+    """
+
+    name = "demonstrations"
+    primary = "success/human_prompt"
+
+    def __init__(
+        self, batch_size: int = 64, seed: int = 0, data_root: str | None = None, human_videos: int = 144
+    ) -> None:
+        super().__init__(batch_size, seed, data_root)
+        most = len(MISSIONS) * TRAIN
+        if human_videos % len(MISSIONS) or not 0 <= human_videos <= most:
+            raise UserError(f"data.human_videos is {human_videos}; it must be a multiple of 36 from 0 to {most}")
+        self.human_videos = human_videos
+        self.data: dict[str, Tensor] = {}
+
+    def setup(self, stage: str | None = None) -> None:
+        if not self.data:
+            self.data = cached_tensors("demonstrations", _film, (), version=VERSION)
+
+    def sizes(self) -> dict[str, int]:
+        return {name: count * len(MISSIONS) for name, count in (("train", TRAIN), ("val", VAL), ("test", TEST))}
+
+    def train_dataloader(self) -> ResumableLoader:
+        self.setup()
+        sampler = GlobalBatchSampler(len(MISSIONS) * TRAIN, self.batch_size, self.seed)
+        return ResumableLoader(_Batches(self, sampler), sampler=sampler, batch_size=None)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Draws the pictures of a training batch; the names of splits that are scored pass through."""
+        if not isinstance(batch, Shown):
+            return batch
+        human = batch.is_human[:, None, None, None, None]
+        prompt = torch.where(human, render(batch.prompt, "human"), render(batch.prompt, "robot"))
+        frames = render(batch.worlds[:, :-1], "robot")
+        text = [text_of(mission) for mission in batch.missions.tolist()]
+        return Batch(prompt, frames, batch.actions, text, batch.missions, batch.ids)
+
+    def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
+        """Lets the module act for 20 steps in each layout of the split, after a prompt from another layout.
+
+        Returns:
+            `success/human_prompt` and `success/robot_prompt`, the shares of episodes whose mission is done; and, if the
+            module embeds videos, `human_to_robot/recall@1/galleryN`: the nearest robot prompt is of the mission.
+
+        Raises:
+            UserError: the module does not offer `act`, or there is no such split.
+        """
+        self.setup()
+        self.check_request(module, split, "act")
+        with evaluating(module):
+            metrics = self._metrics(lambda prompt, frames, _: module.act(prompt, frames), split)
+        if isinstance(module, EmbedsVideo):
+            human, robot = (
+                F.normalize(
+                    embed_dataset(module.embed_video, render(self.prompts(split, look), look), 64, module), dim=1
+                )
+                for look in ("human", "robot")
+            )
+            missions = torch.arange(len(human), device=human.device) % len(MISSIONS)
+            found = retrieval_metrics(human, robot, same_id(missions, missions), at=(1,))
+            metrics |= {f"human_to_robot/recall@1/gallery{len(robot)}": found[f"recall@1/gallery{len(robot)}"]}
+        return metrics
+
+    def prompts(self, split: str, look: Look) -> Tensor:
+        """The prompts of a scored split, mission by mission and then again, uint8 (n, FRAMES, SIZE, SIZE)."""
+        return self.data[f"{split}_{look}"]
+
+    def _metrics(self, policy: Policy, split: str) -> Metrics:
+        return {f"success/{look}_prompt": self._success(policy, split, look) for look in ("human", "robot")}
+
+    def _success(self, policy: Policy, split: str, look: Look) -> float:
+        worlds = [deepcopy(world) for world in _worlds(split)]
+        prompt = render(self.prompts(split, look), look)
+        before = _picture(worlds)
+        for _ in range(STEPS):
+            now = _picture(worlds)
+            actions = policy(prompt, torch.stack([before, now], dim=1), worlds).argmax(dim=1)
+            before = now
+            for world, action in zip(worlds, actions.tolist(), strict=True):
+                world.step(action)
+        return sum(world.succeeded() for world in worlds) / len(worlds)
+
+    def floor(self) -> dict[str, Metrics]:
+        """Random actions, and an expert who does not look at the prompt: some mission with one of the objects."""
+        self.setup()
+
+        def random(prompt: Tensor, frames: Tensor, worlds: list[World]) -> Tensor:
+            nonlocal step
+            step += 1
+            return uniform(torch.arange(len(worlds)), ACTIONS, 45, step)
+
+        def blind(prompt: Tensor, frames: Tensor, worlds: list[World]) -> Tensor:
+            best = [_guess(world, number).expert() for number, world in enumerate(worlds)]
+            return F.one_hot(torch.tensor(best), ACTIONS)
+
+        step = 0
+        return {"random actions": self._metrics(random, "test"), "blind expert": self._metrics(blind, "test")}
+
+    def example(self) -> str:
+        self.setup()
+        rows = zip(range(0, 36, 8), self.data["actions"][::320].tolist(), strict=False)
+        return "\n".join(f"{text_of(mission)}: actions {actions}" for mission, actions in rows)
+
+    def fingerprint(self) -> str:
+        self.setup()
+        digest = hashlib.sha256(repr((VERSION, self.human_videos)).encode())
+        for name in sorted(self.data):
+            digest.update(self.data[name].numpy())
+        return digest.hexdigest()
+
+
+def _guess(world: World, number: int) -> World:
+    """The same world with a mission that its number draws: any verb, any of the objects that were there at first."""
+    draw = uniform(torch.tensor([number]), 2, 46)[0].tolist()
+    origin = _worlds("test")[number]
+    target = sorted(origin.objects)[int(draw[0] * len(origin.objects))]
+    verb = int(draw[1] * 3)
+    mission = MISSIONS.index((verb, origin.objects[target]))
+    return World(mission, world.agent, world.objects, target)
+
+
+def _picture(worlds: list[World]) -> Tensor:
+    return render(torch.from_numpy(np.stack([world.grid() for world in worlds])), "robot")
+
+
+def _worlds(split: str) -> list[World]:
+    """The layouts that are scored, all missions and then all missions again."""
+    count, key = {"val": (VAL, 1), "test": (TEST, 2)}[split]
+    return [draw_world(mission, key, episode) for episode in range(count) for mission in range(len(MISSIONS))]
+
+
+def _episode(world: World) -> tuple[np.ndarray, list[int]]:
+    """Everything the robot sees from the beginning to the end, and what it does."""
+    grids, actions = [world.grid()], []
+    for _ in range(STEPS):
+        actions.append(world.expert())
+        world.step(actions[-1])
+        grids.append(world.grid())
+    return np.stack(grids), actions
+
+
+def _video(world: World, look: Look, *key: int) -> np.ndarray:
+    """A prompt. A human stands still at every other step in the mean, so the same pictures are of other moments."""
+    rng = np.random.default_rng([3, *key])
+    grids = [world.grid()]
+    for _ in range(STEPS if look == "robot" else 2 * STEPS):
+        waits = look == "human" and rng.random() < 0.5
+        world.step(STAY if waits else world.expert())
+        grids.append(world.grid())
+    return np.stack([grids[at] for at in np.linspace(0, len(grids) - 1, FRAMES).round().astype(int)])
+
+
+def _film() -> dict[str, Tensor]:
+    missions = range(len(MISSIONS))
+    episodes = [_episode(draw_world(mission, 0, number)) for mission in missions for number in range(TRAIN)]
+    found = {
+        "worlds": np.stack([grids for grids, _ in episodes]),
+        "actions": np.array([actions for _, actions in episodes]),
+        "robot": np.stack([_video(draw_world(m, 0, k), "robot") for m in missions for k in range(TRAIN)]),
+        "human": np.stack([_video(draw_world(m, 4, k), "human", m, k) for m in missions for k in range(TRAIN)]),
+    }
+    for split, count, key in (("val", VAL, 5), ("test", TEST, 6)):
+        for look, offset in (("robot", 0), ("human", 100)):
+            found[f"{split}_{look}"] = np.stack(
+                [_video(draw_world(m, key, k + offset), look, m, k, key) for k in range(count) for m in missions]
+            )
+    return {name: torch.from_numpy(array) for name, array in found.items()}
