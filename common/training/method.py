@@ -12,10 +12,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from common.errors import NonFiniteLoss, UserError
 
-
 Schedule = Literal["constant", "linear", "cosine", "inverse_sqrt", "tri_stage"]
-"""What follows the warm-up; "inverse_sqrt" falls with the root of the step, "tri_stage" holds for all but the last 7% of
-the steps and then falls exponentially to 5%, both as in fairseq."""
+"""What follows the warm-up; "inverse_sqrt" falls with the root of the step, "tri_stage" holds for all but the last 7%
+of the steps and then falls exponentially to 5%, both as in fairseq."""
 
 
 def warmup_decay(total: int, warmup: float, decay: Schedule) -> Callable[[int], float]:
