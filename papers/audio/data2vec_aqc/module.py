@@ -1,0 +1,171 @@
+"""data2vec-aqc (Lodagala et al. 2023): data2vec with augmentation, quantized targets and clustered negatives."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from common.batches import SpeechViews
+from common.distributed import global_mean
+from common.encoders.audio import mean_of_real
+from common.encoders.momentum import MomentumTeacher
+from common.encoders.sequence import Sequences
+from common.encoders.speech import ConvolutionalPositions, FrameFeatures, SpeechTransformer, WaveformFeatures
+from common.errors import UserError
+from common.random import uniform
+from common.training.method import Method
+from papers.audio.data2vec_aqc.contrast import (
+    GumbelQuantizer,
+    clusters_of_all,
+    damped_cross_entropy,
+    draw_negatives,
+    span_mask,
+)
+
+
+class Data2VecAQC(Method):
+    """The student, which reads masked speech, predicts what the teacher makes of the whole; the teacher follows it.
+
+    Per masked frame, L = |W s - y|^2 / sqrt(d) + 1/2 CE(s; q) + 1/2 CE(y; q') + 0.1 diversity + 10 |f|^2, with s of the
+    augmented view, y of the clean one, q and q' the quantized features of the two. y is the mean of what the
+    feed-forward parts of the teacher's top layers add, each normalized over time.
+
+    Args:
+        parts: "" is data2vec; "a" augments the student's view; "aq" adds quantizer and cross-contrast; "aqc" damps the
+            negatives of the positive's cluster.
+        features: of log-mel "frames" or of a "waveform".
+        feature_width: of those features.
+        width, layers, heads, feedforward, dropout, layerdrop: of the transformer.
+        position_depth, position_kernel: of the convolutional positions.
+        top: layers that the target is the mean of.
+        mask_share, mask_span: as in `span_mask`.
+        decay, end_decay, anneal: the teacher's decay rises linearly from the first to the second in so many steps.
+        codes, groups: of the quantizer; output_width: of quantized vectors and projections.
+        negatives: drawn for each masked frame.
+        temperature: divides the cosines.
+        scale: of the logits of damped negatives.
+        cluster_factor: there is one cluster for so many frames of an excerpt, and at least two.
+        gumbel: temperature of the quantizer at first, in the end, and its factor at each step.
+        optimization: the arguments of `Method`.
+
+    Raises:
+        UserError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        parts: Literal["", "a", "aq", "aqc"] = "aqc",
+        features: Literal["frames", "waveform"] = "frames",
+        feature_width: int = 96,
+        width: int = 96,
+        layers: int = 4,
+        heads: int = 4,
+        feedforward: int = 192,
+        dropout: float = 0.1,
+        layerdrop: float = 0.0,
+        position_depth: int = 2,
+        position_kernel: int = 9,
+        top: int = 3,
+        mask_share: float = 0.65,
+        mask_span: int = 10,
+        decay: float = 0.99,
+        end_decay: float = 0.999,
+        anneal: int = 200,
+        codes: int = 32,
+        groups: int = 2,
+        output_width: int = 64,
+        negatives: int = 20,
+        temperature: float = 0.1,
+        scale: float = 0.3,
+        cluster_factor: int = 16,
+        gumbel: tuple[float, float, float] = (2.0, 0.5, 0.999995),
+        **optimization,
+    ) -> None:
+        super().__init__(**optimization)
+        if not 1 <= top <= layers:
+            raise UserError(f"model.top is {top}; it must be from 1 to model.layers, {layers}")
+        self.features = FrameFeatures(feature_width) if features == "frames" else WaveformFeatures(feature_width)
+        self.feature_norm = nn.LayerNorm(feature_width)
+        self.project = nn.Linear(feature_width, width)
+        self.masked = nn.Parameter(torch.rand(width))
+        self.positions = ConvolutionalPositions(width, position_depth, position_kernel)
+        self.student = SpeechTransformer(width, layers, heads, feedforward, dropout, layerdrop)
+        self.predict = nn.Linear(width, width)
+        self.teacher = MomentumTeacher(self.student)
+        if "q" in parts:
+            self.quantizer = GumbelQuantizer(feature_width, output_width, codes, groups)
+            self.project_quantized = nn.Linear(output_width, output_width)
+            self.project_states = nn.Linear(width, output_width)
+
+    def training_step(self, batch: SpeechViews, batch_idx: int) -> Tensor:
+        h, ids, step = self.hparams, batch.ids, self.global_step
+        clean = self.features(batch.views[0])
+        features = self.feature_norm(clean)
+        seen = self.feature_norm(self.features(batch.views[1])) if h["parts"] else features
+        mask = span_mask(ids, features.shape[1], h["mask_share"], h["mask_span"], step, 0)
+        states, _ = self.student(self.positions(torch.where(mask[:, :, None], self.masked, self.project(seen))))
+        targets = self.targets(self.project(features).detach())
+
+        def chosen(x: Tensor) -> Tensor:
+            return x[mask].unflatten(0, (len(ids), -1))
+
+        state, target = chosen(states), chosen(targets)
+        error = (self.predict(state) - target).square().sum(-1) / math.sqrt(target.shape[-1])
+        losses = {"regression": global_mean(error.flatten())}
+        total = losses["regression"]
+        if "q" in h["parts"]:
+            losses |= self.contrast(state, target, chosen(features), chosen(seen), ids, features.shape[1])
+            losses["penalty"] = global_mean(clean.square().mean((1, 2)))
+            total = total + 0.5 * (losses["student"] + losses["teacher"])
+            total = total + 0.1 * losses["diversity"] + 10 * losses["penalty"]
+        # What tells a collapse: the authors stop where it falls below 0.1.
+        self.log("train/target_deviation", target.flatten(0, 1).std(0).mean(), batch_size=1)
+        return self.log_loss(total, **losses)
+
+    def targets(self, x: Tensor) -> Tensor:
+        """The teacher's mean over its top layers of what is unmasked, (n, t, d)."""
+        with torch.no_grad():
+            _, added = self.teacher(self.positions(x))
+            return torch.stack([_over_time(one) for one in added[-self.hparams["top"] :]]).mean(0)
+
+    def contrast(
+        self, state: Tensor, target: Tensor, clean: Tensor, augmented: Tensor, ids: Tensor, frames: int
+    ) -> dict[str, Tensor]:
+        """The two cross-contrastive terms and the quantizer's diversity, from what stands at masked frames."""
+        h, step, masked = self.hparams, self.global_step, clean.shape[1]
+        first, last, factor = h["gumbel"]
+        temperature = max(first * factor**step, last)
+        size = masked * h["groups"] * h["codes"]
+        sides = [self.quantizer(x, temperature, uniform(ids, size, step, k)) for k, x in ((1, clean), (2, augmented))]
+        keys = [self.project_quantized(side.vectors) for side in sides]
+        clusters: tuple[Tensor | None, Tensor | None] = (None, None)
+        if "c" in h["parts"]:
+            clusters = clusters_of_all(*keys, max(2, frames // h["cluster_factor"]), step, 3)
+        terms = []
+        # Crosswise: the student, which saw the augmented view, and the clean codes; the teacher and the augmented ones.
+        for number, (query, key, cluster) in enumerate(zip((state, target), keys, clusters, strict=True), start=4):
+            others = draw_negatives(ids, masked, h["negatives"], step, number)
+            loss = damped_cross_entropy(
+                self.project_states(query), key, others, cluster, temperature=h["temperature"], scale=h["scale"]
+            )
+            terms.append(global_mean(loss.flatten()))
+        return {"student": terms[0], "teacher": terms[1], "diversity": sides[0].diversity}
+
+    def on_train_batch_end(self, *arguments) -> None:
+        h = self.hparams
+        done = min(1.0, self.global_step / h["anneal"])
+        self.teacher.update(self.student, h["decay"] + done * (h["end_decay"] - h["decay"]))
+
+    def embed_speech(self, clips: list[Tensor]) -> Tensor:
+        """The mean over time of the student's last states; no mask, no augmentation."""
+        speech = Sequences.padded(clips).to(self.device)
+        x = self.project(self.feature_norm(self.features(speech.values)))
+        real = Sequences.of_lengths(x, self.features.frames(speech.real.sum(1))).real
+        return mean_of_real(Sequences(self.student(self.positions(x, real), real)[0], real))
+
+
+def _over_time(x: Tensor) -> Tensor:
+    """Each row and channel to mean 0 and variance 1 over time."""
+    return F.instance_norm(x.float().transpose(1, 2)).transpose(1, 2)
