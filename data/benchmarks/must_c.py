@@ -31,6 +31,7 @@ class Segment(NamedTuple):
     """Where an utterance stands in a recording, and its texts."""
 
     wav: str
+    """Path of the recording below the folder of the language pair."""
     start: int
     """Samples from the beginning of the recording."""
     samples: int
@@ -151,9 +152,9 @@ def read_segment(folder: Path, segment: Segment) -> Tensor:
     """The waveform of an utterance, float32 of shape (samples,), in [-1, 1].
 
     Raises:
-        UserError: the recording is missing or has another rate.
+        UserError: the recording has another rate.
     """
-    (path,) = folder.glob(f"*/wav/{segment.wav}")
+    path = folder / segment.wav
     samples, rate = soundfile.read(path, frames=segment.samples, start=segment.start, dtype="float32", always_2d=True)
     if rate != RATE:
         raise UserError(f"{path} has {rate} samples a second; it must have {RATE}, as MuST-C v1 does")
@@ -170,7 +171,11 @@ def _read_split(folder: Path, split: str, target: str) -> list[Segment]:
     lines = [(texts / f"{split}.{code}").read_text("utf-8").splitlines() for code in ("en", target)]
     return [
         Segment(
-            place["wav"], round(place["offset"] * RATE), round(place["duration"] * RATE), said.strip(), meant.strip()
+            f"{split}/wav/{place['wav']}",
+            round(place["offset"] * RATE),
+            round(place["duration"] * RATE),
+            said.strip(),
+            meant.strip(),
         )
         for place, said, meant in zip(places, *lines, strict=True)
         if said.strip() and meant.strip()

@@ -1,15 +1,19 @@
 """The loaders of published data sets, on tiny fixtures laid out like the real ones."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from torch import nn
 
 from common.errors import UserError
 from data.benchmarks.cifar import TEST, TRAIN, Cifar10
+from data.benchmarks.librispeech import LibriSpeech
+from data.benchmarks.must_c import MustC
 from data.benchmarks.sts import SICK, STS, STSB, YEARS
 
 
@@ -98,3 +102,87 @@ def test_sts_trains_on_both_published_sets(sts: Path) -> None:
         ("p", "e, with a comma", "c"),
         ("p2", "e2", "c2"),
     ]
+
+
+def write_wave(path: Path, seconds: float, hertz: float) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, 0.3 * np.sin(2 * np.pi * hertz * np.arange(int(16_000 * seconds)) / 16_000), 16_000)
+
+
+@pytest.fixture
+def must_c(tmp_path: Path) -> Path:
+    for split in ("train", "dev", "tst-COMMON"):
+        folder = tmp_path / "en-de" / "data" / split
+        write_wave(folder / "wav" / "ted_1.wav", 3.0, 440)
+        (folder / "txt").mkdir()
+        places = [{"duration": 1.0, "offset": 0.5 * k, "speaker_id": "spk.1", "wav": "ted_1.wav"} for k in range(3)]
+        (folder / "txt" / f"{split}.yaml").write_text("".join(f"- {json.dumps(place)}\n" for place in places))
+        (folder / "txt" / f"{split}.en").write_text("One.\nTwo two.\n\n")
+        (folder / "txt" / f"{split}.de").write_text("Eins.\nZwei zwei Katzen im Haus.\nDrei.\n")
+    return tmp_path
+
+
+class Parrot(nn.Module):
+    def translate_speech(self, clips: list[torch.Tensor], language: str) -> list[str]:
+        assert language == "de" and all(len(clip) == 16_000 for clip in clips)
+        return ["Zwei zwei Katzen im Haus."] * len(clips)
+
+
+def test_must_c_cuts_utterances_out_of_talks(must_c: Path) -> None:
+    benchmark = MustC(batch_size=2, data_root=str(must_c), workers=0)
+    benchmark.prepare_data()
+    benchmark.setup()
+    assert benchmark.sizes() == {"train": 2, "val": 2, "test": 2}, "an utterance without a transcript is left out"
+    batch = next(iter(benchmark.train_dataloader()))
+    assert batch.speech.shape == (2, 16_000) and batch.length.tolist() == [16_000, 16_000]
+    assert sorted(zip(batch.transcript, batch.translation, strict=True))[0] == ("One.", "Eins.")
+    place = batch.transcript.index("Two two.")
+    start = 0.3 * torch.sin(2 * torch.pi * 440 * (torch.arange(100) + 8000) / 16_000)
+    torch.testing.assert_close(batch.speech[place, :100], start, atol=1e-3, rtol=1e-2)
+    assert 20 < benchmark.evaluate(Parrot())["bleu/tst-COMMON"] < 100
+    assert list(benchmark.evaluate(Parrot(), "val")) == ["bleu/dev"]
+    with pytest.raises(UserError, match=r"MuST-C v1 en-fr: .*get it from https://ict\.fbk\.eu/must-c/"):
+        MustC(target="fr", data_root=str(must_c)).prepare_data()
+    with pytest.raises(UserError, match=r"data.target is 'xx'"):
+        MustC(target="xx")
+
+
+class Pitch(nn.Module):
+    def embed_speech(self, clips: list[torch.Tensor]) -> torch.Tensor:
+        return torch.stack([(clip[1:] * clip[:-1] < 0).float().mean()[None] for clip in clips])
+
+
+@pytest.fixture
+def librispeech(tmp_path: Path) -> Path:
+    for part in ("train-clean-100", "dev-clean", "test-clean"):
+        for speaker, hertz in (("19", 300), ("26", 1200)):
+            for k in range(4):
+                path = tmp_path / "LibriSpeech" / part / speaker / "198" / f"{speaker}-198-{k:04}.flac"
+                write_wave(path, 2.0 + 0.1 * k, hertz + k)
+    write_wave(tmp_path / "LibriSpeech/train-clean-100/26/198/26-198-0009.flac", 1.0, 1200)
+    write_wave(tmp_path / "musan/noise/free-sound/noise-free-sound-0000.wav", 0.7, 3000)
+    return tmp_path
+
+
+def test_librispeech_gives_views_of_one_length(librispeech: Path) -> None:
+    benchmark = LibriSpeech(train="100h", batch_size=4, data_root=str(librispeech), workers=0)
+    benchmark.prepare_data()
+    benchmark.setup()
+    assert benchmark.sizes() == {"train": 8}, "utterances below two seconds are left out"
+    batch = next(iter(benchmark.train_dataloader()))
+    assert batch.views.shape[:2] == (2, 4) and 32_000 <= batch.views.shape[2] <= 36_800
+    torch.testing.assert_close(batch.views.mean(2), torch.zeros(2, 4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(batch.views.var(2), torch.ones(2, 4), atol=5e-3, rtol=0)
+    clean, augmented = batch.views
+    closeness = torch.nn.functional.cosine_similarity(clean, augmented, dim=1)
+    assert (closeness > 0.3).all() and closeness.min() < 0.999
+    again = benchmark.excerpts(batch.ids.tolist(), 0)
+    assert torch.equal(again.views, batch.views) and not torch.equal(
+        benchmark.excerpts(batch.ids.tolist(), 1).views, batch.views
+    )
+    assert benchmark.evaluate(Pitch(), "val") == {"probe_linear/speaker": 1.0}
+    (tmp := librispeech / "musan/noise/free-sound/noise-free-sound-0000.wav").unlink()
+    tmp.parent.rmdir()
+    with pytest.raises(UserError, match=r"MUSAN: musan/noise/free-sound is not in .*openslr\.org/17"):
+        LibriSpeech(train="100h", data_root=str(librispeech)).prepare_data()
+    LibriSpeech(train="100h", data_root=str(librispeech), views=["clean"]).prepare_data()
