@@ -12,7 +12,7 @@ import soundfile
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchaudio.functional import melscale_fbanks
+from torchaudio.functional import fftconvolve, melscale_fbanks
 from torchaudio.transforms import Resample
 
 from common.errors import UserError
@@ -156,3 +156,35 @@ class SpeechAugmentation:
         n, t, c = power.shape
         drawn = uniform(ids, t * c, *key, 1).view(n, t, c)
         return -torch.log1p(-drawn) * _filters().sum(dim=0).to(power)
+
+
+class WaveformAugmentation(SpeechAugmentation):
+    """The same three on waveforms at 16 kHz, with the same draws for the same ids and key."""
+
+    def __call__(self, waveforms: Tensor, background: Tensor, ids: Tensor, *key: int) -> Tensor:
+        """Augments a batch; nothing is shifted in time.
+
+        Args:
+            waveforms: shape (n, samples).
+            background: waveforms of what may sound behind each row, same shape.
+            ids: global sample ids, shape (n,).
+            key: what else the random numbers depend on: seed, epoch, view.
+        """
+        u = uniform(ids, 6, *key, 0)
+        x = torch.where(u[:, :1] < self.reverb, self._echoing(waveforms, u[:, 1], ids, *key), waveforms)
+        amplitude = torch.where(u[:, 2] < self.noise, 0.001 + 0.699 * u[:, 3], 0.0)[:, None]
+        # A sum of uniform numbers is as good as normal here, and costs no second stream of them.
+        hiss = (uniform(ids, 4 * x.shape[1], *key, 1).view(len(x), 4, -1).sum(1) - 2) * math.sqrt(3)
+        x = x + amplitude * x.std(dim=1, keepdim=True) * hiss
+        ratio = torch.where(u[:, 4] < self.background, 10 ** (-15 * u[:, 5] / 20), 0.0)[:, None]
+        scale = x.std(dim=1, keepdim=True) / background.std(dim=1, keepdim=True).clamp(min=1e-8)
+        return x + ratio * scale * background
+
+    @staticmethod
+    def _echoing(waveforms: Tensor, drawn: Tensor, ids: Tensor, *key: int) -> Tensor:
+        """Convolved with noise that fades exponentially, half as loud as the sound itself."""
+        seconds = (0.1 * 8**drawn)[:, None]
+        place = torch.arange(int(0.8 * RATE), device=waveforms.device) / RATE
+        tail = (uniform(ids, len(place), *key, 3) - 0.5) * 10 ** (-3 * place / seconds)
+        tail = 0.5 * tail / tail.norm(dim=1, keepdim=True)
+        return waveforms + fftconvolve(waveforms, tail)[:, : waveforms.shape[1]]
