@@ -153,7 +153,13 @@ class Data2VecAQC(Method):
             terms.append(global_mean(loss.flatten()))
         return {"student": terms[0], "teacher": terms[1], "diversity": sides[0].diversity}
 
-    def on_train_batch_end(self, *arguments) -> None:
+    def optimizer_step(self, *arguments, **keywords) -> None:
+        # Not at the end of the batch: a checkpoint taken there would hold the teacher of the step before.
+        super().optimizer_step(*arguments, **keywords)
+        self.follow()
+
+    def follow(self) -> None:
+        """Moves the teacher towards the student, at the decay of this step."""
         h = self.hparams
         done = min(1.0, self.global_step / h["anneal"])
         self.teacher.update(self.student, h["decay"] + done * (h["end_decay"] - h["decay"]))

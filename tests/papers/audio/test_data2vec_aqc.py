@@ -1,0 +1,208 @@
+"""data2vec-aqc: masks, quantizer, clusters, the loss term by term, the teacher, and a resumed run."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from common.batches import SpeechViews
+from common.errors import UserError
+from data.benchmarks.recordings import SOURCES
+from data.benchmarks.spoken import Spoken
+from papers.audio.data2vec_aqc.contrast import (
+    GumbelQuantizer,
+    clusters_of_all,
+    cosine_clusters,
+    damped_cross_entropy,
+    draw_negatives,
+    span_mask,
+)
+from papers.audio.data2vec_aqc.module import Data2VecAQC
+from tests.papers.audio.test_const import fit
+from tests.processes import on_processes
+
+SMALL = dict(feature_width=16, width=16, layers=3, heads=2, feedforward=16, dropout=0.0, output_width=8, codes=6, top=2)
+
+
+def module(**arguments) -> Data2VecAQC:
+    torch.manual_seed(0)
+    return Data2VecAQC(**{**SMALL, "position_kernel": 3, "negatives": 5, **arguments})
+
+
+def batch(n: int = 3, frames: int = 30) -> SpeechViews:
+    return SpeechViews(torch.randn(2, n, frames, 40, generator=torch.Generator().manual_seed(1)), torch.arange(n) + 5)
+
+
+def test_masks_are_spans_and_as_many_in_every_row() -> None:
+    ids = torch.arange(200)
+    mask = span_mask(ids, 100, 0.65, 10, 3)
+    expected = 1 - (1 - 10 / 100) ** 6.5
+    assert (mask.sum(1) == round(100 * expected)).all()
+    assert torch.equal(span_mask(ids[[7, 3]], 100, 0.65, 10, 3), mask[[7, 3]]) and not torch.equal(
+        span_mask(ids, 100, 0.65, 10, 4), mask
+    )
+    runs = [len(run) for row in mask.int().tolist() for run in "".join(map(str, row)).split("0") if run]
+    # Each row may have one span that is cut; the others are whole or run into one another.
+    assert sum(run < 10 for run in runs) <= 200 and max(runs) > 10
+    everywhere = mask.float().mean(0)
+    assert everywhere[10:90].std() < 0.06
+
+
+def test_the_quantizer_takes_the_likeliest_codes_and_counts_what_is_used() -> None:
+    quantizer = GumbelQuantizer(4, 6, codes=5, groups=2)
+    x = torch.randn(2, 3, 4)
+    vectors, diversity = quantizer(x, 1.0)
+    logits = quantizer.choose(x).view(2, 3, 2, 5)
+    for n, m in ((0, 0), (1, 2)):
+        parts = [quantizer.book[g, logits[n, m, g].argmax()] for g in range(2)]
+        torch.testing.assert_close(vectors[n, m], torch.cat(parts))
+    usage = logits.softmax(-1).mean((0, 1))
+    perplexity = float(sum(math.exp(-float((p * p.log()).sum())) for p in usage))
+    assert float(diversity) == pytest.approx((10 - perplexity) / 10, abs=1e-5)
+    noise = torch.rand(2, 3 * 2 * 5)
+    drawn = quantizer(x, 2.0, noise).vectors
+    gumbel = -(-noise.view(2, 3, 2, 5).log()).log()
+    codes = (logits + gumbel).argmax(-1)
+    torch.testing.assert_close(drawn.view(2, 3, 2, 3), quantizer.book[torch.arange(2), codes])
+    drawn.sum().backward()
+    assert quantizer.choose.weight.grad.abs().sum() > 0
+
+
+def test_clusters_are_found_by_direction() -> None:
+    directions = F.one_hot(torch.arange(40) % 4, 8).float()
+    rows = (directions + 0.05 * torch.randn(40, 8)) * (1 + torch.rand(40, 1) * 9)
+    labels = cosine_clusters(rows, 8, 0)
+    for kind in range(4):
+        mine = set(labels[kind::4].tolist())
+        assert not mine & set(labels[torch.arange(40) % 4 != kind].tolist())
+    assert torch.equal(cosine_clusters(rows, 8, 0), labels)
+
+
+def test_two_processes_find_the_clusters_of_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    clean, augmented = torch.randn(2, 6, 5, 4, generator=generator)
+
+    def work() -> tuple[Tensor, Tensor]:
+        import torch.distributed as dist
+
+        rank = dist.get_rank() if dist.is_initialized() else None
+        rows = slice(None) if rank is None else (slice(0, 2), slice(2, 6))[rank]
+        return clusters_of_all(clean[rows], augmented[rows], 3, 1)
+
+    alone = work()
+    first, second = on_processes(2, work)
+    for whole, a, b in zip(alone, first, second, strict=True):
+        assert torch.equal(torch.cat([a, b]), whole)
+
+
+def test_negatives_are_others_of_the_same_row() -> None:
+    drawn = draw_negatives(torch.arange(50), 7, 30, 0)
+    assert drawn.shape == (50, 7, 30) and drawn.min() == 0 and drawn.max() == 6
+    assert not (drawn == torch.arange(7)[:, None]).any()
+    counts = drawn[:, 3].flatten().bincount(minlength=7).float()
+    assert counts[3] == 0 and counts[counts > 0].min() > 0.8 * counts[counts > 0].mean()
+
+
+def test_damping_multiplies_the_logits_of_the_same_cluster() -> None:
+    generator = torch.Generator().manual_seed(0)
+    query, key = torch.randn(2, 2, 5, 4, generator=generator, dtype=torch.float64)
+    key[1, 4] = key[1, 2]
+    negatives, clusters = draw_negatives(torch.arange(2), 5, 6, 0), torch.tensor([[0, 0, 1, 1, 0], [0, 1, 2, 2, 2]])
+    negatives[1, 2, 0] = 4
+    found = damped_cross_entropy(query, key, negatives, clusters, temperature=0.2, scale=0.3)
+    for n in range(2):
+        for m in range(5):
+            positive = math.exp(F.cosine_similarity(query[n, m], key[n, m], dim=0) / 0.2)
+            total = positive
+            for j in negatives[n, m].tolist():
+                logit = float(F.cosine_similarity(query[n, m], key[n, j], dim=0) / 0.2)
+                if not torch.equal(key[n, j], key[n, m]):
+                    total += math.exp(0.3 * logit if clusters[n, j] == clusters[n, m] else logit)
+            assert float(found[n, m]) == pytest.approx(-math.log(positive / total), rel=1e-9)
+
+
+def terms(aqc: Data2VecAQC, data: SpeechViews) -> dict[str, Tensor]:
+    found = {}
+    aqc.log = lambda *arguments, **keywords: None
+    aqc.log_loss = lambda loss, **logged: (found.update(logged, loss=loss), loss)[1]
+    aqc.training_step(data, 0)
+    return found
+
+
+def test_the_loss_of_data2vec_frame_by_frame() -> None:
+    aqc, data = module(parts=""), batch()
+    found = terms(aqc, data)
+    assert set(found) == {"regression", "loss"}
+    x = aqc.project(aqc.feature_norm(aqc.features(data.views[0])))
+    mask = span_mask(data.ids, 30, 0.65, 10, 0, 0)
+    states, _ = aqc.student(aqc.positions(torch.where(mask[:, :, None], aqc.masked, x)))
+    _, added = aqc.student.eval()(aqc.positions(x))  # before any step the teacher is the student
+    top = torch.stack(added[1:])
+    deviation = (top.var(2, keepdim=True, unbiased=False) + 1e-5).sqrt()
+    target = ((top - top.mean(2, keepdim=True)) / deviation).mean(0)
+    errors = [
+        float((aqc.predict(states[n, t]) - target[n, t]).square().sum()) / 4  # the root of the width
+        for n, t in mask.nonzero().tolist()
+    ]
+    assert float(found["loss"]) == pytest.approx(sum(errors) / len(errors), rel=1e-4)
+
+
+def test_the_parts_build_on_one_another() -> None:
+    data = batch()
+    plain, augmented, contrast, clusters = (terms(module(parts=parts), data) for parts in ("", "a", "aq", "aqc"))
+    assert set(plain) == set(augmented) and not torch.isclose(plain["regression"], augmented["regression"])
+    assert set(contrast) == set(clusters) == {"regression", "student", "teacher", "diversity", "penalty", "loss"}
+    weights = {"regression": 1, "student": 0.5, "teacher": 0.5, "diversity": 0.1, "penalty": 10}
+    for found in (contrast, clusters):
+        total = sum(weight * float(found[name]) for name, weight in weights.items())
+        assert float(found["loss"]) == pytest.approx(total, rel=1e-5)
+    assert not torch.isclose(contrast["student"], clusters["student"])
+    same = SpeechViews(torch.stack([data.views[0], data.views[0]]), data.ids)
+    torch.testing.assert_close(terms(module(parts="a"), same)["loss"], plain["loss"])
+
+
+def test_gradients_flow_where_they_should() -> None:
+    aqc, data = module(), batch()
+    found = terms(aqc, data)
+    names = dict(aqc.named_parameters())
+
+    def moved(loss: Tensor) -> set[str]:
+        gradients = torch.autograd.grad(loss, list(names.values()), allow_unused=True, retain_graph=True)
+        return {name.split(".")[0] for name, g in zip(names, gradients, strict=True) if g is not None and g.any()}
+
+    # The teacher's term trains no transformer: its query is a constant but for the projection.
+    assert moved(found["teacher"]) == {"project_states", "quantizer", "project_quantized", "features", "feature_norm"}
+    assert "student" in moved(found["student"]) and "quantizer" in moved(found["student"])
+    assert moved(found["regression"]) >= {"student", "predict", "masked", "positions", "features"}
+    assert not any("teacher" in name for name in names)
+
+
+def test_the_decay_rises_and_the_teacher_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    aqc, decays = module(decay=0.9, end_decay=0.99, anneal=100), []
+    monkeypatch.setattr(aqc.teacher, "update", lambda student, decay: decays.append(decay))
+    for step in (0, 50, 100, 500):
+        monkeypatch.setattr(type(aqc), "global_step", step)
+        aqc.follow()
+    assert decays == pytest.approx([0.9, 0.945, 0.99, 0.99])
+
+
+def test_recordings_of_any_length_are_embedded_as_if_alone() -> None:
+    aqc = module().eval()
+    clips = [torch.randn(size, 40) for size in (12, 40, 23)]
+    rows = aqc.embed_speech(clips)
+    for clip, row in zip(clips, rows, strict=True):
+        torch.testing.assert_close(aqc.embed_speech([clip])[0], row, rtol=1e-3, atol=1e-5)
+
+
+def test_too_many_layers_asked_for() -> None:
+    with pytest.raises(UserError, match=r"model.top is 4; it must be from 1 to model.layers, 3"):
+        module(top=4)
+
+
+def test_a_resumed_run_goes_on_along_the_curve(tmp_path, fetched) -> None:
+    fetched(*SOURCES)
+    whole = fit(module(schedule="constant"), Spoken(batch_size=8), tmp_path / "whole")
+    rest = fit(module(schedule="constant"), Spoken(batch_size=8), tmp_path / "rest", tmp_path / "whole" / "step=2.ckpt")
+    assert rest == pytest.approx(whole[2:], rel=1e-5) and not math.isclose(whole[2], whole[3])
