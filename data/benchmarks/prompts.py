@@ -90,6 +90,7 @@ class Prompts(Benchmark):
         batch_size, seed, data_root: as in `Benchmark`.
         source, target: languages of the speech and of the translation, two of en, es, fr, it, ru.
         utterances: how many there are to train on; the same ones for every seed.
+        inventory: how many different prompts they, and the joined ones to score, are made of.
     """
 
     name = "prompts"
@@ -104,6 +105,7 @@ class Prompts(Benchmark):
         source: str = "en",
         target: str = "fr",
         utterances: int = 400,
+        inventory: int = 150,
     ) -> None:
         super().__init__(batch_size, seed, data_root)
         for name, language in (("source", source), ("target", target)):
@@ -113,8 +115,10 @@ class Prompts(Benchmark):
             raise UserError(f"data.target is {target!r}; it must be another language than data.source")
         if utterances < batch_size:
             raise UserError(f"data.utterances is {utterances}; it must be at least data.batch_size, {batch_size}")
+        if inventory < 20:
+            raise UserError(f"data.inventory is {inventory}; it must be at least 20")
         self.source, self.target = source, target
-        self.utterances = utterances
+        self.utterances, self.inventory = utterances, inventory
         self.splits: dict[str, Utterances] = {}
 
     def setup(self, stage: str | None = None) -> None:
@@ -127,12 +131,16 @@ class Prompts(Benchmark):
             drawn = bucket(str(prompt.group), 10)
             long = len(prompt.transcript.split()) >= WORDS
             held_out["test" if long and drawn < 2 else "val" if long and drawn < 3 else "train"].append(prompt)
+        order = (
+            uniform(torch.tensor([prompt.group for prompt in held_out["train"]]), 1, 0).flatten().argsort(stable=True)
+        )
+        heard = [held_out["train"][i] for i in order[: self.inventory].tolist()]
         known: set[tuple[int, ...]] = set()
         # Those to score come first: they are the same for every number of utterances to train on.
         for number, (split, count) in enumerate([("test", JOINED["test"]), ("val", JOINED["val"]), ("train", None)]):
             fewest = 1 if count is None else 2
-            rows = _sequences(recordings, held_out["train"], count or self.utterances, fewest, number, known)
-            self.splits[split] = _spoken(recordings, held_out["train"], rows, number)
+            rows = _sequences(recordings, heard, count or self.utterances, fewest, number, known)
+            self.splits[split] = _spoken(recordings, heard, rows, number)
         for number, split in enumerate(("val", "test"), start=3):
             rows = [[i] for i in first_of_each(np.array([prompt.group for prompt in held_out[split]]))]
             self.splits[f"{split}_unseen"] = _spoken(recordings, held_out[split], rows, number)

@@ -14,6 +14,7 @@ from common.batches import SpeechViews, SpokenCaptions
 from common.benchmark import Benchmark, Metrics
 from common.encoders.sequence import Sequences
 from common.errors import UserError
+from common.evaluation.abx import abx_accuracy
 from common.evaluation.embed import embed_dataset
 from common.evaluation.image_text import chance_retrieval, image_text_retrieval
 from common.evaluation.probe import linear_probe_accuracy
@@ -22,7 +23,7 @@ from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
 from data.benchmarks.duplicates import alike
 from data.benchmarks.recordings import CAPTION_LANGUAGES, SOURCES, Recording, read_recordings
-from data.benchmarks.speech_probes import HELD_OUT, bucket, build_probes
+from data.benchmarks.speech_probes import HELD_OUT, bucket, build_probes, shared_syllables
 from data.cache import cached_tensors
 from data.sources.tuxpaint_stamps import TUXPAINT_STAMPS, read_stamp_pictures, read_stamps
 
@@ -71,7 +72,8 @@ class _Positions(Dataset):
 class Spoken(Benchmark):
     """12,400 recordings, 5 hours: captions, telephone prompts, letters, syllables, names of things; 59 voices.
 
-    Linear probes of frozen features ask for a letter by its name (16 classes), the vowel of a syllable (5), the
+    The ABX task asks which of two syllables of one voice is that of another voice. Linear probes of frozen features ask
+    for a letter by its name (16 classes), the vowel of a syllable (5), the
     language (7) and the voice. Letters, vowels and languages are scored on voices that neither the method nor the
     classifier has met; of the voices, the method has met none, and the classifier half of what they say. A method that
     embeds pictures or text as well is also scored by retrieval between spoken captions and those, on things that it has
@@ -86,7 +88,7 @@ class Spoken(Benchmark):
     """
 
     name = "spoken"
-    primary = "probe_linear/vowel"
+    primary = "abx/syllable"
     sources = SOURCES
 
     def __init__(
@@ -127,6 +129,7 @@ class Spoken(Benchmark):
             for part, held_out in (("train", False), ("scored", True))
         }
         self.probes = build_probes(known, self.splits["train"])
+        self.syllables = {split: shared_syllables(known, split) for split in ("val", "test")}
 
     def _split(self, known: Recording) -> str | None:
         """By the thing for captions, by the voice for all else; None is not used at all."""
@@ -197,6 +200,7 @@ class Spoken(Benchmark):
         """Accuracies of linear probes, and retrieval where the module embeds pictures or text too.
 
         Returns:
+            `abx/syllable`, and `abx_noisy/syllable` where the one that is compared has noise behind it at 5 dB.
             `probe_linear/letter`, `/vowel`, `/language` and `/voice`; `probe_linear_noisy/letter` and `/vowel`, where
             what is scored has noise behind it at 5 dB and what the classifier is fitted on has none. With
             `embed_image`, `speech_to_image/recall@k/galleryN` and its reverse. With `embed_text`, the same between
@@ -207,14 +211,20 @@ class Spoken(Benchmark):
         """
         self.setup()
         self.check_request(module, split, "embed_speech")
-        metrics = {}
+        first, second = self.syllables[split]
+        sides = [self._embedded(module, rows) for rows in (first, second)]
+        noisy = [embedded(module, self.noisy(rows)) for rows in (first, second)]
+        metrics = {
+            "abx/syllable": (abx_accuracy(*sides) + abx_accuracy(*sides[::-1])) / 2,
+            "abx_noisy/syllable": (abx_accuracy(sides[0], noisy[1]) + abx_accuracy(sides[1], noisy[0])) / 2,
+        }
         for name, probe in self.probes[split].items():
             fitted = self._embedded(module, probe.fit), probe.fit_labels
             scored = self._embedded(module, probe.scored), probe.labels
             metrics[f"probe_linear/{name}"] = linear_probe_accuracy(*fitted, *scored)
             if name in ("letter", "vowel"):
-                noisy = embedded(module, self.noisy(probe.scored)), probe.labels
-                metrics[f"probe_linear_noisy/{name}"] = linear_probe_accuracy(*fitted, *noisy)
+                scored = embedded(module, self.noisy(probe.scored)), probe.labels
+                metrics[f"probe_linear_noisy/{name}"] = linear_probe_accuracy(*fitted, *scored)
         if not isinstance(module, EmbedsImage | EmbedsText):
             return metrics
         rows, galleries = self.galleries(split)
@@ -271,6 +281,7 @@ class Spoken(Benchmark):
                 if f"{kind}/{name}" in frames:
                     commonest[f"{kind}/{name}"] = share
                     chance[f"{kind}/{name}"] = 1 / len(probe.fit_labels.unique())
+        chance |= {"abx/syllable": 0.5, "abx_noisy/syllable": 0.5}
         for name, (_, ids, speech_ids) in self.galleries("test")[1].items():
             chance |= _renamed(chance_retrieval(ids, speech_ids), name)
         deviations = self.evaluate(FrameStatistics())
@@ -299,6 +310,7 @@ class Spoken(Benchmark):
         tensors = [self.recordings.frames, self.recordings.starts, self.shown.pixels, self.shown.concepts]
         tensors += [*self.splits.values(), *self.noises.values()]
         tensors += [tensor for split in self.probes.values() for probe in split.values() for tensor in probe]
+        tensors += [rows for split in self.syllables.values() for rows in split]
         for tensor in tensors:
             digest.update(tensor.contiguous().numpy())
         return digest.hexdigest()
