@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, Sampler
 
 from common.distributed import rank, world_size
@@ -112,7 +113,11 @@ class ResumableLoader(DataLoader):
 
     def __iter__(self) -> Iterator[Any]:
         # A generator: nothing below runs before the first batch is asked for.
-        for position, batch in enumerate(super().__iter__(), self.order._start + 1):
+        start = self.order._start
+        # An iterator draws a seed for its workers. In an epoch that is resumed it was drawn before the checkpoint.
+        with torch.random.fork_rng(devices=[], enabled=start > 0):
+            batches = super().__iter__()
+        for position, batch in enumerate(batches, start + 1):
             # Workers have drawn ahead; what counts is what the training loop has received.
             self.order.position = position
             yield batch

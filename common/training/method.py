@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from common.errors import NonFiniteLoss, UserError
+from common.training.rng import RandomState, capture, restore
 
 Schedule = Literal["constant", "linear", "cosine", "inverse_sqrt", "tri_stage"]
 """What follows the warm-up; "inverse_sqrt" falls with the root of the step, "tri_stage" holds for all but the last 7%
@@ -61,6 +62,7 @@ class Method(L.LightningModule):
         # Collects the arguments of the subclasses too; plain values, so a checkpoint loads with weights_only=True.
         self.save_hyperparameters()
         self._loader_states: list[dict[str, Any]] = []
+        self._random_state: RandomState | None = None
 
     def on_fit_start(self) -> None:
         """Refuses gradient accumulation with a contrastive loss, which would meet fewer negatives than it seems to.
@@ -77,12 +79,17 @@ class Method(L.LightningModule):
                 "embed in chunks with common.training.grad_cache.cached_forward"
             )
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["random_state"] = capture(self.device)._asdict()
+
     # `estimated_stepping_batches` makes Lightning build the training loader before it restores the loops, and a loader
     # that is there already never gets its state: without the two hooks a run resumed in the middle of an epoch would
     # begin that epoch's data again.
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         loop = checkpoint.get("loops", {}).get("fit_loop", {}).get("state_dict", {})
         self._loader_states = loop.get("combined_loader", [])
+        if "random_state" in checkpoint:
+            self._random_state = RandomState(**checkpoint["random_state"])
 
     def on_train_start(self) -> None:
         loader = self.trainer.train_dataloader
@@ -90,6 +97,11 @@ class Method(L.LightningModule):
             if hasattr(loader, "load_state_dict"):
                 loader.load_state_dict(state)
         self._loader_states = []
+        # All processes go on from the state of the one that saved: they were seeded alike and draw as much. A run that
+        # is resumed on another kind of device draws other numbers in any case.
+        if self._random_state is not None and self._random_state.device_type == self.device.type:
+            restore(self._random_state)
+        self._random_state = None
 
     def log_loss(self, loss: Tensor, **terms: Tensor) -> Tensor:
         """Logs the loss and its terms and returns the loss.

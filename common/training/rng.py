@@ -27,7 +27,8 @@ def capture(device: torch.device) -> RandomState:
     return RandomState(torch.get_rng_state(), state, device.type)
 
 
-def _restore(state: RandomState) -> None:
+def restore(state: RandomState) -> None:
+    """Goes on drawing what was drawn after `state` was captured."""
     torch.set_rng_state(state.cpu)
     if state.device is not None:
         torch.get_device_module(state.device_type).set_rng_state(state.device)
@@ -45,8 +46,8 @@ def replay(state: RandomState) -> Iterator[None]:
             key = self.encoder(texts)
     """
     before = capture(torch.device(state.device_type))
-    _restore(state)
+    restore(state)
     try:
         yield
     finally:
-        _restore(before)
+        restore(before)

@@ -42,17 +42,20 @@ MODULES = [(slug, class_path) for slug in SLUGS for class_path in trained_module
 
 
 class Steps(L.Callback):
-    """Remembers losses, and which parameters ever had a gradient that is not zero."""
+    """Remembers losses, and which parameters ever had a gradient that is not zero; may save a checkpoint."""
 
-    def __init__(self) -> None:
+    def __init__(self, save_at: int | None = None, path: Path | None = None) -> None:
         self.losses: list[float] = []
         self.moved: set[str] = set()
+        self.save_at, self.path = save_at, path
 
     def on_after_backward(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.moved |= {n for n, p in module.named_parameters() if p.grad is not None and bool(p.grad.any())}
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *args: Any) -> None:
         self.losses.append(float(outputs["loss"]))
+        if trainer.global_step == self.save_at:
+            trainer.save_checkpoint(self.path)
 
 
 @pytest.mark.parametrize("slug", SLUGS)
@@ -93,14 +96,20 @@ def test_arms_differ_only_where_the_card_says(slug: str) -> None:
                 assert not silent, f"{experiment.name}/{name} changes {sorted(silent)} of {section} without saying so"
 
 
+def started(slug: str, class_path: str, steps: int, callback: L.Callback) -> tuple[L.Trainer, Any, Any]:
+    """Trainer, module and benchmark of a short run of seed 0."""
+    config = recipe.with_seed(trained_modules(slug)[class_path], 0)
+    config["trainer"] = {k: v for k, v in config["trainer"].items() if k != "max_epochs"}
+    config["trainer"] |= {"max_steps": steps, "accelerator": "cpu"}
+    config["trainer"] |= {"limit_val_batches": 1.0, "check_val_every_n_epoch": 99}
+    return recipe.build(config, callbacks=(callback,))
+
+
 @pytest.mark.parametrize(("slug", "class_path"), MODULES)
 def test_two_steps_and_a_checkpoint(slug: str, class_path: str, tmp_path: Path) -> None:
     """Two steps give finite losses and move exactly what is to be trained; a checkpoint gives the same scores."""
-    config = recipe.with_seed(trained_modules(slug)[class_path], 0)
-    config["trainer"] = {k: v for k, v in config["trainer"].items() if k != "max_epochs"}
-    config["trainer"] |= {"max_steps": 2, "accelerator": "cpu", "limit_val_batches": 1.0, "check_val_every_n_epoch": 99}
     steps = Steps()
-    trainer, module, benchmark = recipe.build(config, callbacks=(steps,))
+    trainer, module, benchmark = started(slug, class_path, 2, steps)
     before = {name: p.detach().clone() for name, p in module.named_parameters()}
     trainer.fit(module, benchmark)
     assert len(steps.losses) == 2 and all(map(math.isfinite, steps.losses))
@@ -115,6 +124,20 @@ def test_two_steps_and_a_checkpoint(slug: str, class_path: str, tmp_path: Path) 
     assert {f"val/{name}": value for name, value in benchmark.evaluate(loaded, "val").items()} == pytest.approx(
         during, abs=1e-6
     )
+
+
+@pytest.mark.parametrize(("slug", "class_path"), MODULES)
+def test_a_run_resumed_in_mid_run_ends_where_the_whole_run_ends(slug: str, class_path: str, tmp_path: Path) -> None:
+    """Batches, dropout masks, schedule, teacher and queue go on: the same losses and weights, to the last bit."""
+    path = tmp_path / "mid.ckpt"
+    whole, rest = Steps(save_at=2, path=path), Steps()
+    trainer, module, benchmark = started(slug, class_path, 4, whole)
+    trainer.fit(module, benchmark)
+    trainer, resumed, benchmark = started(slug, class_path, 4, rest)
+    trainer.fit(resumed, benchmark, ckpt_path=path, weights_only=True)
+    assert rest.losses == whole.losses[2:]
+    state = module.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in resumed.state_dict().items())
 
 
 @pytest.mark.parametrize(("slug", "file"), FULL)
