@@ -68,5 +68,7 @@ def task(name: str, slug: str, file: str, size: int) -> Task:
 TASKS = (
     task("mnist5k", "supcon", "mini.yaml", 256),
     task("fashion", "supcon", "mini_fashion.yaml", 256),
+    task("scenes", "clip", "mini.yaml", 64),
     task("verses", "simcse", "mini.yaml", 64),
+    task("spoken", "data2vec_aqc", "mini.yaml", 64),
 )
