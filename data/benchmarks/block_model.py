@@ -68,9 +68,7 @@ class BlockModel(Benchmark):
         self.between = between
         self.splits: dict[str, Tensor] = {}
 
-    def setup(self, stage: str | None = None) -> None:
-        if self.splits:
-            return
+    def build(self) -> None:
         self.blocks = torch.arange(3).repeat_interleave(torch.tensor(self.sizes_of_blocks))
         n = len(self.blocks)
         chance = torch.diag(torch.full((3,), self.within))

@@ -98,9 +98,8 @@ class Demonstrations(Benchmark):
         self.human_videos = human_videos
         self.data: dict[str, Tensor] = {}
 
-    def setup(self, stage: str | None = None) -> None:
-        if not self.data:
-            self.data = cached_tensors("demonstrations", _film, (), version=VERSION)
+    def build(self) -> None:
+        self.data = cached_tensors("demonstrations", _film, (), version=VERSION)
 
     def sizes(self) -> dict[str, int]:
         return {name: count * len(MISSIONS) for name, count in (("train", TRAIN), ("val", VAL), ("test", TEST))}

@@ -62,9 +62,7 @@ class Features(Benchmark):
         self.augmentation = augmentation
         self.splits: dict[str, LabelledVectors] = {}
 
-    def setup(self, stage: str | None = None) -> None:
-        if self.splits:
-            return
+    def build(self) -> None:
         ids = torch.arange(sum(SIZES.values()))
         # Orthonormal directions that no coordinate axis gives away.
         self.directions = torch.linalg.qr(normal(torch.arange(self.dimension), 3, 27).double()).Q.T.float()
