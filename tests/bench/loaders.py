@@ -10,7 +10,7 @@ import lightning as L
 from common.experiments import catalog, recipe, yaml_lines
 from tests.bench.measure import Run, Task
 
-WARM, STEPS = 5, 20
+WARM, STEPS = 3, 12
 
 
 class Stopwatch(L.Callback):
