@@ -26,7 +26,7 @@ class Openable(Protocol):
 class Benchmark(L.LightningDataModule):
     """A data set with fixed splits that also knows how to score a module.
 
-    A subclass names its `sources`, builds its tensors in `setup`, yields batches of `common.batches` from
+    A subclass names its `sources`, makes its tensors in `build`, yields batches of `common.batches` from
     `train_dataloader`, and scores through the `embed_*` protocols in `evaluate`. It knows nothing of any method.
 
     Args:
@@ -51,6 +51,16 @@ class Benchmark(L.LightningDataModule):
         self.batch_size = batch_size
         self.seed = seed
         self.data_root = data_root
+        self._built = False
+
+    def setup(self, stage: str | None = None) -> None:
+        """Builds the data once, the same for every stage; what needs it calls this first."""
+        if not self._built:
+            self.build()
+            self._built = True
+
+    def build(self) -> None:
+        """Reads the sources and makes what the other methods work on; nothing where batches are read from a disk."""
 
     def prepare_data(self) -> None:
         for source in self.sources:

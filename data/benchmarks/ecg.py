@@ -70,19 +70,17 @@ class Ecg(Benchmark):
         super().__init__(batch_size, seed, data_root)
         self.splits: dict[str, SignalTexts] = {}
 
-    def setup(self, stage: str | None = None) -> None:
-        if self.splits:
-            return
+    def build(self) -> None:
         ids = torch.arange(sum(SIZES.values()))
         self.labels = _findings(ids)
         reports = _reports(self.labels, ids)
         number = {text: at for at, text in enumerate(sorted(set(reports)))}
 
-        def build() -> dict[str, Tensor]:
+        def draw() -> dict[str, Tensor]:
             return {"signal": signals(self.labels, ids)}
 
         # Seconds of work; what it is made from is in this file, whose changes `version` counts.
-        signal = cached_tensors("ecg", build, (), version=1)["signal"]
+        signal = cached_tensors("ecg", draw, (), version=1)["signal"]
         every = SignalTexts(signal, reports, torch.tensor([number[text] for text in reports]), ids)
         start = 0
         for split, size in SIZES.items():

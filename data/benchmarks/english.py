@@ -49,9 +49,7 @@ class English(Benchmark):
         super().__init__(batch_size, seed, data_root)
         self.splits: dict[str, Sequence[str]] = {}
 
-    def setup(self, stage: str | None = None) -> None:
-        if self.splits:
-            return
+    def build(self) -> None:
         books = read_bible(self.data_root)
         splits = {"train": [], "val": [*chapters(books["val"], "web")], "test": [*chapters(books["test"], "web")]}
         # Chapter by chapter, in all versions.

@@ -15,7 +15,9 @@ from common.random import normal
 from common.sampling.batches import ResumableLoader
 from data.benchmarks.rows import rows_loader
 
-SIZES = {"train": 400, "val": 400, "test": 2000, "probe": 1000}
+DRAWS, DRAWN = 10, 8
+"""Probes whose mean is taken, and the vectors that each is fitted on: one of each combination of signs."""
+SIZES = {"train": 400, "val": 400, "test": 2000, "probe": DRAWS * DRAWN}
 FEATURES = ("class", "subclass", "shortcut")
 
 
@@ -24,7 +26,8 @@ class Features(Benchmark):
 
     The linear data model of Xue et al. (2023): there are more dimensions than train vectors, so minimizers of one loss
     differ on fresh noise. A method may use the class y. All three signs stay in both views of a vector; what differs
-    between the views is a part of the noise. Probes are fitted on 1,000 vectors more, so that they too see fresh noise.
+    between the views is a part of the noise. A probe is fitted on 8 vectors of its own, one for each combination of
+    signs, so that it too sees fresh noise and finds in many dimensions only what an embedding has brought out.
 
     Args:
         batch_size, seed: as in `Benchmark`; the noise of the views is drawn anew in each epoch.
@@ -35,17 +38,17 @@ class Features(Benchmark):
     """
 
     name = "features"
-    primary = "probe_linear/subclass"
+    primary = "probe_linear_4shot/subclass"
 
     def __init__(
         self,
         batch_size: int = 200,
         seed: int = 0,
         data_root: str | None = None,
-        dimension: int = 500,
+        dimension: int = 2000,
         shortcut: float = 2.0,
-        noise: float = 1.0,
-        augmentation: float = 1.0,
+        noise: float = 15.0,
+        augmentation: float = 15.0,
     ) -> None:
         super().__init__(batch_size, seed, data_root)
         if dimension < len(FEATURES):
@@ -59,9 +62,7 @@ class Features(Benchmark):
         self.augmentation = augmentation
         self.splits: dict[str, LabelledVectors] = {}
 
-    def setup(self, stage: str | None = None) -> None:
-        if self.splits:
-            return
+    def build(self) -> None:
         ids = torch.arange(sum(SIZES.values()))
         # Orthonormal directions that no coordinate axis gives away.
         self.directions = torch.linalg.qr(normal(torch.arange(self.dimension), 3, 27).double()).Q.T.float()
@@ -93,7 +94,10 @@ class Features(Benchmark):
         return batch._replace(views=batch.views + torch.stack(noise))
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
-        """Accuracy of a linear probe for each sign: `probe_linear/class`, `/subclass` and `/shortcut`; chance is 0.5.
+        """A linear probe on 4 vectors of either sign, the mean of 10 fixed draws; chance is 0.5.
+
+        Returns:
+            the accuracies `probe_linear_4shot/class`, `/subclass` and `/shortcut`.
 
         Raises:
             UserError: the module does not offer `embed_vectors`, or there is no such split.
@@ -105,7 +109,11 @@ class Features(Benchmark):
         metrics = {}
         for column, name in enumerate(FEATURES):
             right = (self.signs[:, column] > 0).long()
-            metrics[f"probe_linear/{name}"] = linear_probe_accuracy(train, right[fitted.ids], test, right[scored.ids])
+            known, asked = right[fitted.ids], right[scored.ids]
+            # Any 8 vectors in a row have each combination of signs once.
+            draws = zip(train.split(DRAWN), known.split(DRAWN), strict=True)
+            found = [linear_probe_accuracy(*draw, test, asked) for draw in draws]
+            metrics[f"probe_linear_4shot/{name}"] = sum(found) / DRAWS
         return metrics
 
     def floor(self) -> dict[str, Metrics]:
@@ -122,7 +130,7 @@ class Features(Benchmark):
     def fingerprint(self) -> str:
         """Of what fixes the vectors exactly on every machine: the signs, the draws and the arguments."""
         self.setup()
-        settings = (1, SIZES, self.dimension, self.shortcut, self.noise, self.augmentation, self.signs.tolist())
+        settings = (2, SIZES, self.dimension, self.shortcut, self.noise, self.augmentation, self.signs.tolist())
         return hashlib.sha256(repr(settings).encode()).hexdigest()
 
 

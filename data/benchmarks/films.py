@@ -70,9 +70,7 @@ class Films(Benchmark):
         super().__init__(batch_size, seed, data_root)
         self.splits: dict[str, Tensor] = {}
 
-    def setup(self, stage: str | None = None) -> None:
-        if self.splits:
-            return
+    def build(self) -> None:
         tables = read_movielens(self.data_root)
         triples = [(row["head_id"], row["relation_id"], row["tail_id"]) for row in tables["kg"]]
         genres: dict[str, list[int]] = {}

@@ -70,9 +70,7 @@ class Greek(Benchmark):
         self.greek = greek
         self.splits: dict[str, Aligned] = {}
 
-    def setup(self, stage: str | None = None) -> None:
-        if self.splits:
-            return
+    def build(self) -> None:
         splits = {split: Aligned([], [], [], []) for split in ("test", "val", "train")}
         verses = _verses(self.data_root)
         seen: set[str] = set()

@@ -91,10 +91,9 @@ class AugmentedImages(Benchmark):
         """What methods train on, made from the train split; the switches of a subclass go here."""
         return train
 
-    def setup(self, stage: str | None = None) -> None:
-        if not self.splits:
-            self.splits = self.load()
-            self.train = self.training_set(self.splits["train"])
+    def build(self) -> None:
+        self.splits = self.load()
+        self.train = self.training_set(self.splits["train"])
 
     def order(self) -> GlobalBatchSampler:
         """Who meets whom in a batch."""

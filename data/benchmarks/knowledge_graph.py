@@ -54,9 +54,7 @@ class KnowledgeGraph(Benchmark):
         self.entities: list[str] = []
         self.relations: list[str] = []
 
-    def setup(self, stage: str | None = None) -> None:
-        if self.splits:
-            return
+    def build(self) -> None:
         found = read_triples(self.graph, self.data_root)
         every = [triple for triples in found.values() for triple in triples]
         self.entities = sorted({end for head, _, tail in every for end in (head, tail)})

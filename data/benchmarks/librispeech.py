@@ -105,9 +105,7 @@ class LibriSpeech(Benchmark):
     def prepare_data(self) -> None:
         self._folder()
 
-    def setup(self, stage: str | None = None) -> None:
-        if self.utterances:
-            return
+    def build(self) -> None:
         folder = self._folder()
         found = [one for part in PARTS[self.train] for one in _read_part(folder, part)]
         self.utterances = [one for one in found if one.samples >= SHORTEST]

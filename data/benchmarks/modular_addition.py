@@ -44,9 +44,7 @@ class ModularAddition(Benchmark):
         self.train_share = train_share
         self.splits: dict[str, NumberQuestions] = {}
 
-    def setup(self, stage: str | None = None) -> None:
-        if self.splits:
-            return
+    def build(self) -> None:
         low, high = torch.triu_indices(PRIME, PRIME)
         draw = uniform(low * PRIME + high, 1, 22).flatten()
         order = draw.argsort(stable=True)

@@ -49,9 +49,7 @@ class MovieLens(Benchmark):
         super().__init__(batch_size, seed, data_root)
         self.splits: dict[str, Tensor] = {}
 
-    def setup(self, stage: str | None = None) -> None:
-        if self.splits:
-            return
+    def build(self) -> None:
         tables = read_movielens(self.data_root)
         liked = [row for row in tables["inter"] if row["rating"] >= LIKED]
         # Whoever rates many films in one sitting rates them in one second; the film's number breaks such ties.

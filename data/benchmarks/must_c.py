@@ -97,10 +97,9 @@ class MustC(Benchmark):
     def prepare_data(self) -> None:
         self._folder()
 
-    def setup(self, stage: str | None = None) -> None:
-        if not self.segments:
-            self.segments = {split: _read_split(self._folder(), name, self.target) for split, name in SPLITS.items()}
-            self.segments["train"] = [one for one in self.segments["train"] if SHORTEST <= one.samples <= LONGEST]
+    def build(self) -> None:
+        self.segments = {split: _read_split(self._folder(), name, self.target) for split, name in SPLITS.items()}
+        self.segments["train"] = [one for one in self.segments["train"] if SHORTEST <= one.samples <= LONGEST]
 
     def training_texts(self) -> tuple[list[str], list[str]]:
         """Transcripts and translations of what is trained on."""

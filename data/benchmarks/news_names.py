@@ -65,9 +65,7 @@ class NewsNames(Benchmark):
         self.splits: dict[str, MultiLabelTexts] = {}
         self.labels: list[str] = []
 
-    def setup(self, stage: str | None = None) -> None:
-        if self.splits:
-            return
+    def build(self) -> None:
         articles = read_distinct(self.data_root)
         mentioned = [names_in(article.text) for article in articles]
         split = [split_of(article) for article in articles]

@@ -40,9 +40,7 @@ class Numbers(Benchmark):
         self.noise = noise
         self.splits: dict[str, NumberQuestions] = {}
 
-    def setup(self, stage: str | None = None) -> None:
-        if self.splits:
-            return
+    def build(self) -> None:
         ids = torch.arange(3500)
         given = (uniform(ids, 3, 20) * VALUES).long()
         noise = normal(ids, 1, 21).flatten().double() * self.noise

@@ -66,17 +66,15 @@ class Proteins(Benchmark):
         self.residues = residues
         self.splits: dict[str, ProteinTexts] = {}
 
-    def setup(self, stage: str | None = None) -> None:
-        if self.splits:
-            return
+    def build(self) -> None:
         proteins = _named(read_proteins(self.data_root))
 
-        def build() -> dict[str, Tensor]:
+        def families() -> dict[str, Tensor]:
             runs = ({p.sequence[i : i + RUN] for i in range(len(p.sequence) - RUN + 1)} for p in proteins)
             return {"family": torch.from_numpy(alike(list(runs), LIKENESS)).long()}
 
         options = {"run": RUN, "likeness": LIKENESS}
-        family = cached_tensors("proteins", build, self.sources, version=1, data_root=self.data_root, **options)
+        family = cached_tensors("proteins", families, self.sources, version=1, data_root=self.data_root, **options)
         family = family["family"]
         names = sorted({protein.name for protein in proteins})
         number = {name: at for at, name in enumerate(names)}

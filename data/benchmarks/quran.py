@@ -88,9 +88,7 @@ class Quran(Benchmark):
         self.pairs = pairs
         self.splits: dict[str, Verses] = {}
 
-    def setup(self, stage: str | None = None) -> None:
-        if self.splits:
-            return
+    def build(self) -> None:
         verses = [
             (number, {code: readings[code] for code in self.languages})
             for number, readings in _distinct_verses(self.data_root).items()

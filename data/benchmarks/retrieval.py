@@ -48,9 +48,8 @@ class TextRetrieval(Benchmark):
     def load(self) -> dict[str, TextPairs]:
         """Reads the sources and returns the fixed "train", "val" and "test" splits."""
 
-    def setup(self, stage: str | None = None) -> None:
-        if not self.splits:
-            self.splits = self.load()
+    def build(self) -> None:
+        self.splits = self.load()
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()

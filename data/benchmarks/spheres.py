@@ -52,9 +52,7 @@ class Spheres(Benchmark):
         self.noise = noise
         self.splits: dict[str, LabelledVectors] = {}
 
-    def setup(self, stage: str | None = None) -> None:
-        if self.splits:
-            return
+    def build(self) -> None:
         d = self.dimension
         # Orthogonal layers with leaky steps between them: g bends space and loses nothing.
         mixed = [normal(torch.arange(d), d, 23, layer) for layer in range(LAYERS)]

@@ -81,9 +81,8 @@ class TextClassification(Benchmark):
     def load(self) -> dict[str, LabelledTexts]:
         """Reads the sources and returns the fixed "train", "val" and "test" splits, uncut."""
 
-    def setup(self, stage: str | None = None) -> None:
-        if not self.splits:
-            self.splits = {split: cut(texts, self.words) for split, texts in self.load().items()}
+    def build(self) -> None:
+        self.splits = {split: cut(texts, self.words) for split, texts in self.load().items()}
 
     def labelled_set(self, seed: int | None = None) -> LabelledTexts:
         """What methods train on with labels; with `shots`, a draw that the seed fixes (by default the benchmark's)."""

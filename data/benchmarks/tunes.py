@@ -113,15 +113,12 @@ class FolkTunes(Benchmark):
         super().__init__(batch_size, seed, data_root)
         self.splits: dict[str, Tunes] = {}
 
-    def setup(self, stage: str | None = None) -> None:
-        if self.splits:
-            return
-
-        def build() -> dict[str, Tensor]:
+    def build(self) -> None:
+        def lists() -> dict[str, Tensor]:
             content = json.dumps({split: _lists(tunes) for split, tunes in _split(read_tunes(self.data_root)).items()})
             return {"json": torch.frombuffer(bytearray(content.encode()), dtype=torch.uint8)}
 
-        stored = cached_tensors("tunes", build, (MUSIC21,), version=1, data_root=self.data_root)["json"]
+        stored = cached_tensors("tunes", lists, (MUSIC21,), version=1, data_root=self.data_root)["json"]
         for split, (music, text, *numbers) in json.loads(stored.numpy().tobytes()).items():
             self.splits[split] = Tunes(music, text, *map(torch.tensor, numbers))
 

@@ -95,9 +95,7 @@ class Verses(Benchmark):
         self.train = train
         self.splits: dict[str, Readings] = {}
 
-    def setup(self, stage: str | None = None) -> None:
-        if self.splits:
-            return
+    def build(self) -> None:
         self.splits = read_bible(self.data_root)
         self.rated = {
             "lee50": _lee(self.data_root),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import UserError
+from data.clients import Unavailable
 
 if TYPE_CHECKING:
     from data.sources.base import Progress, Source
@@ -22,11 +23,25 @@ def catalog() -> "dict[str, Source]":
 def fetch(names: Iterable[str] | None = None, progress: "Progress | None" = None) -> None:
     """Fetches the named sources, or all of them; what is in the cache is left alone.
 
+    A source that cannot be had, for want of its client say, does not keep the others from being fetched.
+
     Raises:
-        UserError: an unknown name, or the first source that could not be fetched.
+        UserError: an unknown name, before anything is fetched; what went wrong, if it was one source; else which
+            sources are missing, each of which has been told to `progress`.
     """
     known = catalog()
-    for name in known if names is None else names:
-        if name not in known:
-            raise UserError(f"data source {name!r} is unknown; there are: {', '.join(known)}")
-        known[name].fetch(progress)
+    wanted = list(known if names is None else names)
+    if unknown := [name for name in wanted if name not in known]:
+        raise UserError(f"data source {unknown[0]!r} is unknown; there are: {', '.join(known)}")
+    missing = []
+    for name in wanted:
+        try:
+            known[name].fetch(progress)
+        except Unavailable as error:
+            if len(wanted) == 1:
+                raise
+            missing.append(name)
+            if progress is not None:
+                progress(str(error))
+    if missing:
+        raise UserError(f"{len(missing)} of {len(wanted)} sources could not be fetched: {', '.join(missing)}")

@@ -66,5 +66,6 @@ def write(
 
 def versions(machine: dict) -> str:
     """One line on the machine and the packages."""
-    packages = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    installed = {name: version for name, version in machine["versions"].items() if version != "not installed"}
+    packages = ", ".join(f"{name} {version}" for name, version in installed.items())
     return f"{machine['cpu']}, {machine['threads']} thread; Python {machine['python']}; {packages}."

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from common.errors import UserError
 from data.cache import cache_root, cached_tensors, locked, whole_file
@@ -81,6 +82,19 @@ def test_damaged_tensors_are_built_again(cache: Path) -> None:
     file.write_bytes(file.read_bytes()[:100])
     assert torch.equal(cached_tensors("t", build, [], version=1)["x"], torch.ones(1000))
     assert torch.equal(cached_tensors("t", build, [], version=1)["x"], torch.ones(1000))
+
+
+@pytest.mark.parametrize(("code", "message"), [(errno.ENOSPC, "is full"), (errno.EFBIG, "File too large")])
+def test_tensors_that_do_not_fit_are_one_line(
+    code: int, message: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(tensors: dict, path: Path) -> None:
+        raise SafetensorError(f"Error while serializing: I/O error: what the system says (os error {code})")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(UserError, match=message):
+        cached_tensors("t", lambda: {"x": torch.ones(2)}, [], version=1)
+    assert not list((cache / "derived").iterdir())
 
 
 def _count(path: Path, times: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from data.clients import _kind
+from data.clients import _kind, _told
 from data.sources.base import Source
 
 
@@ -69,6 +69,26 @@ def test_changed_sdist_does_not_run(links: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"the checksum of sample_data-1\.0\.tar\.gz changed"):
         replace(source(path), sha256="0" * 64).fetch()
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (["WARNING: x", "E: Unable to fetch some archives", "E: Failed to fetch y"], "E: Failed to fetch y"),
+        (
+            ["npm error code EAI_AGAIN", "npm error request to x failed", "npm error A complete log is at y"],
+            "npm error request to x failed",
+        ),
+        (["WARNING: Retrying after connection broken by 'z'", "ERROR: No matching distribution found for y"],
+         "ERROR: No matching distribution found for y (the package index did not answer)"),
+        (["ERROR: Exception:", "Traceback (most recent call last):", "OSError: [Errno 27] File too large"],
+         "OSError: [Errno 27] File too large"),
+        (["something else"], "something else"),
+        ([], ""),
+    ],
+)  # fmt: skip
+def test_one_line_says_what_went_wrong(lines: list[str], reason: str) -> None:
+    assert _told(lines) == reason
 
 
 def test_tags_select_the_wheel() -> None:

@@ -2,11 +2,14 @@
 
 import inspect
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from common.benchmark import Benchmark
+from common.experiments.texts import number
 from data.benchmarks import catalog
 from data.sources import catalog as sources
 
@@ -36,6 +39,31 @@ def test_it_stands_on_the_page_with_its_floor_on_record(name: str) -> None:
     assert all(BENCHMARKS[name].primary in row for floor in floors for row in list(floor["rows"].values())[:1])
     figures = [line for line in page.splitlines() if f"(figures/{name}.png)" in line]
     assert all((ROOT / "data" / "figures" / f"{name}.png").is_file() for _ in figures)
+
+
+@every
+def test_the_figures_on_the_page_are_those_of_the_data(name: str, fetched: Callable[..., None]) -> None:
+    kind = BENCHMARKS[name]
+    fetched(*kind.sources)
+    benchmark = kind()
+    sizes = benchmark.sizes()
+    page = (ROOT / "data" / "README.md").read_text()
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| [{name}](#{name}) |")]
+    _, samples, primary, best, _ = [cell.strip() for cell in row.strip("|").split("|")]
+    assert samples == ", ".join(f"{size:,} {split}" for split, size in sizes.items())
+    assert primary == f"`{benchmark.primary}`"
+    # The floor is of this data, and not of what the data once was.
+    lines = [json.loads(line) for line in (ROOT / "results" / "floors.jsonl").read_text().splitlines()]
+    (floor,) = [f for f in lines if (f["benchmark"], f["data_hash"]) == (name, benchmark.fingerprint())]
+    assert best == number(max(row[benchmark.primary] for row in floor["rows"].values() if benchmark.primary in row))
+    # What is said in words agrees: "2,551 train, 300 validation, 1,000 test".
+    section = page.split(f"\n## {name}\n")[1].split("\n## ")[0]
+    summary = section.strip().split("\n\n")[0]
+    assert summary == " ".join(inspect.getdoc(kind).split("\n\n")[0].split())
+    for count, split in re.findall(r"(\d{3}|\d+,\d{3}) (?:[a-z]+ )?(train|val|test)", summary):
+        assert int(count.replace(",", "")) == sizes[split], f"{count} {split}"
+    stated = {line for line in section.splitlines() if line.startswith("- `")}
+    assert stated == {f"- `{s.name}`: {s.package} {s.version}, {s.licence}. {s.citation}." for s in kind.sources}
 
 
 def test_the_page_shows_no_benchmark_that_is_gone() -> None:

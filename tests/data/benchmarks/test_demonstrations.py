@@ -1,4 +1,8 @@
-"""The grid world and its demonstrations: experts succeed, missions differ, prompts show them."""
+"""The grid world and its demonstrations: MiniGrid's rules, experts succeed, missions differ, prompts show them."""
+
+import json
+from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,8 +10,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.errors import UserError
-from data.benchmarks.demonstrations import FRAMES, STEPS, TEST, TRAIN, Demonstrations, _worlds
-from data.grid_world import ACTIONS, MISSIONS, PICK, STAY, World, draw_world, render, text_of
+from data.benchmarks.demonstrations import FRAMES, TEST, TRAIN, Demonstrations, _worlds
+from data.grid_world import (
+    KINDS,
+    MISSIONS,
+    SHAPES,
+    STEPS,
+    VERBS,
+    Action,
+    World,
+    draw_world,
+    render,
+    text_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -21,40 +36,64 @@ def test_every_mission_is_done_by_its_expert() -> None:
     for mission in range(len(MISSIONS)):
         for layout in range(3):
             world = draw_world(mission, 9, layout)
-            assert len(world.objects) == 3 and len(set(world.objects.values())) == 3
-            for _ in range(STEPS):
+            assert {KINDS[kind][1] for kind in world.objects.values()} == set(SHAPES)
+            assert world.front not in world.objects
+            while not world.ended:
                 world.step(world.expert())
             assert world.succeeded(), text_of(mission)
 
 
-def test_rules_of_the_world() -> None:
-    world = World(MISSIONS.index((1, 0)), (3, 3), {(3, 4): 0, (0, 0): 5}, (3, 4))
-    assert text_of(world.mission) == "pick up the red ball"
-    world.step(3)  # an object is in the way
-    assert world.agent == (3, 3)
-    world.step(0)
-    assert world.agent == (2, 3)
-    world.step(PICK)  # nothing beside it
-    assert not world.succeeded() and len(world.objects) == 2
-    world.step(1)
-    world.step(PICK)
-    assert world.succeeded() and world.objects == {(0, 0): 5}
-    for _ in range(9):
-        world.step(2)  # the edge
-    assert world.agent == (3, 0)
-    world.step(STAY)
-    assert world.agent == (3, 0)
+GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "minigrid.json").read_text())
+
+
+def _recorded_world(case: dict) -> World:
+    *cell, heading = case["agent"]
+    objects = {(row, column): KINDS.index((colour, shape)) for row, column, colour, shape in case["objects"]}
+    return World(case["mission"], tuple(cell), heading, objects)
+
+
+@pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda case: case["text"].replace(" ", "_"))
+def test_rules_are_those_of_minigrid(case: dict) -> None:
+    """The same layout and the same actions, as minigrid itself answered them."""
+    world = _recorded_world(case)
+    assert text_of(world.mission) == case["text"]
+    for action, (row, column, heading, carrying, reward, terminated, truncated) in zip(
+        case["actions"], case["steps"], strict=True
+    ):
+        assert not world.ended
+        world.step(action)
+        assert (*world.agent, world.heading) == (row, column, heading)
+        assert (None if world.carried is None else " ".join(KINDS[world.carried])) == carrying
+        assert world.reward == pytest.approx(reward, abs=1e-9) and world.succeeded() == (reward > 0)
+        assert world.ended == bool(terminated or truncated)
+    assert world.objects == {(row, column): KINDS.index((c, s)) for row, column, c, s in case["left"]}
+
+
+def test_the_recording_covers_the_rules() -> None:
+    steps = [(case["actions"][n], step) for case in GOLDEN["cases"] for n, step in enumerate(case["steps"])]
+    assert {action for action, _ in steps} == set(range(len(Action)))
+    ends = [(case["mission"] // len(KINDS), case["steps"][-1][4] > 0) for case in GOLDEN["cases"]]
+    assert set(ends) == set(product(range(len(VERBS)), (True, False)))
+    assert any(truncated and not terminated for _, (*_, terminated, truncated) in steps)
+    # A box that was opened is gone for good, and something was carried to another place.
+    lost = [len(case["objects"]) - len(case["left"]) - (case["steps"][-1][3] is not None) for case in GOLDEN["cases"]]
+    assert max(lost) == 1
 
 
 def test_pictures() -> None:
-    world = World(0, (1, 2), {(3, 4): 0}, (3, 4))
+    world = World(0, (1, 2), 0, {(3, 4): 0})
     robot, human = (render(torch.from_numpy(world.grid()), look) for look in ("robot", "human"))
     assert robot.shape == (3, 56, 56) and robot.dtype == torch.uint8
     assert robot[:, 24:32, 32:40].flatten(1).unique(dim=1).shape[1] == 2  # the ball on the floor
     assert (robot != human).any(dim=0).float().mean() > 0.9
-    moved = render(torch.from_numpy(World(0, (1, 3), {(3, 4): 0}, (3, 4)).grid()), "robot")
-    changed = (moved != robot).any(dim=0)
+    world.step(Action.FORWARD)
+    changed = (render(torch.from_numpy(world.grid()), "robot") != robot).any(dim=0)
     assert not changed[:, :16].any() and not changed[16:].any() and changed[8:16, 16:32].any()
+    # The tip of the figure is where it looks: columns of the tile to the right, rows of it downwards.
+    for heading, edge in ((0, (slice(None), -1)), (1, (-1, slice(None))), (2, (slice(None), 0)), (3, (0, slice(None)))):
+        tile = render(torch.from_numpy(World(0, (1, 1), heading, {}).grid()), "robot")[0, 8:16, 8:16]
+        at_the_tip, at_the_tail = (tile == 90)[edge].sum(), (tile.flip(0, 1) == 90)[edge].sum()
+        assert at_the_tip < at_the_tail, heading
 
 
 def test_layouts_of_different_splits_differ(demonstrations: Demonstrations) -> None:
@@ -68,7 +107,7 @@ def test_layouts_of_different_splits_differ(demonstrations: Demonstrations) -> N
 class Still(nn.Module):
     def act(self, prompt: Tensor, frames: Tensor) -> Tensor:
         assert prompt.shape[1:] == (FRAMES, 3, 56, 56) and frames.shape[1:] == (2, 3, 56, 56)
-        return F.one_hot(torch.full((len(prompt),), STAY), ACTIONS).float()
+        return F.one_hot(torch.full((len(prompt),), Action.DONE), len(Action)).float()
 
     def embed_video(self, frames: Tensor) -> Tensor:
         return torch.ones(len(frames), 2)
@@ -76,13 +115,20 @@ class Still(nn.Module):
 
 def test_protocol(demonstrations: Demonstrations) -> None:
     def expert(prompt: Tensor, frames: Tensor, worlds: list[World]) -> Tensor:
-        return F.one_hot(torch.tensor([world.expert() for world in worlds]), ACTIONS)
+        return F.one_hot(torch.tensor([world.expert() for world in worlds]), len(Action))
 
     found = demonstrations._metrics(expert, "test")
     assert found == {"success/human_prompt": 1.0, "success/robot_prompt": 1.0}
     still = demonstrations.evaluate(Still())
-    # Who stands still is done if the mission is to go where it stands.
-    assert still["success/human_prompt"] < 0.1 and still["human_to_robot/recall@1/gallery144"] == 0
+    # Nothing is done yet where the agent starts.
+    assert still["success/human_prompt"] == 0 and still["human_to_robot/recall@1/gallery144"] == 0
+
+    def tourist(prompt: Tensor, frames: Tensor, worlds: list[World]) -> Tensor:
+        """Goes to the object and turns away before saying so."""
+        actions = [Action.LEFT if world.matched else world.expert() for world in worlds]
+        return F.one_hot(torch.tensor(actions), len(Action))
+
+    assert demonstrations._metrics(tourist, "test")[demonstrations.primary] == 0
     floor = demonstrations.floor()
     assert floor["random actions"].keys() == floor["blind expert"].keys() == found.keys()
     assert floor["random actions"][demonstrations.primary] < 0.2
@@ -106,7 +152,7 @@ def test_batches(demonstrations: Demonstrations) -> None:
 
 
 def test_the_data_is_pinned(demonstrations: Demonstrations) -> None:
-    assert demonstrations.fingerprint()[:8] == "0f2a74e8"
+    assert demonstrations.fingerprint()[:8] == "b834e4fa"
     other = Demonstrations(seed=2, batch_size=8)
     other.setup()
     assert other.fingerprint() == demonstrations.fingerprint()

@@ -19,8 +19,8 @@ from data.benchmarks.numbers import Numbers, rule
 from data.benchmarks.spheres import Spheres
 
 FINGERPRINTS = {
-    "numbers": "cd01b2ad", "modular_addition": "02b7b340", "spheres": "62492166", "features": "e783b93f",
-    "block_model": "081ecc65", "circuits": "464e3fb6", "ecg": "fe52a264",
+    "numbers": "cd01b2ad", "modular_addition": "02b7b340", "spheres": "62492166", "features": "66fd32be",
+    "block_model": "40c91e3b", "circuits": "464e3fb6", "ecg": "fe52a264",
 }  # fmt: skip
 KINDS = [Numbers, ModularAddition, Spheres, Features, BlockModel, Circuits, Ecg]
 
@@ -152,11 +152,27 @@ def test_features() -> None:
         assert combinations.bincount().unique().numel() == 1
     first = features.directions[0]
     found = features.evaluate(Does(embed_vectors=lambda x: x @ first[:, None]))
-    assert found["probe_linear/class"] > 0.99 and abs(found["probe_linear/subclass"] - 0.5) < 0.05
+    assert found["probe_linear_4shot/class"] > 0.99 and abs(found[features.primary] - 0.5) < 0.05
     batch = next(iter(features.train_dataloader()))
     views = features.on_after_batch_transfer(batch, 0).views
-    assert views.shape == (2, 200, 500)
-    assert float((views[0] - batch.views).norm(dim=1).mean()) == pytest.approx(1.0, abs=0.02)
+    assert views.shape == (2, 200, 2000)
+    assert float((views[0] - batch.views).norm(dim=1).mean()) == pytest.approx(15.0, abs=0.3)
+
+
+def test_features_have_to_be_brought_out() -> None:
+    """The vectors as they are leave a probe far from the oracle; what is learnt from the train vectors gets near it."""
+    features = ready(Features())
+    train = features.splits["train"]
+    oracle = features.evaluate(Does(embed_vectors=lambda x: x @ features.directions.T))
+    components = torch.linalg.svd(train.views, full_matrices=False).Vh[:3]
+    learnt = features.evaluate(Does(embed_vectors=lambda x: x @ components.T))
+    # The smallest solution that fits the classes: the class is there on fresh noise, the subclass has collapsed.
+    fitted = torch.linalg.pinv(train.views) @ (2.0 * train.labels - 1)
+    collapsed = features.evaluate(Does(embed_vectors=lambda x: (x @ fitted)[:, None]))
+    floor = features.floor()["input"]
+    assert floor[features.primary] < 0.7 < 0.95 < learnt[features.primary] < oracle[features.primary]
+    assert oracle[features.primary] > 0.99
+    assert collapsed["probe_linear_4shot/class"] > 0.95 and abs(collapsed[features.primary] - 0.5) < 0.03
 
 
 def test_block_model() -> None:
@@ -167,8 +183,8 @@ def test_block_model() -> None:
     assert adjacency.equal(adjacency.T) and not adjacency.diagonal().any()
     hot = F.one_hot(blocks.blocks).float()
     share = (hot.T @ adjacency @ hot) / (hot.sum(0)[:, None] * hot.sum(0))
-    assert share[0, 1] == pytest.approx(0.4, abs=0.02) and share[0, 2] == share[1, 2] == 0
-    assert share[1, 1] == pytest.approx(0.95 * 127 / 128, abs=0.01)
+    assert share[0, 1] == pytest.approx(0.05, abs=0.01) and share[0, 2] == share[1, 2] == 0
+    assert share[1, 1] == pytest.approx(0.15, abs=0.01)
     assert blocks.evaluate(Does(embed_graph=lambda graph: hot)) == pytest.approx(
         {"kmeans/ari": 1.0, "cosine/minority_twin": 0.0, "cosine/within": 1.0}
     )
@@ -176,6 +192,32 @@ def test_block_model() -> None:
     found = blocks.evaluate(Does(embed_graph=lambda graph: merged + 1e-3 * normal(torch.arange(n), 2, 0)))
     assert found["cosine/minority_twin"] > 0.99 and found["kmeans/ari"] < 0.9
     assert set(blocks.splits["val"].tolist()).isdisjoint(blocks.splits["test"].tolist())
+
+
+def test_blocks_have_to_be_learnt() -> None:
+    """Adjacency and spectral embedding miss blocks that an oracle knows and that InfoNCE over the edges finds."""
+    blocks = ready(BlockModel())
+    n = len(blocks.blocks)
+    adjacency = torch.zeros(n, n)
+    adjacency[blocks.graph.edges[0], blocks.graph.edges[1]] = 1
+    hot = F.one_hot(blocks.blocks).float()
+    chance = torch.tensor([[0.15, 0.05, 1e-6], [0.05, 0.15, 1e-6], [1e-6, 1e-6, 0.15]])
+    joined, apart = adjacency @ hot, hot.sum(dim=0) - hot - adjacency @ hot
+    likelihood = joined @ chance.log() + apart @ (1 - chance).log()
+    named = F.one_hot(likelihood.argmax(dim=1), 3).float()
+    assert blocks.evaluate(Does(embed_graph=lambda graph: named))[blocks.primary] == pytest.approx(1.0)
+    rows = nn.Parameter(normal(torch.arange(n), 10, 0))
+    optimizer = torch.optim.Adam([rows], lr=0.05)
+    for _ in range(400):
+        unit = F.normalize(rows, dim=1)
+        scores = unit @ unit.T
+        loss = -((adjacency * scores).sum(dim=1) / adjacency.sum(dim=1)).mean() + scores.exp().mean(dim=1).log().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    learnt = blocks.evaluate(Does(embed_graph=lambda graph: rows.detach()))[blocks.primary]
+    floor = {name: row[blocks.primary] for name, row in blocks.floor().items()}
+    assert floor["adjacency"] < 0.7 and floor["spectral"] < 0.85 and learnt > 0.9
 
 
 def test_circuits() -> None:

@@ -199,6 +199,25 @@ def test_catalog_needs_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_unknown_name() -> None:
+def test_unknown_name(cache: Path) -> None:
     with pytest.raises(UserError, match=r"data source 'nosuch' is unknown; there are: .*mnist5k"):
-        fetch_by_name(["nosuch"])
+        fetch_by_name(["mnist5k", "nosuch"])
+    assert not cache.exists()
+
+
+def test_a_source_that_cannot_be_had_does_not_hold_up_the_others(
+    cache: Path, registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = replace(SOURCE, name="gone", sha256="0" * 64)
+    monkeypatch.setattr("data.sources.catalog", lambda: {"gone": gone, "sample": SOURCE})
+    messages: list[str] = []
+    with pytest.raises(UserError, match=r"^1 of 2 sources could not be fetched: gone$"):
+        fetch_by_name(None, messages.append)
+    assert SOURCE.fetched and not gone.fetched
+    assert "source gone: the checksum of sample-1.0.0.tgz changed" in messages[1]
+    with pytest.raises(UserError, match="source gone: the checksum"):
+        fetch_by_name(["gone"])
+    # A full disk is no matter of one source.
+    (registry / "before").write_text("echo 'write: No space left on device' >&2; exit 1")
+    with pytest.raises(UserError, match="is full"):
+        fetch_by_name(["gone", "sample"])
