@@ -48,6 +48,7 @@ class Data2VecAQC(Method):
         scale: of the logits of damped negatives.
         cluster_factor: there is one cluster for so many frames of an excerpt, and at least two.
         gumbel: temperature of the quantizer at first, in the end, and its factor at each step.
+        beta2: of AdamW, how slowly its second moment forgets.
         optimization: the arguments of `Method`.
 
     Raises:
@@ -81,6 +82,7 @@ class Data2VecAQC(Method):
         scale: float = 0.3,
         cluster_factor: int = 16,
         gumbel: tuple[float, float, float] = (2.0, 0.5, 0.999995),
+        beta2: float = 0.98,
         **optimization,
     ) -> None:
         super().__init__(**optimization)
@@ -117,7 +119,7 @@ class Data2VecAQC(Method):
         total = losses["regression"]
         if "q" in h["parts"]:
             losses |= self.contrast(state, target, chosen(features), chosen(seen), ids, features.shape[1])
-            losses["penalty"] = global_mean(clean.square().mean((1, 2)))
+            losses["penalty"] = global_mean(clean.float().square().mean((1, 2)))
             total = total + 0.5 * (losses["student"] + losses["teacher"])
             total = total + 0.1 * losses["diversity"] + 10 * losses["penalty"]
         # What tells a collapse: the authors stop where it falls below 0.1.
@@ -152,6 +154,9 @@ class Data2VecAQC(Method):
             )
             terms.append(global_mean(loss.flatten()))
         return {"student": terms[0], "teacher": terms[1], "diversity": sides[0].diversity}
+
+    def parameter_groups(self) -> list[dict]:
+        return [group | {"betas": (0.9, self.hparams["beta2"]), "eps": 1e-6} for group in super().parameter_groups()]
 
     def optimizer_step(self, *arguments, **keywords) -> None:
         # Not at the end of the batch: a checkpoint taken there would hold the teacher of the step before.

@@ -203,6 +203,10 @@ def test_too_many_layers_asked_for() -> None:
 
 def test_a_resumed_run_goes_on_along_the_curve(tmp_path, fetched) -> None:
     fetched(*SOURCES)
-    whole = fit(module(schedule="constant"), Spoken(batch_size=8), tmp_path / "whole")
-    rest = fit(module(schedule="constant"), Spoken(batch_size=8), tmp_path / "rest", tmp_path / "whole" / "step=2.ckpt")
+    # A teacher that moves fast, at another decay at each step: the losses would tell if either began again.
+    options = dict(schedule="constant", lr=0.01, decay=0.2, end_decay=0.9, anneal=4)
+    whole = fit(module(**options), Spoken(batch_size=8), tmp_path / "whole")
+    rest = fit(module(**options), Spoken(batch_size=8), tmp_path / "rest", tmp_path / "whole" / "step=2.ckpt")
     assert rest == pytest.approx(whole[2:], rel=1e-5) and not math.isclose(whole[2], whole[3])
+    slow = fit(module(**options | {"decay": 0.9}), Spoken(batch_size=8), tmp_path / "slow")
+    assert slow != pytest.approx(whole, rel=1e-3)
