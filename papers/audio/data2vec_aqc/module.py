@@ -179,4 +179,4 @@ class Data2VecAQC(Method):
 
 def _over_time(x: Tensor) -> Tensor:
     """Each row and channel to mean 0 and variance 1 over time."""
-    return F.instance_norm(x.float().transpose(1, 2)).transpose(1, 2)
+    return F.instance_norm(x.to(torch.promote_types(x.dtype, torch.float32)).transpose(1, 2)).transpose(1, 2)

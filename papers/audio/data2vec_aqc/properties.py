@@ -45,7 +45,7 @@ def gradient(seed: int) -> dict[str, float]:
 
 
 def same_vowel(seed: int) -> float:
-    """How often a negative is of the positive's vowel: at large, over among those that the filter damps.
+    """How often a negative is of the positive's vowel: the share at large, over that among those the filter damps.
 
     After 300 steps of the laptop recipe. Excerpts are joined of six syllables of one voice that was never trained on;
     of each there are four frames out of its second half, the vowel. Pairs are of two recordings, so that what stands
