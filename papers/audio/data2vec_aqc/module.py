@@ -9,9 +9,8 @@ from torch.nn import functional as F
 
 from common.batches import SpeechViews
 from common.distributed import global_mean
-from common.encoders.audio import mean_of_real
 from common.encoders.momentum import MomentumTeacher
-from common.encoders.sequence import Sequences
+from common.encoders.sequence import Sequences, means_of_parts
 from common.encoders.speech import ConvolutionalPositions, FrameFeatures, SpeechTransformer, WaveformFeatures
 from common.errors import UserError
 from common.random import uniform
@@ -170,11 +169,14 @@ class Data2VecAQC(Method):
         self.teacher.update(self.student, h["decay"] + done * (h["end_decay"] - h["decay"]))
 
     def embed_speech(self, clips: list[Tensor]) -> Tensor:
-        """The mean over time of the student's last states; no mask, no augmentation."""
+        """The student's last states, averaged over each third of a recording; no mask, no augmentation.
+
+        Not over all of it: what the student predicts has mean 0 over time.
+        """
         speech = Sequences.padded(clips).to(self.device)
         x = self.project(self.feature_norm(self.features(speech.values)))
         real = Sequences.of_lengths(x, self.features.frames(speech.real.sum(1))).real
-        return mean_of_real(Sequences(self.student(self.positions(x, real), real)[0], real))
+        return means_of_parts(Sequences(self.student(self.positions(x, real), real)[0], real), 3)
 
 
 def _over_time(x: Tensor) -> Tensor:
