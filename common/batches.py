@@ -209,6 +209,19 @@ class SpokenCaptions(NamedTuple):
     """Global id of what is shown and said, shape (n,): rows with equal ids are positives of each other."""
 
 
+class TranscribedSpeech(NamedTuple):
+    """`n` utterances with their transcripts."""
+
+    speech: Tensor
+    """Samples of a waveform, zero at padding, shape (n, t)."""
+    length: Tensor
+    """Samples of each utterance, int64 of shape (n,)."""
+    transcript: list[str]
+    """In capitals, without punctuation but the apostrophe."""
+    ids: Tensor
+    """Global sample id of each utterance, shape (n,)."""
+
+
 class SpeechTranslations(NamedTuple):
     """`n` utterances with their transcripts and translations."""
 

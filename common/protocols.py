@@ -122,6 +122,13 @@ class EmbedsSpeech(Protocol):
 
 
 @runtime_checkable
+class TranscribesSpeech(Protocol):
+    def transcribe_speech(self, clips: list[Tensor]) -> list[str]:
+        """Takes recordings as `EmbedsSpeech` does and returns the words of each, in capitals."""
+        ...
+
+
+@runtime_checkable
 class TranslatesSpeech(Protocol):
     def translate_speech(self, clips: list[Tensor], language: str) -> list[str]:
         """Takes recordings as `EmbedsSpeech` does and returns what they say in `language`, a code such as "fr"."""

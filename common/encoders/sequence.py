@@ -32,6 +32,19 @@ class Sequences(NamedTuple):
         return Sequences(self.values.to(device), self.real.to(device))
 
 
+def means_of_parts(sequences: Sequences, parts: int) -> Tensor:
+    """The means of equal parts of each sequence, one after another, (n, parts * d): where a sound stands is kept.
+
+    A part without a frame, where a sequence has fewer than there are parts, is zero.
+    """
+    values, real = sequences
+    place = torch.arange(values.shape[1], device=values.device)
+    part = place * parts // real.sum(dim=1, keepdim=True)
+    inside = (part[:, None] == torch.arange(parts, device=values.device)[:, None]) & real[:, None]
+    weights = inside.to(values.dtype)
+    return ((weights @ values) / weights.sum(dim=2, keepdim=True).clamp(min=1)).flatten(1)
+
+
 class SinusoidalPositions(nn.Module):
     """Adds sin and cos of the position at wavelengths from 2 pi to 20,000 pi (Vaswani et al. 2017), then drops out.
 

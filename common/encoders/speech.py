@@ -94,7 +94,8 @@ class SpeechLayer(nn.Module):
 
     Args:
         width: d of the states.
-        heads, feedforward, dropout: of the layer.
+        heads, feedforward: of the layer.
+        dropout: of the attention weights and of what is added; none within the feed-forward part, as in fairseq.
     """
 
     def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
@@ -109,7 +110,7 @@ class SpeechLayer(nn.Module):
         """(n, t, d) -> the states and the feed-forward part before it is added, both (n, t, d)."""
         attended, _ = self.attention(x, x, x, key_padding_mask=padding, need_weights=False)
         x = self.attention_norm(x + self.dropout(attended))
-        added = self.fall(self.dropout(F.gelu(self.rise(x))))
+        added = self.fall(F.gelu(self.rise(x)))
         return self.norm(x + self.dropout(added)), added
 
 

@@ -13,9 +13,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from common.errors import NonFiniteLoss, UserError
 from common.training.rng import RandomState, capture, restore
 
-Schedule = Literal["constant", "linear", "cosine", "inverse_sqrt", "tri_stage"]
+Schedule = Literal["constant", "linear", "cosine", "inverse_sqrt", "tri_stage", "tri_stage_half"]
 """What follows the warm-up; "inverse_sqrt" falls with the root of the step, "tri_stage" holds for all but the last 7%
-of the steps and then falls exponentially to 5%, both as in fairseq."""
+of the steps and then falls exponentially to 1%, "tri_stage_half" for all but the last half, to 5%; all as in fairseq,
+where self-supervised speech is trained by the one and fine-tuned by the other."""
+
+_STAGES = {"tri_stage": (0.07, 0.01), "tri_stage_half": (0.5, 0.05)}
 
 
 def warmup_decay(total: int, warmup: float, decay: Schedule) -> Callable[[int], float]:
@@ -28,8 +31,9 @@ def warmup_decay(total: int, warmup: float, decay: Schedule) -> Callable[[int], 
         done = min(1.0, (step - rise) / max(1, total - rise))
         if decay == "inverse_sqrt":
             return math.sqrt(max(1, rise) / max(1, step))
-        if decay == "tri_stage":
-            return 0.05 ** max(0.0, 1.0 - (total - step) / (0.07 * total))
+        if decay in _STAGES:
+            share, last = _STAGES[decay]
+            return last ** max(0.0, 1.0 - (total - step) / (share * total))
         return {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + math.cos(math.pi * done))}[decay]
 
     return factor

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from common.audio import SpeechAugmentation, from_power, mix, to_power
 from common.batches import SpeechViews, SpokenCaptions
 from common.benchmark import Benchmark, Metrics
-from common.encoders.sequence import Sequences
+from common.encoders.sequence import Sequences, means_of_parts
 from common.errors import UserError
 from common.evaluation.abx import abx_accuracy
 from common.evaluation.embed import embed_dataset
@@ -272,7 +272,7 @@ class Spoken(Benchmark):
         }
 
     def floor(self) -> dict[str, Metrics]:
-        """The mean frame of a recording, that with the deviation from it, the commonest class, and chance."""
+        """The mean frame, those of thirds of a recording, mean and deviation, the commonest class, and chance."""
         frames = self.evaluate(MeanFrame())
         commonest, chance = {}, {}
         for name, probe in self.probes["test"].items():
@@ -284,10 +284,10 @@ class Spoken(Benchmark):
         chance |= {"abx/syllable": 0.5, "abx_noisy/syllable": 0.5}
         for name, (_, ids, speech_ids) in self.galleries("test")[1].items():
             chance |= _renamed(chance_retrieval(ids, speech_ids), name)
-        deviations = self.evaluate(FrameStatistics())
         return {
             "mean log-mel frame": frames,
-            "mean and deviation": deviations,
+            "means of thirds": self.evaluate(FrameThirds()),
+            "mean and deviation": self.evaluate(FrameStatistics()),
             "commonest class": commonest,
             "chance": chance,
         }
@@ -321,6 +321,13 @@ class MeanFrame(nn.Module):
 
     def embed_speech(self, clips: list[Tensor]) -> Tensor:
         return torch.stack([clip.mean(0) for clip in clips])
+
+
+class FrameThirds(nn.Module):
+    """Embeds a recording as the mean frames of its three thirds."""
+
+    def embed_speech(self, clips: list[Tensor]) -> Tensor:
+        return means_of_parts(Sequences.padded(clips), 3)
 
 
 class FrameStatistics(nn.Module):

@@ -166,12 +166,13 @@ def damped_cross_entropy(
 
     Source: Lodagala et al. 2023, section 2.3; before it ccc-wav2vec 2.0 (Lodagala et al. 2022).
     """
+    # All cosines of a row in one product; only equal vectors have equal numbers.
+    similarity = F.normalize(query, dim=-1) @ F.normalize(key, dim=-1).transpose(1, 2) / temperature
+    alike = key.detach().flatten(0, 1).unique(dim=0, return_inverse=True)[1].view(key.shape[:2])
     row = torch.arange(len(key), device=key.device)[:, None, None]
-    others = key[row, negatives]
-    positive = F.cosine_similarity(query, key, dim=-1)[..., None] / temperature
-    logits = F.cosine_similarity(query[:, :, None], others, dim=-1) / temperature
+    positive, logits = similarity.diagonal(dim1=1, dim2=2)[..., None], similarity.gather(2, negatives)
     if clusters is not None:
         same = clusters[row, negatives] == clusters[:, :, None]
         logits = torch.where(same, scale * logits, logits)
-    logits = logits.masked_fill((others == key[:, :, None]).all(-1), -math.inf)
+    logits = logits.masked_fill(alike[row, negatives] == alike[:, :, None], -math.inf)
     return torch.cat([positive, logits], dim=2).logsumexp(2) - positive[..., 0]

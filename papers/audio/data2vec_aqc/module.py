@@ -9,9 +9,8 @@ from torch.nn import functional as F
 
 from common.batches import SpeechViews
 from common.distributed import global_mean
-from common.encoders.audio import mean_of_real
 from common.encoders.momentum import MomentumTeacher
-from common.encoders.sequence import Sequences
+from common.encoders.sequence import Sequences, means_of_parts
 from common.encoders.speech import ConvolutionalPositions, FrameFeatures, SpeechTransformer, WaveformFeatures
 from common.errors import UserError
 from common.random import uniform
@@ -48,6 +47,7 @@ class Data2VecAQC(Method):
         scale: of the logits of damped negatives.
         cluster_factor: there is one cluster for so many frames of an excerpt, and at least two.
         gumbel: temperature of the quantizer at first, in the end, and its factor at each step.
+        beta2: of AdamW, how slowly its second moment forgets.
         optimization: the arguments of `Method`.
 
     Raises:
@@ -81,6 +81,7 @@ class Data2VecAQC(Method):
         scale: float = 0.3,
         cluster_factor: int = 16,
         gumbel: tuple[float, float, float] = (2.0, 0.5, 0.999995),
+        beta2: float = 0.98,
         **optimization,
     ) -> None:
         super().__init__(**optimization)
@@ -117,7 +118,7 @@ class Data2VecAQC(Method):
         total = losses["regression"]
         if "q" in h["parts"]:
             losses |= self.contrast(state, target, chosen(features), chosen(seen), ids, features.shape[1])
-            losses["penalty"] = global_mean(clean.square().mean((1, 2)))
+            losses["penalty"] = global_mean(clean.float().square().mean((1, 2)))
             total = total + 0.5 * (losses["student"] + losses["teacher"])
             total = total + 0.1 * losses["diversity"] + 10 * losses["penalty"]
         # What tells a collapse: the authors stop where it falls below 0.1.
@@ -153,6 +154,9 @@ class Data2VecAQC(Method):
             terms.append(global_mean(loss.flatten()))
         return {"student": terms[0], "teacher": terms[1], "diversity": sides[0].diversity}
 
+    def parameter_groups(self) -> list[dict]:
+        return [group | {"betas": (0.9, self.hparams["beta2"]), "eps": 1e-6} for group in super().parameter_groups()]
+
     def optimizer_step(self, *arguments, **keywords) -> None:
         # Not at the end of the batch: a checkpoint taken there would hold the teacher of the step before.
         super().optimizer_step(*arguments, **keywords)
@@ -165,13 +169,16 @@ class Data2VecAQC(Method):
         self.teacher.update(self.student, h["decay"] + done * (h["end_decay"] - h["decay"]))
 
     def embed_speech(self, clips: list[Tensor]) -> Tensor:
-        """The mean over time of the student's last states; no mask, no augmentation."""
+        """The student's last states, averaged over each third of a recording; no mask, no augmentation.
+
+        Not over all of it: what the student predicts has mean 0 over time.
+        """
         speech = Sequences.padded(clips).to(self.device)
         x = self.project(self.feature_norm(self.features(speech.values)))
         real = Sequences.of_lengths(x, self.features.frames(speech.real.sum(1))).real
-        return mean_of_real(Sequences(self.student(self.positions(x, real), real)[0], real))
+        return means_of_parts(Sequences(self.student(self.positions(x, real), real)[0], real), 3)
 
 
 def _over_time(x: Tensor) -> Tensor:
     """Each row and channel to mean 0 and variance 1 over time."""
-    return F.instance_norm(x.float().transpose(1, 2)).transpose(1, 2)
+    return F.instance_norm(x.to(torch.promote_types(x.dtype, torch.float32)).transpose(1, 2)).transpose(1, 2)

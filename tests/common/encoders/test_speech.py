@@ -9,7 +9,7 @@ from transformers import Data2VecAudioConfig, Data2VecAudioModel
 
 from common.encoders.audio import ConvSubsampler, Wav2Vec2, mean_of_real
 from common.encoders.momentum import MomentumTeacher
-from common.encoders.sequence import Sequences
+from common.encoders.sequence import Sequences, means_of_parts
 from common.encoders.speech import ConvolutionalPositions, FrameFeatures, SpeechTransformer, WaveformFeatures
 from common.encoders.speech_text import SpeechTextTransformer, Tokens
 
@@ -33,6 +33,16 @@ def test_subsampling_keeps_a_quarter_and_no_trace_of_padding() -> None:
 def test_the_mean_leaves_padding_out() -> None:
     values = torch.tensor([[[2.0], [4.0], [99.0]], [[5.0], [99.0], [99.0]]])
     assert mean_of_real(Sequences.of_lengths(values, torch.tensor([2, 1]))).tolist() == [[3.0], [5.0]]
+
+
+def test_the_means_of_parts_by_hand() -> None:
+    values = torch.tensor([[1.0, 3.0, 5.0, 6.0, 8.0], [2.0, 4.0, 99.0, 99.0, 99.0]])[:, :, None]
+    # Five frames in two parts: three and two. Two frames in three parts: one has none.
+    cut = Sequences.of_lengths(values, torch.tensor([5, 2]))
+    assert means_of_parts(cut, 2).tolist() == [[3.0, 7.0], [2.0, 4.0]]
+    assert means_of_parts(cut, 3)[1].tolist() == [2.0, 4.0, 0.0]
+    wide = sequences(9, 4, 23, width=6)
+    torch.testing.assert_close(means_of_parts(wide, 1), mean_of_real(wide))
 
 
 def transformer(layers: int = 2) -> SpeechTextTransformer:

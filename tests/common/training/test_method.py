@@ -47,7 +47,9 @@ def test_warmup_rises_to_one_and_decays_to_zero() -> None:
     assert root(99) == root(100) == 1.0 and root(400) == pytest.approx(0.5)
     stages = warmup_decay(1000, 0.03, "tri_stage")
     assert stages(29) == stages(500) == stages(930) == 1.0
-    assert stages(965) == pytest.approx(0.05**0.5) and stages(1000) == pytest.approx(0.05)
+    assert stages(965) == pytest.approx(0.1) and stages(1000) == pytest.approx(0.01)
+    half = warmup_decay(1000, 0.1, "tri_stage_half")
+    assert half(99) == half(500) == 1.0 and half(750) == pytest.approx(0.05**0.5)
 
 
 def test_norms_and_biases_do_not_decay() -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from common.errors import UserError
 from data.benchmarks.cifar import TEST, TRAIN, Cifar10
-from data.benchmarks.librispeech import LibriSpeech
+from data.benchmarks.librispeech import LibriSpeech, LibriSpeechTranscripts
 from data.benchmarks.must_c import MustC
 from data.benchmarks.sts import SICK, STS, STSB, YEARS
 
@@ -186,3 +186,54 @@ def test_librispeech_gives_views_of_one_length(librispeech: Path) -> None:
     with pytest.raises(UserError, match=r"MUSAN: musan/noise/free-sound is not in .*openslr\.org/17"):
         LibriSpeech(train="100h", data_root=str(librispeech)).prepare_data()
     LibriSpeech(train="100h", data_root=str(librispeech), views=["clean"]).prepare_data()
+
+
+def write_utterances(folder: Path, said: dict[str, str]) -> None:
+    """A chapter as published: one file an utterance, and one with what they say."""
+    for k, key in enumerate(said):
+        write_wave(folder / f"{key}.flac", 1.0 + 0.1 * k, 300)
+    lines = [f"{key} {text}\n" for key, text in said.items()]
+    (folder / f"{'-'.join(next(iter(said)).split('-')[:2])}.trans.txt").write_text("".join(lines))
+
+
+class Deaf(nn.Module):
+    """Hears the same in everything."""
+
+    def transcribe_speech(self, clips: list[torch.Tensor]) -> list[str]:
+        return ["GO ON" for _ in clips]
+
+
+def test_librispeech_with_its_transcripts(tmp_path: Path) -> None:
+    for part in ("dev-clean", "dev-other", "test-clean", "test-other"):
+        said = {"84-121-0000": "GO ON THEN", "84-121-0001": "STOP"}
+        write_utterances(tmp_path / "LibriSpeech" / part / "84" / "121", said)
+    limited = tmp_path / "librispeech_finetuning"
+    write_utterances(limited / "1h/0/clean/19/198", {"19-198-0000": "ONE", "19-198-0001": "TWO IT'S"})
+    write_utterances(limited / "1h/1/other/26/495", {"26-495-0000": "THREE"})
+    write_utterances(limited / "9h/clean/32/21", {"32-21-0000": "FOUR"})
+    for train, texts in {
+        "10min": ["ONE", "TWO IT'S"],
+        "1h": ["ONE", "TWO IT'S", "THREE"],
+        "10h": ["ONE", "TWO IT'S", "THREE", "FOUR"],
+    }.items():
+        benchmark = LibriSpeechTranscripts(train=train, batch_size=2, data_root=str(tmp_path), workers=0)
+        benchmark.prepare_data()
+        benchmark.setup()
+        assert benchmark.texts == texts
+    batch = next(iter(benchmark.train_dataloader()))
+    assert batch.transcript == [benchmark.texts[i] for i in batch.ids.tolist()]
+    assert batch.speech.shape == (2, int(batch.length.max()))
+    for row, size in zip(batch.speech, batch.length.tolist(), strict=True):
+        assert float(row[:size].mean()) == pytest.approx(0, abs=1e-4) and not row[size:].any()
+        assert float(row[:size].var(unbiased=False)) == pytest.approx(1, abs=5e-3)
+    # One word left out and two put in the place of another, of four.
+    expected = {f"word_error_rate/{kind}": 0.75 for kind in ("clean", "other")}
+    found = benchmark.evaluate(Deaf(), "val")
+    assert found == expected | {f"word_accuracy/{kind}": 0.25 for kind in ("clean", "other")}
+    with pytest.raises(UserError, match=r"librispeech_finetuning/9h is not in|train-clean-100 is not in"):
+        LibriSpeechTranscripts(data_root=str(tmp_path)).prepare_data()
+    (limited / "1h/1/other/26/495/26-495.trans.txt").unlink()
+    with pytest.raises(UserError, match=r"26-495-0000\.flac has no line in a \.trans\.txt"):
+        LibriSpeechTranscripts(train="1h", data_root=str(tmp_path)).setup()
+    with pytest.raises(UserError, match=r"data\.train is '5h'; it must be one of 100h, 10h, 1h, 10min"):
+        LibriSpeechTranscripts(train="5h")

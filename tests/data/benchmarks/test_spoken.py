@@ -200,7 +200,8 @@ def test_noise_is_added_at_five_decibels(spoken: Spoken) -> None:
 
 def test_floors_of_spoken(spoken: Spoken) -> None:
     floor = spoken.floor()
-    assert list(floor) == ["mean log-mel frame", "mean and deviation", "commonest class", "chance"]
+    names = ["mean log-mel frame", "means of thirds", "mean and deviation", "commonest class", "chance"]
+    assert list(floor) == names
     assert floor["mean log-mel frame"]["abx/syllable"] == pytest.approx(0.757, abs=0.01)
     assert floor["mean and deviation"]["abx_noisy/syllable"] == pytest.approx(0.652, abs=0.01)
     assert floor["chance"]["probe_linear/language"] == pytest.approx(1 / len(LANGUAGES))

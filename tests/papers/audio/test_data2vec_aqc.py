@@ -97,6 +97,27 @@ def test_two_processes_find_the_clusters_of_one() -> None:
         assert torch.equal(torch.cat([a, b]), whole)
 
 
+@pytest.mark.parametrize("parts", ["", "aqc"])
+def test_two_processes_have_the_gradient_of_one(parts: str) -> None:
+    whole = batch(6)
+
+    def work() -> list[Tensor]:
+        import torch.distributed as dist
+
+        ours, data = module(parts=parts).double(), SpeechViews(whole.views.double(), whole.ids)
+        if dist.is_initialized():
+            rows = (slice(0, 2), slice(2, 6))[dist.get_rank()]
+            data = SpeechViews(data.views[:, rows], data.ids[rows])
+        terms(ours, data)["loss"].backward()
+        return [p.grad if p.grad is not None else torch.zeros_like(p) for p in ours.parameters()]
+
+    alone = work()
+    first, second = on_processes(2, work)
+    assert sum(float(g.abs().sum()) > 0 for g in alone) > len(alone) // 2
+    for expected, a, b in zip(alone, first, second, strict=True):
+        torch.testing.assert_close((a + b) / 2, expected, rtol=1e-4, atol=1e-6)  # DDP takes the mean
+
+
 def test_negatives_are_others_of_the_same_row() -> None:
     drawn = draw_negatives(torch.arange(50), 7, 30, 0)
     assert drawn.shape == (50, 7, 30) and drawn.min() == 0 and drawn.max() == 6
@@ -203,6 +224,10 @@ def test_too_many_layers_asked_for() -> None:
 
 def test_a_resumed_run_goes_on_along_the_curve(tmp_path, fetched) -> None:
     fetched(*SOURCES)
-    whole = fit(module(schedule="constant"), Spoken(batch_size=8), tmp_path / "whole")
-    rest = fit(module(schedule="constant"), Spoken(batch_size=8), tmp_path / "rest", tmp_path / "whole" / "step=2.ckpt")
+    # A teacher that moves fast, at another decay at each step: the losses would tell if either began again.
+    options = dict(schedule="constant", lr=0.01, decay=0.2, end_decay=0.9, anneal=4)
+    whole = fit(module(**options), Spoken(batch_size=8), tmp_path / "whole")
+    rest = fit(module(**options), Spoken(batch_size=8), tmp_path / "rest", tmp_path / "whole" / "step=2.ckpt")
     assert rest == pytest.approx(whole[2:], rel=1e-5) and not math.isclose(whole[2], whole[3])
+    slow = fit(module(**options | {"decay": 0.9}), Spoken(batch_size=8), tmp_path / "slow")
+    assert slow != pytest.approx(whole, rel=1e-3)
