@@ -93,7 +93,8 @@ def learn(texts: Iterable[str], languages: Iterable[str], size: int) -> Tokenize
 
 def main(arguments: list[str]) -> None:
     if arguments == ["prompts"]:
-        parts = [Prompts(source="en", target="fr")]
+        # All prompts that may be trained on, so that one vocabulary serves every inventory.
+        parts = [Prompts(source="en", target="fr", inventory=10_000)]
         size, languages, output = 800, ("en", "fr"), PROMPTS
     elif len(arguments) == 2:
         parts = [MustC(data_root=arguments[0])]
