@@ -9,16 +9,23 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.nn import functional as F
+from transformers import Wav2Vec2Config
 
 from common.batches import SpeechTranslations
+from common.encoders import audio
 from common.encoders.audio import mean_of_real
 from common.encoders.sequence import Sequences
 from common.errors import UserError
+from common.experiments import catalog, recipe
 from data.benchmarks.prompts import Prompts
 from data.benchmarks.recordings import SOURCES
 from papers.audio.const.hardening import cut, mask_spans, repeat_tokens
 from papers.audio.const.module import ConST
 from papers.audio.const.vocabulary import TOKENS, Vocabulary, learn, tag
+from papers.audio.const.vocabulary import main as learn_vocabulary
+from tests.data.benchmarks.test_published import must_c
+
+__all__ = ["must_c"]
 
 SMALL = dict(width=16, layers=1, heads=2, feedforward=16, channels=16, dropout=0.0)
 
@@ -69,7 +76,7 @@ def test_the_loss_is_what_the_released_code_adds_up() -> None:
         spoken.append(low.values.mean(1))
         written.append(text.values.mean(1))
     logits = F.cosine_similarity(torch.cat(spoken)[:, None], torch.cat(written)[None], dim=-1) / 0.02
-    contrast = float(F.cross_entropy(logits, torch.arange(4), reduction="sum"))
+    contrast = float(F.cross_entropy(logits, torch.arange(4), reduction="sum").detach())
     expected = {"st": st / tokens, "mt": mt / tokens, "asr": asr / tokens, "ctr": contrast / 4}
     assert {name: float(found[name]) for name in expected} == pytest.approx(expected, rel=1e-4)
     assert float(found["loss"]) == pytest.approx((st + mt + asr + 1.5 * contrast) / tokens, rel=1e-4)
@@ -201,13 +208,15 @@ def test_translations_do_not_depend_on_the_batch() -> None:
     assert said[0] == const.vocabulary.texts([ids[1:]])[0]
 
 
-def test_waveforms_go_through_wav2vec(monkeypatch: pytest.MonkeyPatch) -> None:
-    from transformers import Wav2Vec2Config
-
+@pytest.fixture
+def small_wav2vec(monkeypatch: pytest.MonkeyPatch) -> None:
     small = dict(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, conv_dim=[16] * 7)
     small |= dict(num_conv_pos_embedding_groups=4, layerdrop=0.0)
-    monkeypatch.setattr("common.encoders.audio.Wav2Vec2Config", lambda **options: Wav2Vec2Config(**small, **options))
-    monkeypatch.setattr("common.encoders.audio.Wav2Vec2.output_dim", 32)
+    monkeypatch.setattr(audio, "Wav2Vec2Config", lambda **options: Wav2Vec2Config(**small, **options))
+    monkeypatch.setattr(audio.Wav2Vec2, "output_dim", 32)
+
+
+def test_waveforms_go_through_wav2vec(small_wav2vec: None) -> None:
     const, data = module(acoustic="wav2vec2", hardening="mask", hardness=0.5), batch(2)
     length = torch.tensor([16_000, 9_000])
     waves = torch.randn(2, 16_000) * (torch.arange(16_000) < length[:, None])
@@ -216,6 +225,24 @@ def test_waveforms_go_through_wav2vec(monkeypatch: pytest.MonkeyPatch) -> None:
     found["loss"].backward()
     assert all(parameter.grad is not None for parameter in const.parameters())
     assert const.eval().embed_speech([waves[0], waves[1, :9_000]]).shape == (2, 16)
+
+
+def test_the_full_recipe_trains_on_what_is_laid_out_as_published(
+    small_wav2vec: None, must_c: Path, tmp_path: Path
+) -> None:
+    learn_vocabulary([str(must_c), str(tmp_path / "pieces.json")])
+    config = dict(recipe.load_recipe(catalog.find("const"), "full.yaml").data)
+    size = Vocabulary(str(tmp_path / "pieces.json"), 0).tokenizer.get_vocab_size()
+    names = {"weights": None, "vocabulary": str(tmp_path / "pieces.json"), "vocab_size": size, "beam": 2}
+    changes = {
+        "model": {"init_args": {**SMALL, **names, "max_tokens": 5}},
+        "data": {"init_args": {"data_root": str(must_c), "batch_size": 2, "workers": 0}},
+        "trainer": {"max_steps": 2, "accelerator": "cpu", "precision": "32-true", "callbacks": []},
+    }
+    trainer, const, benchmark = recipe.build(recipe.with_seed(recipe.merge(config, changes), 0))
+    trainer.fit(const, benchmark)
+    assert trainer.global_step == 2 and math.isfinite(trainer.logged_metrics["train/loss"])
+    assert set(benchmark.evaluate(const, "val")) == {"bleu/dev"}
 
 
 def test_bad_arguments() -> None:
