@@ -57,8 +57,8 @@ class Wav2Vec2(nn.Module):
 
     def __init__(self, weights: str | None = None) -> None:
         super().__init__()
-        # Time masking belongs to pre-training.
-        options = {"apply_spec_augment": False}
+        # Masking belongs to pre-training; the vector that stands for what is masked would never be trained.
+        options = {"apply_spec_augment": False, "mask_time_prob": 0.0, "mask_feature_prob": 0.0}
         if weights is None or torch.get_default_device().type == "meta":
             self.body = Wav2Vec2Model(Wav2Vec2Config(**options))
         else:

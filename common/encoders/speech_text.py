@@ -87,6 +87,18 @@ class SpeechTextTransformer(nn.Module):
         )
         return F.linear(states, self.table.weight)
 
+    def cross_entropy(self, memory: Sequences, ids: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """Of each token of `ids` (n, t) but the first, given those before it; the sum over all that are no padding.
+
+        Args:
+            memory: of `encode`.
+            ids: texts, padded.
+            label_smoothing: share of the target that is spread evenly over the vocabulary.
+        """
+        logits = self.decode(memory, ids[:, :-1]).flatten(0, 1)
+        options = dict(ignore_index=self.tokens.pad, label_smoothing=label_smoothing)
+        return F.cross_entropy(logits, ids[:, 1:].flatten(), reduction="sum", **options)
+
     @torch.no_grad()
     def generate(self, memory: Sequences, first: int, longest: int, beam: int = 1) -> list[list[int]]:
         """The likeliest text for each row of `memory`, by beam search; scores are divided by the length.

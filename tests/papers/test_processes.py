@@ -17,6 +17,7 @@ CASES = {
     # With dropout each process draws other masks, and there is no one curve to compare with.
     "simcse": ["--data.batch_size", "16", "--model.dropout", "0"],
     "tmr": ["--data.batch_size", "16", "--model.dropout", "0"],
+    "const": ["--data.batch_size", "16", "--model.dropout", "0"],  # each process pads to its own longest utterance
     "inf_cl": ["--data.batch_size", "64"],  # texts around a ring
     # Without the contrast, whose codes and clusters are choices: a sum in another order that tips one moves the loss by
     # more than the tolerance. Its gradient on two processes has a test of its own, in float64.

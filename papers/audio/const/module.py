@@ -3,10 +3,8 @@
 from typing import Literal
 
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pad_sequence
 
 from common.audio import BANDS
 from common.batches import SpeechTranslations
@@ -16,13 +14,12 @@ from common.encoders.sequence import Sequences
 from common.encoders.speech_text import SpeechTextTransformer
 from common.errors import UserError
 from common.losses import info_nce
-from common.random import uniform
 from common.training.method import Method
-from papers.audio.const.vocabulary import TOKENS, read_vocabulary, tag
+from papers.audio.const.hardening import cut, mask_spans, repeat_tokens
+from papers.audio.const.vocabulary import TOKENS, Vocabulary
 
-SPAN = 11
-"""Frames of a masked span: 3,600 samples, the default of the released code."""
-Hardening = Literal["none", "mask", "repeat", "cut_sequence", "cut_features"]
+SPAN = {"log_mel": 11, "wav2vec2": 3600}
+"""Frames or samples of a masked span: 3,600 samples, the default of the released code."""
 
 
 class ConST(Method):
@@ -42,14 +39,14 @@ class ConST(Method):
         temperature: divides the cosines.
         level: "low", before the shared encoder, or "high", behind it, the paper's ablation.
         hardening: makes the positives harder: spans of the speech are "mask"ed, tokens of the transcript "repeat"ed,
-            or positions ("cut_sequence") or features ("cut_features") of both are set to 0 before the mean.
+            or positions ("sequence") or dimensions ("features") of both are cut before the mean.
         hardness: share of what is masked, repeated or cut.
         label_smoothing: of the three cross-entropies.
         beam, max_tokens: of translating.
         optimization: the arguments of `Method`.
 
     Raises:
-        UserError: an argument is out of range.
+        UserError: an argument is out of range; when training starts, that the vocabulary is missing or of another size.
     """
 
     contrastive = True
@@ -61,16 +58,16 @@ class ConST(Method):
         vocabulary: str | None = None,
         vocab_size: int = 800,
         source: str = "en",
-        width: int = 128,
+        width: int = 96,
         layers: int = 2,
         heads: int = 4,
-        feedforward: int = 256,
+        feedforward: int = 192,
         dropout: float = 0.1,
-        channels: int = 256,
+        channels: int = 96,
         weight: float = 1.0,
         temperature: float = 0.02,
         level: Literal["low", "high"] = "low",
-        hardening: Hardening = "none",
+        hardening: Literal["none", "mask", "repeat", "sequence", "features"] = "none",
         hardness: float = 0.2,
         label_smoothing: float = 0.1,
         beam: int = 1,
@@ -84,80 +81,50 @@ class ConST(Method):
             raise UserError(f"model.hardening is {hardening!r}; with model.level 'high' it must be 'none'")
         front = nn.Identity() if acoustic == "log_mel" else Wav2Vec2(weights)
         frame_width = BANDS if acoustic == "log_mel" else Wav2Vec2.output_dim
+        self.vocabulary = Vocabulary(vocabulary, vocab_size)
         self.network = SpeechTextTransformer(
             front, frame_width, vocab_size, TOKENS, width, layers, heads, feedforward, dropout, channels
         )
-        self._vocabulary: Tokenizer | None = None
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        self.vocabulary.check()
 
     def training_step(self, batch: SpeechTranslations, batch_idx: int) -> Tensor:
-        network = self.network
         speech = Sequences.of_lengths(batch.speech, batch.length)
-        source, target = self.tokenize(batch.transcript, batch.source), self.tokenize(batch.translation, batch.target)
-        entered = network.enter_speech(speech), network.enter_text(source)
-        spoken, written = (network.encode(one) for one in entered)
+        source = self.vocabulary.ids(batch.transcript, batch.source).to(self.device)
+        target = self.vocabulary.ids(batch.translation, batch.target).to(self.device)
+        entered = self.network.enter_speech(speech), self.network.enter_text(source)
+        encoded = spoken, written = tuple(self.network.encode(one) for one in entered)
         # One denominator for all, as in the released code: the tokens of the translations.
         tokens = int((target[:, 1:] != TOKENS.pad).sum())
         losses = {
-            "st": global_ratio(self.cross_entropy(spoken, target), tokens),
-            "asr": global_ratio(self.cross_entropy(spoken, source), tokens),
-            "mt": global_ratio(self.cross_entropy(written, target), tokens),
+            name: global_ratio(self.network.cross_entropy(memory, ids, self.hparams["label_smoothing"]), tokens)
+            for name, memory, ids in (("st", spoken, target), ("asr", spoken, source), ("mt", written, target))
         }
         total = sum(losses.values())
         if weight := self.hparams["weight"]:
-            pair = (
-                (spoken, written)
-                if self.hparams["level"] == "high"
-                else self.harder(speech, source, *entered, batch.ids)
-            )
-            query, key = (F.normalize(mean_of_real(one), dim=1) for one in pair)
+            pair = encoded if self.hparams["level"] == "high" else self.harder(speech, source, *entered, batch.ids)
+            query, key = (F.normalize(mean_of_real(one).float(), dim=1) for one in pair)
             losses["ctr"] = info_nce(query, key, temperature=self.hparams["temperature"])
             utterances_per_token = global_ratio(losses["ctr"].new_tensor(float(len(target))), tokens)
             total = total + weight * utterances_per_token * losses["ctr"]
         return self.log_loss(total, **losses)
-
-    def cross_entropy(self, memory: Sequences, ids: Tensor) -> Tensor:
-        """Of each token after the language, given those before it; the sum over tokens."""
-        logits = self.network.decode(memory, ids[:, :-1]).flatten(0, 1)
-        # fairseq spreads the smoothing over the other tokens, torch over all of them.
-        smoothing = self.hparams["label_smoothing"] * logits.shape[1] / (logits.shape[1] - 1)
-        return F.cross_entropy(
-            logits, ids[:, 1:].flatten(), ignore_index=TOKENS.pad, label_smoothing=smoothing, reduction="sum"
-        )
 
     def harder(
         self, speech: Sequences, source: Tensor, spoken: Sequences, written: Sequences, ids: Tensor
     ) -> tuple[Sequences, Sequences]:
         """What enters the shared encoder, or the same of a damaged utterance or transcript."""
         kind, share = self.hparams["hardening"], self.hparams["hardness"]
-
-        def chosen(size: int, rate: float, key: int) -> Tensor:
-            return uniform(ids, size, self.global_step, key) < rate
-
+        key = torch.initial_seed() % (1 << 63), self.global_step
         if kind == "mask":
-            starts = chosen(speech.values.shape[1], share / SPAN, 0).float()
-            covered = F.max_pool1d(F.pad(starts, (SPAN - 1, 0)), SPAN, stride=1) > 0
-            spoken = self.network.enter_speech(Sequences(speech.values * ~covered[:, :, None], speech.real))
+            masked = mask_spans(speech, ids, share, SPAN[self.hparams["acoustic"]], *key)
+            spoken = self.network.enter_speech(masked)
         elif kind == "repeat":
-            twice = chosen(source.shape[1], share, 1) & (source > TOKENS.end)
-            rows = [row.repeat_interleave(1 + more) for row, more in zip(source, twice.long(), strict=True)]
-            written = self.network.enter_text(pad_sequence(rows, batch_first=True, padding_value=TOKENS.pad))
+            written = self.network.enter_text(repeat_tokens(source, ids, share, *TOKENS, *key))
         elif kind != "none":
-            cut = []
-            for number, (values, real) in enumerate((spoken, written), start=2):
-                size = values.shape[1 if kind == "cut_sequence" else 2]
-                kept = ~chosen(size, share, number)
-                cut.append(Sequences(values * (kept[:, :, None] if kind == "cut_sequence" else kept[:, None]), real))
-            spoken, written = cut
+            spoken, written = (cut(one, ids, share, kind, *key, side) for side, one in enumerate((spoken, written)))
         return spoken, written
-
-    def tokenize(self, texts: list[str], languages: list[str]) -> Tensor:
-        """Ids with the language before and the end behind each text, padded, shape (n, t)."""
-        if self._vocabulary is None:
-            self._vocabulary = read_vocabulary(self.hparams["vocabulary"])
-        first = [self._vocabulary.token_to_id(tag(language)) for language in languages]
-        lines = self._vocabulary.encode_batch(texts)
-        rows = [torch.tensor([code, *line.ids, TOKENS.end]) for code, line in zip(first, lines, strict=True)]
-        return pad_sequence(rows, batch_first=True, padding_value=TOKENS.pad).to(self.device)
 
     def _pooled(self, entered: Sequences) -> Tensor:
         return mean_of_real(self.network.encode(entered) if self.hparams["level"] == "high" else entered)
@@ -166,13 +133,13 @@ class ConST(Method):
         return self._pooled(self.network.enter_speech(Sequences.padded(clips).to(self.device)))
 
     def embed_text(self, texts: list[str]) -> Tensor:
-        ids = self.tokenize(texts, [self.hparams["source"]] * len(texts))
-        return self._pooled(self.network.enter_text(ids))
+        ids = self.vocabulary.ids(texts, [self.hparams["source"]] * len(texts))
+        return self._pooled(self.network.enter_text(ids.to(self.device)))
 
     def translate_speech(self, clips: list[Tensor], language: str) -> list[str]:
-        first, said = int(self.tokenize([""], [language])[0, 0]), []
+        first, said = self.vocabulary.first(language), []
         for start in range(0, len(clips), 64):
             speech = Sequences.padded(clips[start : start + 64]).to(self.device)
             memory = self.network.encode(self.network.enter_speech(speech))
             said += self.network.generate(memory, first, self.hparams["max_tokens"], self.hparams["beam"])
-        return self._vocabulary.decode_batch(said)
+        return self.vocabulary.texts(said)

@@ -62,6 +62,18 @@ def test_speech_and_text_are_the_same_alone_and_in_company() -> None:
     torch.testing.assert_close(changed[:, :2], logits[:, :2])
 
 
+def test_the_cross_entropy_counts_all_that_follows_the_language() -> None:
+    network = transformer()
+    speech, ids = sequences(12, 30), torch.tensor([[3, 4, 1, 0, 0], [3, 2, 5, 6, 1]])
+    memory = network.encode(network.enter_speech(speech))
+    expected = 0.0
+    for row, chances in zip(ids.tolist(), network.decode(memory, ids[:, :-1]).double().log_softmax(-1), strict=True):
+        for place, token in enumerate(row[1:]):
+            if token != 0:
+                expected -= 0.8 * float(chances[place, token]) + 0.2 * float(chances[place].mean())
+    assert float(network.cross_entropy(memory, ids, 0.2)) == pytest.approx(expected, rel=1e-5)
+
+
 def best_of_all(network: SpeechTextTransformer, memory: Sequences, longest: int) -> list[int]:
     """The text of at most so many tokens whose mean log-probability, end included, is the highest."""
     best, found = -torch.inf, []

@@ -9,15 +9,23 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.nn import functional as F
+from transformers import Wav2Vec2Config
 
 from common.batches import SpeechTranslations
+from common.encoders import audio
 from common.encoders.audio import mean_of_real
 from common.encoders.sequence import Sequences
 from common.errors import UserError
+from common.experiments import catalog, recipe
 from data.benchmarks.prompts import Prompts
 from data.benchmarks.recordings import SOURCES
-from papers.audio.const.module import SPAN, ConST
-from papers.audio.const.vocabulary import TOKENS, learn, read_vocabulary, tag
+from papers.audio.const.hardening import cut, mask_spans, repeat_tokens
+from papers.audio.const.module import ConST
+from papers.audio.const.vocabulary import TOKENS, Vocabulary, learn, tag
+from papers.audio.const.vocabulary import main as learn_vocabulary
+from tests.data.benchmarks.test_published import must_c
+
+__all__ = ["must_c"]
 
 SMALL = dict(width=16, layers=1, heads=2, feedforward=16, channels=16, dropout=0.0)
 
@@ -45,11 +53,10 @@ def terms(const: ConST, data: SpeechTranslations) -> dict[str, Tensor]:
 
 
 def smoothed(logits: Tensor, target: list[int], epsilon: float) -> float:
-    """fairseq's label-smoothed loss, word by word."""
+    """The label-smoothed loss of the released code, token by token."""
     total = 0.0
-    for row, token in zip(logits.double().log_softmax(-1), target, strict=True):
-        others = float(row.sum() - row[token])
-        total -= (1 - epsilon) * float(row[token]) + epsilon / (len(row) - 1) * others
+    for row, token in zip(logits.detach().double().log_softmax(-1), target, strict=True):
+        total -= (1 - epsilon) * float(row[token]) + epsilon / len(row) * float(row.sum())
     return total
 
 
@@ -58,8 +65,8 @@ def test_the_loss_is_what_the_released_code_adds_up() -> None:
     found = terms(const, data)
     network, tokens, st, mt, asr, spoken, written = const.network, 0, 0.0, 0.0, 0.0, [], []
     for i, (frames, length) in enumerate(zip(data.speech, data.length.tolist(), strict=True)):
-        source = const.tokenize([data.transcript[i]], ["en"])
-        target = const.tokenize([data.translation[i]], ["fr"])
+        source = const.vocabulary.ids([data.transcript[i]], ["en"])
+        target = const.vocabulary.ids([data.translation[i]], ["fr"])
         low, text = network.enter_speech(Sequences.padded([frames[:length]])), network.enter_text(source)
         memory, text_memory = network.encode(low), network.encode(text)
         for ids, states, name in ((target, memory, "st"), (target, text_memory, "mt"), (source, memory, "asr")):
@@ -69,17 +76,48 @@ def test_the_loss_is_what_the_released_code_adds_up() -> None:
         spoken.append(low.values.mean(1))
         written.append(text.values.mean(1))
     logits = F.cosine_similarity(torch.cat(spoken)[:, None], torch.cat(written)[None], dim=-1) / 0.02
-    contrast = float(F.cross_entropy(logits, torch.arange(4), reduction="sum"))
+    contrast = float(F.cross_entropy(logits, torch.arange(4), reduction="sum").detach())
     expected = {"st": st / tokens, "mt": mt / tokens, "asr": asr / tokens, "ctr": contrast / 4}
     assert {name: float(found[name]) for name in expected} == pytest.approx(expected, rel=1e-4)
     assert float(found["loss"]) == pytest.approx((st + mt + asr + 1.5 * contrast) / tokens, rel=1e-4)
 
 
 def test_without_weight_there_is_no_contrast() -> None:
-    assert set(terms(module(weight=0.0), batch())) == {"st", "asr", "mt", "loss"}
+    found = terms(module(weight=0.0), batch())
+    assert set(found) == {"st", "asr", "mt", "loss"}
+    torch.testing.assert_close(found["loss"], found["st"] + found["asr"] + found["mt"])
 
 
-@pytest.mark.parametrize("hardening", ["mask", "repeat", "cut_sequence", "cut_features"])
+def moved_by_the_contrast(**arguments) -> set[str]:
+    """Names of the parameters that the contrast alone has a gradient for."""
+    const = module(**arguments)
+    terms(const, batch())["ctr"].backward()
+    return {name for name, p in const.named_parameters() if p.grad is not None and bool(p.grad.any())}
+
+
+def test_the_contrast_reaches_what_stands_below_its_level() -> None:
+    subsampler = {f"network.subsampler.{name}" for name, _ in module().network.subsampler.named_parameters()}
+    low, high = moved_by_the_contrast(), moved_by_the_contrast(level="high")
+    assert low == subsampler | {"network.table.weight"}
+    assert high - low == {name for name, _ in module().named_parameters() if name.startswith("network.encoder.")}
+
+
+def test_speech_looks_for_transcripts_and_not_the_other_way() -> None:
+    const, data = module(), batch()
+    speech, text = (
+        F.normalize(side, dim=1)
+        for side in (
+            const.embed_speech([row[:n] for row, n in zip(data.speech, data.length.tolist(), strict=True)]),
+            const.embed_text(data.transcript),
+        )
+    )
+    scores = speech @ text.T / 0.02
+    found = float(terms(const, data)["ctr"])
+    assert found == pytest.approx(float(F.cross_entropy(scores, torch.arange(4))), rel=1e-4)
+    assert found != pytest.approx(float(F.cross_entropy(scores.T, torch.arange(4))), rel=1e-2)
+
+
+@pytest.mark.parametrize("hardening", ["mask", "repeat", "sequence", "features"])
 def test_harder_positives_change_the_contrast_alone(hardening: str) -> None:
     plain, hard = terms(module(), batch()), terms(module(hardening=hardening, hardness=0.9), batch())
     for name in ("st", "asr", "mt"):
@@ -89,38 +127,43 @@ def test_harder_positives_change_the_contrast_alone(hardening: str) -> None:
     torch.testing.assert_close(spared["ctr"], plain["ctr"])
 
 
-def test_what_each_hardening_does() -> None:
-    data = batch()
-    seen = {}
+def test_masked_spans_are_whole_and_as_many_as_asked_for() -> None:
+    ids = torch.arange(200)
+    for values in (torch.ones(200, 100, 3), torch.ones(200, 100)):
+        speech = Sequences(values, torch.ones(200, 100, dtype=torch.bool))
+        masked = mask_spans(speech, ids, 0.3, 10, 5)
+        silent = masked.values.view(200, 100, -1)[..., 0] == 0
+        assert torch.equal(masked.real, speech.real) and not masked.values[silent].any()
+        # A frame is spared if none of the ten places from which a span reaches it begins one.
+        assert float(silent[:, 9:].float().mean()) == pytest.approx(1 - (1 - 0.03) ** 10, abs=0.02)
+        for row in silent.int().tolist():
+            runs = "".join(map(str, row)).split("0")
+            assert all(len(run) >= 10 for run in runs[:-1] if run), "only the last span may be cut"
+        some = torch.tensor([7, 3])
+        alone = mask_spans(Sequences(values[some], speech.real[some]), ids[some], 0.3, 10, 5)
+        assert torch.equal(alone.values, masked.values[some])
+        assert not torch.equal(mask_spans(speech, ids, 0.3, 10, 6).values, masked.values)
 
-    def entered(kind: str) -> tuple[ConST, Sequences, Tensor, Sequences, Sequences]:
-        const = module(hardening=kind, hardness=0.9 if kind == "mask" else 0.5)
-        network, speech = const.network, Sequences.of_lengths(data.speech, data.length)
-        source = const.tokenize(data.transcript, data.source)
-        before = network.enter_speech(speech), network.enter_text(source)
-        heard, read = network.enter_speech, network.enter_text
-        network.enter_speech = lambda x: (seen.update(speech=x), heard(x))[1]
-        network.enter_text = lambda ids: (seen.update(ids=ids), read(ids))[1]
-        after = const.harder(speech, source, *before, data.ids)
-        return const, speech, source, before, after
 
-    _, speech, _, before, after = entered("mask")
-    silenced = (speech.values != 0).any(2) & ~(seen["speech"].values != 0).any(2)
-    assert silenced.any() and torch.equal(after[1].values, before[1].values)
-    runs = [len(run) for row in silenced.int().tolist() for run in "".join(map(str, row)).split("0") if run]
-    assert max(runs) >= SPAN
-    _, _, source, before, after = entered("repeat")
-    longer = (seen["ids"] != TOKENS.pad).sum(1) - (source != TOKENS.pad).sum(1)
-    assert (longer >= 0).all() and longer.any() and torch.equal(after[0].values, before[0].values)
-    for old, new in zip(source.tolist(), seen["ids"].tolist(), strict=True):
-        assert list(dict.fromkeys(new)) == list(dict.fromkeys([*old, *new])), "no token is new or moved"
-    for kind, dim in (("cut_sequence", 2), ("cut_features", 1)):
-        *_, before, after = entered(kind)
-        for old, new in zip(before, after, strict=True):
-            cut = (new.values == 0).all(dim)
-            assert cut.any() and not cut.all()
-            kept = ~cut[:, :, None] if dim == 2 else ~cut[:, None]
-            assert torch.equal(new.values, old.values * kept)
+def test_repeated_tokens_stay_where_they_are() -> None:
+    tokens = torch.tensor([[3, 20, 21, 22, 1], [3, 30, 1, 0, 0]]).repeat(200, 1)
+    twice = repeat_tokens(tokens, torch.arange(400), 0.25, *TOKENS, 9)
+    added = 0
+    for old, new in zip(tokens.tolist(), twice.tolist(), strict=True):
+        old, new = ([token for token in row if token != TOKENS.pad] for row in (old, new))
+        assert list(dict.fromkeys(new)) == old, "none is new or moved"
+        assert new.count(3) == new.count(1) == 1 and max(map(new.count, new)) <= 2
+        added += len(new) - len(old)
+    assert added / 800 == pytest.approx(0.25, abs=0.05)
+
+
+@pytest.mark.parametrize(("what", "dim"), [("sequence", 2), ("features", 1)])
+def test_whole_positions_or_whole_dimensions_are_cut(what: str, dim: int) -> None:
+    entered = Sequences(torch.randn(50, 20, 30), torch.ones(50, 20, dtype=torch.bool))
+    found = cut(entered, torch.arange(50), 0.2, what, 4)
+    gone = (found.values == 0).all(dim, keepdim=True)
+    assert torch.equal(found.values, entered.values.masked_fill(gone, 0.0))
+    assert float(gone.float().mean()) == pytest.approx(0.2, abs=0.04)
 
 
 def test_both_levels_embed_alike_in_any_batch() -> None:
@@ -136,18 +179,70 @@ def test_both_levels_embed_alike_in_any_batch() -> None:
 
 
 def test_text_goes_through_the_vocabulary_and_back() -> None:
-    vocabulary = read_vocabulary(None)
+    vocabulary = Vocabulary(None, 800)
+    vocabulary.check()
     text = "veuillez composer votre mot de passe suivi du dièse"
-    assert vocabulary.decode(vocabulary.encode(text).ids) == text and vocabulary.get_vocab_size() == 800
-    ids = module().tokenize(["press one", "goodbye"], ["en", "fr"])
-    assert ids[:, 0].tolist() == [vocabulary.token_to_id(tag("en")), vocabulary.token_to_id(tag("fr"))]
-    assert (ids == TOKENS.end).sum(1).tolist() == [1, 1] and ids.dtype == torch.int64
-    said = module().eval().translate_speech([torch.randn(30, 40)], "fr")
-    assert len(said) == 1 and isinstance(said[0], str)
+    ids = vocabulary.ids([text, "au revoir"], ["fr", "fr"])
+    assert ids.dtype == torch.int64 and (ids == TOKENS.end).sum(1).tolist() == [1, 1]
+    assert (ids[:, 0] == vocabulary.first("fr")).all() and vocabulary.first("fr") != vocabulary.first("en")
+    assert vocabulary.texts([ids[0, 1:-1].tolist()]) == [text] and ids[1, -1] == TOKENS.pad
     small = learn(["press one", "press two", "presse une"] * 9, ["en", "fr"], 40)
     assert small.token_to_id("[PAD]") == TOKENS.pad and small.token_to_id("[END]") == TOKENS.end
-    with pytest.raises(UserError, match=r"model.vocabulary is nowhere.json; make that file with"):
-        module(vocabulary="nowhere.json").tokenize(["a"], ["en"])
+    assert small.token_to_id(tag("fr")) == small.token_to_id(tag("en")) + 1
+
+
+def test_translations_do_not_depend_on_the_batch() -> None:
+    const, clips = module().eval(), [torch.randn(size, 40) for size in (30, 12)]
+    said = const.translate_speech(clips, "fr")
+    assert len(said) == 2 and all(isinstance(text, str) for text in said)
+    assert const.translate_speech(clips[1:], "fr") == said[1:]
+    # The greedy choice, token by token, until the end or 50 tokens.
+    network, ids = const.network, [const.vocabulary.first("fr")]
+    memory = network.encode(network.enter_speech(Sequences.padded(clips[:1])))
+    while len(ids) <= 50:
+        chances = network.decode(memory, torch.tensor([ids]))[0, -1]
+        chances[TOKENS.pad] = -torch.inf
+        if (token := int(chances.argmax())) == TOKENS.end:
+            break
+        ids.append(token)
+    assert said[0] == const.vocabulary.texts([ids[1:]])[0]
+
+
+@pytest.fixture
+def small_wav2vec(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = dict(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, conv_dim=[16] * 7)
+    small |= dict(num_conv_pos_embedding_groups=4, layerdrop=0.0)
+    monkeypatch.setattr(audio, "Wav2Vec2Config", lambda **options: Wav2Vec2Config(**small, **options))
+    monkeypatch.setattr(audio.Wav2Vec2, "output_dim", 32)
+
+
+def test_waveforms_go_through_wav2vec(small_wav2vec: None) -> None:
+    const, data = module(acoustic="wav2vec2", hardening="mask", hardness=0.5), batch(2)
+    length = torch.tensor([16_000, 9_000])
+    waves = torch.randn(2, 16_000) * (torch.arange(16_000) < length[:, None])
+    found = terms(const, data._replace(speech=waves, length=length))
+    assert set(found) == {"st", "asr", "mt", "ctr", "loss"} and all(value.isfinite() for value in found.values())
+    found["loss"].backward()
+    assert all(parameter.grad is not None for parameter in const.parameters())
+    assert const.eval().embed_speech([waves[0], waves[1, :9_000]]).shape == (2, 16)
+
+
+def test_the_full_recipe_trains_on_what_is_laid_out_as_published(
+    small_wav2vec: None, must_c: Path, tmp_path: Path
+) -> None:
+    learn_vocabulary([str(must_c), str(tmp_path / "pieces.json")])
+    config = dict(recipe.load_recipe(catalog.find("const"), "full.yaml").data)
+    size = Vocabulary(str(tmp_path / "pieces.json"), 0).tokenizer.get_vocab_size()
+    names = {"weights": None, "vocabulary": str(tmp_path / "pieces.json"), "vocab_size": size, "beam": 2}
+    changes = {
+        "model": {"init_args": {**SMALL, **names, "max_tokens": 5}},
+        "data": {"init_args": {"data_root": str(must_c), "batch_size": 2, "workers": 0}},
+        "trainer": {"max_steps": 2, "accelerator": "cpu", "precision": "32-true", "callbacks": []},
+    }
+    trainer, const, benchmark = recipe.build(recipe.with_seed(recipe.merge(config, changes), 0))
+    trainer.fit(const, benchmark)
+    assert trainer.global_step == 2 and math.isfinite(trainer.logged_metrics["train/loss"])
+    assert set(benchmark.evaluate(const, "val")) == {"bleu/dev"}
 
 
 def test_bad_arguments() -> None:
@@ -155,6 +250,12 @@ def test_bad_arguments() -> None:
         module(hardness=1.0)
     with pytest.raises(UserError, match=r"model.hardening is 'mask'; with model.level 'high' it must be 'none'"):
         module(level="high", hardening="mask")
+    with pytest.raises(UserError, match=r"model.vocabulary is nowhere.json; make that file with"):
+        module(vocabulary="nowhere.json").vocabulary.check()
+    with pytest.raises(UserError, match=r"model.vocab_size is 700; model.vocabulary has 800 tokens"):
+        Vocabulary(None, 700).check()
+    with pytest.raises(UserError, match=r"model.vocabulary has no token <lang:ru>"):
+        Vocabulary(None, 800).first("ru")
 
 
 class Losses(L.Callback):
@@ -181,7 +282,9 @@ def fit(
 
 def test_a_resumed_run_goes_on_along_the_curve(tmp_path, fetched) -> None:
     fetched(*SOURCES)
-    options = dict(hardening="repeat", schedule="constant")
-    whole = fit(module(**options), Prompts(batch_size=8), tmp_path / "whole")
-    rest = fit(module(**options), Prompts(batch_size=8), tmp_path / "rest", tmp_path / "whole" / "step=2.ckpt")
-    assert rest == pytest.approx(whole[2:], rel=1e-5) and not math.isclose(whole[2], whole[3])
+    whole, resumed = (module(hardening="repeat", schedule="constant") for _ in range(2))
+    losses = fit(whole, Prompts(batch_size=8), tmp_path / "whole")
+    rest = fit(resumed, Prompts(batch_size=8), tmp_path / "rest", tmp_path / "whole" / "step=2.ckpt")
+    assert rest == pytest.approx(losses[2:], rel=1e-5) and not math.isclose(losses[2], losses[3])
+    for name, parameter in whole.named_parameters():
+        torch.testing.assert_close(resumed.get_parameter(name), parameter)
