@@ -7,7 +7,7 @@ from common.errors import UserError
 
 
 class VisionTransformer(nn.Module):
-    """A pre-norm vision transformer whose patches are pooled by attention from one learnt query.
+    """A pre-norm vision transformer whose patches may be pooled by attention from one learnt query.
 
     The shape of Dosovitskiy et al. 2021 without a class token, and the pooling head of Zhai et al. 2022 ("Scaling
     Vision Transformers", MAP), as in SigLIP.
@@ -19,13 +19,21 @@ class VisionTransformer(nn.Module):
         layers: transformer layers; the feed-forward part is four times as wide as the states.
         heads: attention heads; they divide `width`.
         channels: colour channels of the pictures.
+        pooled: whether there is a head that pools; without it there are only `patches`.
 
     Raises:
         UserError: the picture cannot be cut into whole patches.
     """
 
     def __init__(
-        self, image_size: int, patch_size: int, width: int, layers: int, heads: int, channels: int = 3
+        self,
+        image_size: int,
+        patch_size: int,
+        width: int,
+        layers: int,
+        heads: int,
+        channels: int = 3,
+        pooled: bool = True,
     ) -> None:
         super().__init__()
         if image_size % patch_size:
@@ -40,6 +48,7 @@ class VisionTransformer(nn.Module):
                 num_channels=channels,
                 image_size=image_size,
                 patch_size=patch_size,
+                vision_use_head=pooled,
             )
         )
 

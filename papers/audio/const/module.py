@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,6 +13,7 @@ from common.distributed import global_ratio
 from common.encoders.audio import Wav2Vec2, mean_of_real
 from common.encoders.sequence import Sequences
 from common.encoders.speech_text import SpeechTextTransformer
+from common.encoders.vocabulary import encoded
 from common.errors import UserError
 from common.losses import info_nce
 from common.random import uniform
@@ -155,9 +155,7 @@ class ConST(Method):
         if self._vocabulary is None:
             self._vocabulary = read_vocabulary(self.hparams["vocabulary"])
         first = [self._vocabulary.token_to_id(tag(language)) for language in languages]
-        lines = self._vocabulary.encode_batch(texts)
-        rows = [torch.tensor([code, *line.ids, TOKENS.end]) for code, line in zip(first, lines, strict=True)]
-        return pad_sequence(rows, batch_first=True, padding_value=TOKENS.pad).to(self.device)
+        return encoded(self._vocabulary, texts, first).to(self.device)
 
     def _pooled(self, entered: Sequences) -> Tensor:
         return mean_of_real(self.network.encode(entered) if self.hparams["level"] == "high" else entered)

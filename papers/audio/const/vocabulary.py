@@ -8,16 +8,14 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer
 
-from common.encoders.speech_text import Tokens
-from common.errors import UserError
+from common.encoders import vocabulary
 from data.benchmarks.must_c import MustC
 from data.benchmarks.prompts import Prompts
 
-SPECIAL = ("[PAD]", "[END]", "[UNK]")
 PROMPTS = Path(__file__).with_name("prompts.json")
-TOKENS = Tokens(pad=0, end=1)
+TOKENS = vocabulary.TOKENS
 
 
 def tag(language: str) -> str:
@@ -31,21 +29,12 @@ def read_vocabulary(path: str | None) -> Tokenizer:
     Raises:
         UserError: there is no such file.
     """
-    file = PROMPTS if path is None else Path(path).expanduser()
-    if not file.is_file():
-        raise UserError(f"model.vocabulary is {path}; make that file with `python -m papers.audio.const.vocabulary`")
-    return Tokenizer.from_file(str(file))
+    return vocabulary.read_vocabulary(path, PROMPTS, "papers.audio.const.vocabulary")
 
 
 def learn(texts: Iterable[str], languages: Iterable[str], size: int) -> Tokenizer:
     """Learns a unigram vocabulary, as SentencePiece does by default."""
-    special = [*SPECIAL, *(tag(language) for language in languages)]
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
-    trainer = trainers.UnigramTrainer(vocab_size=size, special_tokens=special, unk_token="[UNK]", show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
-    return tokenizer
+    return vocabulary.learn_pieces(texts, map(tag, languages), size)
 
 
 def main(arguments: list[str]) -> None:
