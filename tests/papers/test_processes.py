@@ -18,6 +18,7 @@ CASES = {
     "simcse": ["--data.batch_size", "16", "--model.dropout", "0"],
     "tmr": ["--data.batch_size", "16", "--model.dropout", "0"],
     "inf_cl": ["--data.batch_size", "64"],  # texts around a ring
+    "coca": ["--data.batch_size", "16", "--data.train_size", "64"],  # a mean over pairs, and one over words
     "gradcache": ["--data.batch_size", "16", "--model.dropout", "0", "--model.chunk_size", "4"],
 }
 

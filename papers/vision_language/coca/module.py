@@ -28,6 +28,7 @@ class Unimodal(Method):
 
     Args:
         image_size, patch_size: of the vision transformer, in pixels.
+        stem: channels of the convolutions before its patches; 0 for none, as published.
         width: d of all states and vectors.
         heads: attention heads of all layers and poolers.
         image_layers: of the vision transformer.
@@ -52,6 +53,7 @@ class Unimodal(Method):
         self,
         image_size: int = 48,
         patch_size: int = 8,
+        stem: int = 0,
         width: int = 96,
         heads: int = 4,
         image_layers: int = 4,
@@ -70,7 +72,7 @@ class Unimodal(Method):
             raise UserError(f"model.contrast is {contrast}; it must be at least 0")
         if text_length < 3:
             raise UserError(f"model.text_length is {text_length}; it must be at least 3")
-        self.image = VisionTransformer(image_size, patch_size, width, image_layers, heads, pooled=False)
+        self.image = VisionTransformer(image_size, patch_size, width, image_layers, heads, pooled=False, stem=stem)
         self.generative_pooler = AttentionPooler(queries, width, heads)
         self.contrastive_pooler = AttentionPooler(1, width, heads) if contrast else None
         self.temperature = LearnableTemperature(temperature) if contrast else None
