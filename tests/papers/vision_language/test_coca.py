@@ -16,7 +16,7 @@ from common.protocols import Captions
 from data.benchmarks.scenes import Scenes
 from papers.vision_language.coca import properties
 from papers.vision_language.coca.module import CoCa, Unimodal
-from papers.vision_language.coca.show_captions import table
+from papers.vision_language.coca.show_captions import main
 from papers.vision_language.coca.vocabulary import START, read_vocabulary
 
 TEXTS = ["a small dog", "a large red circle below a small fox", "a small white ring at the top left", "a large tent"]
@@ -175,7 +175,7 @@ def test_greedy_captions_are_the_likeliest_words_and_end() -> None:
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-def test_a_few_scenes_are_learnt_by_heart(fetched) -> None:
+def test_a_few_scenes_are_learnt_by_heart(tmp_path: Path, fetched, capsys) -> None:
     """After some steps on four scenes the model captions them right, and finds them: the pieces fit together."""
     fetched(*Scenes.sources)
     scenes = Scenes(train_size=4, objects=(1, 2), batch_size=4, brightness=0.0, contrast=0.0)
@@ -189,8 +189,14 @@ def test_a_few_scenes_are_learnt_by_heart(fetched) -> None:
         assert module.captions(scenes.train.pixels) == scenes.train.texts[0]
         scores = module.embed_image(scenes.train.pixels) @ module.embed_text(scenes.train.texts[0]).T
     assert scores.argmax(1).tolist() == scores.argmax(0).tolist() == [0, 1, 2, 3]
-    shown = table(module, scenes, "test", 3, 0).splitlines()
-    assert len(shown) == 2 + 3 and all(line.count("|") == 4 for line in shown)
+    trainer.save_checkpoint(tmp_path / "four.ckpt")
+    capsys.readouterr()
+    main([str(tmp_path / "four.ckpt"), "--count", "3", "--split", "val"])
+    head, _, *shown = capsys.readouterr().out.splitlines()
+    assert head == "| the picture shows | greedy | drawn |" and len(shown) == 3
+    val = scenes.splits["val"]
+    assert [row.split(" | ")[0] for row in shown] == [f"| {val.texts[0][i * (len(val.ids) // 3)]}" for i in range(3)]
+    assert not any("✓" in row for row in shown), "it knows four captions, and these are none of them"
 
 
 def test_the_vocabulary_has_whole_words() -> None:
