@@ -1,21 +1,14 @@
 """A transformer that speech and text share: both enter it as vectors of one width, and one decoder writes text."""
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.encoders.audio import ConvSubsampler
+from common.encoders.generation import Tokens, generate
 from common.encoders.sequence import Sequences, SinusoidalPositions
-
-
-class Tokens(NamedTuple):
-    """The token ids with a meaning of their own."""
-
-    pad: int
-    end: int
 
 
 class SpeechTextTransformer(nn.Module):
@@ -112,28 +105,6 @@ class SpeechTextTransformer(nn.Module):
         Returns:
             Token ids without `first` and without the end.
         """
-        rows, device = len(memory.values), memory.values.device
-        memory = Sequences(memory.values.repeat_interleave(beam, 0), memory.real.repeat_interleave(beam, 0))
-        ids = torch.full((rows * beam, 1), first, device=device)
-        # The copies of a row are alike at first: all but one are out of the running.
-        score = torch.full((rows, beam), -math.inf, device=device)
-        score[:, 0] = 0.0
-        length = torch.zeros(rows, beam, device=device)
-        over = torch.zeros(rows, beam, dtype=torch.bool, device=device)
-        for _ in range(longest):
-            chances = self.decode(memory, ids)[:, -1].float().log_softmax(-1).unflatten(0, (rows, beam))
-            # A text that is over goes on with padding, at no cost.
-            chances = chances.masked_fill(over[:, :, None], -math.inf)
-            chances[:, :, self.tokens.pad] = torch.where(over, 0.0, -math.inf)
-            total = score[:, :, None] + chances
-            ranked = (total / (length + ~over).clamp(min=1)[:, :, None]).flatten(1).topk(beam)
-            chosen, token = ranked.indices // chances.shape[2], ranked.indices % chances.shape[2]
-            score = total.flatten(1).gather(1, ranked.indices)
-            length = (length + ~over).gather(1, chosen)
-            over = over.gather(1, chosen) | (token == self.tokens.end)
-            at = (chosen + torch.arange(rows, device=device)[:, None] * beam).flatten()
-            ids = torch.cat([ids[at], token.view(-1, 1)], dim=1)
-            if over.all():
-                break
-        special = (self.tokens.pad, self.tokens.end)
-        return [[token for token in text if token not in special] for text in ids[::beam, 1:].tolist()]
+        copies = Sequences(memory.values.repeat_interleave(beam, 0), memory.real.repeat_interleave(beam, 0))
+        start = torch.full((len(memory.values),), first, device=memory.values.device)
+        return generate(lambda ids: self.decode(copies, ids)[:, -1], start, longest, self.tokens, beam)

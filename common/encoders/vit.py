@@ -6,8 +6,13 @@ from transformers import SiglipVisionConfig, SiglipVisionModel
 from common.errors import UserError
 
 
+def _halving(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+    """A convolution that halves the sides; the norm is each picture's own."""
+    return nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), nn.GroupNorm(1, outputs), nn.GELU()
+
+
 class VisionTransformer(nn.Module):
-    """A pre-norm vision transformer whose patches are pooled by attention from one learnt query.
+    """A pre-norm vision transformer whose patches may be pooled by attention from one learnt query.
 
     The shape of Dosovitskiy et al. 2021 without a class token, and the pooling head of Zhai et al. 2022 ("Scaling
     Vision Transformers", MAP), as in SigLIP.
@@ -19,18 +24,38 @@ class VisionTransformer(nn.Module):
         layers: transformer layers; the feed-forward part is four times as wide as the states.
         heads: attention heads; they divide `width`.
         channels: colour channels of the pictures.
+        pooled: whether there is a head that pools; without it there are only `patches`.
+        stem: channels of two 3x3 convolutions of stride 2 before the patches, each with a norm and GELU, as in Xiao et
+            al. 2021, "Early Convolutions Help Transformers See Better"; 0 for none.
 
     Raises:
-        UserError: the picture cannot be cut into whole patches.
+        UserError: the picture cannot be cut into whole patches, or a patch into quarters where there is a stem; the
+            heads do not divide the width.
     """
 
     def __init__(
-        self, image_size: int, patch_size: int, width: int, layers: int, heads: int, channels: int = 3
+        self,
+        image_size: int,
+        patch_size: int,
+        width: int,
+        layers: int,
+        heads: int,
+        channels: int = 3,
+        pooled: bool = True,
+        stem: int = 0,
     ) -> None:
         super().__init__()
         if image_size % patch_size:
             raise UserError(f"image_size is {image_size}; it must be a multiple of the patches' {patch_size} pixels")
+        if width % heads:
+            raise UserError(f"heads is {heads}; it must divide the width, which is {width}")
+        if stem and patch_size % 4:
+            raise UserError(f"patch_size is {patch_size}; with a stem it must be a multiple of 4 pixels")
         self.output_dim = width
+        self.stem = nn.Identity()
+        if stem:
+            self.stem = nn.Sequential(*_halving(channels, stem), *_halving(stem, stem))
+            image_size, patch_size, channels = image_size // 4, patch_size // 4, stem
         self.body = SiglipVisionModel(
             SiglipVisionConfig(
                 hidden_size=width,
@@ -40,13 +65,14 @@ class VisionTransformer(nn.Module):
                 num_channels=channels,
                 image_size=image_size,
                 patch_size=patch_size,
+                vision_use_head=pooled,
             )
         )
 
     def patches(self, pixels: Tensor) -> Tensor:
         """The last states of the patches, shape (n, p, d), from float pixels in [0, 1] of shape (n, c, h, w)."""
-        return self.body(pixel_values=2 * pixels - 1).last_hidden_state
+        return self.body(pixel_values=self.stem(2 * pixels - 1)).last_hidden_state
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Maps float pixels in [0, 1] of shape (n, channels, h, w) to vectors of shape (n, width)."""
-        return self.body(pixel_values=2 * pixels - 1).pooler_output
+        return self.body(pixel_values=self.stem(2 * pixels - 1)).pooler_output

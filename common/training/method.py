@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from common.errors import NonFiniteLoss, UserError
+from common.training.adafactor import Adafactor
 from common.training.rng import RandomState, capture, restore
 
 Schedule = Literal["constant", "linear", "cosine", "inverse_sqrt", "tri_stage", "tri_stage_half"]
@@ -45,7 +46,7 @@ class Method(L.LightningModule):
     Args:
         lr: peak learning rate.
         weight_decay: decay on weights with two or more dimensions; biases and norms have none.
-        optimizer: "adamw" or "sgd" (momentum 0.9).
+        optimizer: "adamw", "adafactor" (the same with less memory, see `Adafactor`) or "sgd" (momentum 0.9).
         schedule: what follows the warm-up, stepped once a batch.
         warmup: share of all steps over which the learning rate rises linearly, in [0, 1].
     """
@@ -58,7 +59,7 @@ class Method(L.LightningModule):
         self,
         lr: float = 1e-3,
         weight_decay: float = 0.0,
-        optimizer: Literal["adamw", "sgd"] = "adamw",
+        optimizer: Literal["adamw", "sgd", "adafactor"] = "adamw",
         schedule: Schedule = "cosine",
         warmup: float = 0.0,
     ) -> None:
@@ -132,11 +133,13 @@ class Method(L.LightningModule):
 
     def configure_optimizers(self) -> dict:
         h, groups = self.hparams, self.parameter_groups()
-        optimizer = (
-            torch.optim.AdamW(groups, lr=h["lr"])
-            if h["optimizer"] == "adamw"
-            else torch.optim.SGD(groups, lr=h["lr"], momentum=0.9)
-        )
+        match h["optimizer"]:
+            case "adamw":
+                optimizer = torch.optim.AdamW(groups, lr=h["lr"])
+            case "adafactor":
+                optimizer = Adafactor(groups, lr=h["lr"])
+            case "sgd":
+                optimizer = torch.optim.SGD(groups, lr=h["lr"], momentum=0.9)
         total = int(self.trainer.estimated_stepping_batches)
         factor = warmup_decay(total, h["warmup"], h["schedule"])
         return {

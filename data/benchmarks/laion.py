@@ -160,6 +160,14 @@ class Laion400M(Benchmark):
             found.append(Shard(path, found[-1].first + found[-1].size if found else 0, size))
         return found
 
+    def captions(self) -> Iterator[str]:
+        """The captions alone, shard by shard: to learn a vocabulary from."""
+        for shard in self.shards():
+            with shard.path.open("rb") as file:
+                for _, (start, length) in _contents(shard.path):
+                    file.seek(start)
+                    yield file.read(length).decode("utf-8")
+
     def train_dataloader(self) -> ResumableLoader:
         shards = self.shards()
         order = ShardSampler(shards, self.batch_size, self.seed)

@@ -1,5 +1,7 @@
 """Our side of the losses on pairs, views and labelled embeddings; factors are stated where the reductions differ."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -28,6 +30,7 @@ from common.losses import (
 )
 from common.scores import Scores
 from common.training.grad_cache import cached_forward
+from papers.vision_language.coca.module import CoCa
 from tests.golden.ours import like
 from tests.golden.recorded import Case
 
@@ -246,3 +249,31 @@ def tmr(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
 def tmr_kl(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
     one, other = Gaussian(x["mean"], x["log_variance"]), Gaussian(x["other_mean"], x["other_log_variance"])
     return one.divergence(other).mean()
+
+
+# --- pictures and their captions --------------------------------------------------------------------------------------
+
+
+class Given(nn.Module):
+    """Returns a tensor whatever it is asked."""
+
+    def __init__(self, answer: Tensor) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, *_: Tensor) -> Tensor:
+        return self.answer
+
+
+@like("open_clip/coca", "open_clip/coca_equal_weights")
+def coca(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
+    # They take the mean of both directions, the paper and we their sum.
+    a, n = case.arguments, len(x["image"])
+    model = CoCa(width=16, image_layers=1, contrast=a["contrast"] / 2, caption=a["caption"]).double()
+    nn.init.constant_(model.temperature.log_temperature, -math.log(a["scale"]))
+    model.look, model.read = lambda _: (None, x["image"]), lambda _: (torch.empty(n, 1), x["text"])
+    model.writer = Given(x["logits"])
+    # Their labels are the ids from the second on.
+    ids = F.pad(given["labels"], (1, 0), value=3)
+    terms = model.terms(model.rows((torch.empty(n), ids)), int((given["labels"] != 0).sum()))
+    return sum(weight * term for weight, term in terms.values())

@@ -22,6 +22,7 @@ CASES = {
     # Without the contrast, whose codes and clusters are choices: a sum in another order that tips one moves the loss by
     # more than the tolerance. Its gradient on two processes has a test of its own, in float64.
     "data2vec_aqc": ["--data.batch_size", "16", "--model.parts", "a"],
+    "coca": ["--data.batch_size", "16", "--data.train_size", "64"],  # a mean over pairs, and one over words
     "gradcache": ["--data.batch_size", "16", "--model.dropout", "0", "--model.chunk_size", "4"],
 }
 

@@ -12,11 +12,12 @@ from common.distributed import global_ratio
 from common.encoders.audio import Wav2Vec2, mean_of_real
 from common.encoders.sequence import Sequences
 from common.encoders.speech_text import SpeechTextTransformer
+from common.encoders.vocabulary import TOKENS
 from common.errors import UserError
 from common.losses import info_nce
 from common.training.method import Method
 from papers.audio.const.hardening import cut, mask_spans, repeat_tokens
-from papers.audio.const.vocabulary import TOKENS, Vocabulary
+from papers.audio.const.vocabulary import read_vocabulary, tag
 
 SPAN = {"log_mel": 11, "wav2vec2": 3600}
 """Frames or samples of a masked span: 3,600 samples, the default of the released code."""
@@ -81,7 +82,7 @@ class ConST(Method):
             raise UserError(f"model.hardening is {hardening!r}; with model.level 'high' it must be 'none'")
         front = nn.Identity() if acoustic == "log_mel" else Wav2Vec2(weights)
         frame_width = BANDS if acoustic == "log_mel" else Wav2Vec2.output_dim
-        self.vocabulary = Vocabulary(vocabulary, vocab_size)
+        self.vocabulary = read_vocabulary(vocabulary, vocab_size)
         self.network = SpeechTextTransformer(
             front, frame_width, vocab_size, TOKENS, width, layers, heads, feedforward, dropout, channels
         )
@@ -92,8 +93,7 @@ class ConST(Method):
 
     def training_step(self, batch: SpeechTranslations, batch_idx: int) -> Tensor:
         speech = Sequences.of_lengths(batch.speech, batch.length)
-        source = self.vocabulary.ids(batch.transcript, batch.source).to(self.device)
-        target = self.vocabulary.ids(batch.translation, batch.target).to(self.device)
+        source, target = self.tokenize(batch.transcript, batch.source), self.tokenize(batch.translation, batch.target)
         entered = self.network.enter_speech(speech), self.network.enter_text(source)
         encoded = spoken, written = tuple(self.network.encode(one) for one in entered)
         # One denominator for all, as in the released code: the tokens of the translations.
@@ -126,6 +126,10 @@ class ConST(Method):
             spoken, written = (cut(one, ids, share, kind, *key, side) for side, one in enumerate((spoken, written)))
         return spoken, written
 
+    def tokenize(self, texts: list[str], languages: list[str]) -> Tensor:
+        """Ids with the language before and the end behind each text, padded, shape (n, t)."""
+        return self.vocabulary.ids(texts, [tag(language) for language in languages]).to(self.device)
+
     def _pooled(self, entered: Sequences) -> Tensor:
         return mean_of_real(self.network.encode(entered) if self.hparams["level"] == "high" else entered)
 
@@ -133,11 +137,10 @@ class ConST(Method):
         return self._pooled(self.network.enter_speech(Sequences.padded(clips).to(self.device)))
 
     def embed_text(self, texts: list[str]) -> Tensor:
-        ids = self.vocabulary.ids(texts, [self.hparams["source"]] * len(texts))
-        return self._pooled(self.network.enter_text(ids.to(self.device)))
+        return self._pooled(self.network.enter_text(self.tokenize(texts, [self.hparams["source"]] * len(texts))))
 
     def translate_speech(self, clips: list[Tensor], language: str) -> list[str]:
-        first, said = self.vocabulary.first(language), []
+        first, said = self.vocabulary.id_of(tag(language)), []
         for start in range(0, len(clips), 64):
             speech = Sequences.padded(clips[start : start + 64]).to(self.device)
             memory = self.network.encode(self.network.enter_speech(speech))

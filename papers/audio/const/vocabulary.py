@@ -6,22 +6,15 @@ python -m papers.audio.const.vocabulary FOLDER OUTPUT.json      # of MuST-C's tr
 
 import sys
 from collections.abc import Iterable
-from functools import cached_property
 from pathlib import Path
 
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
+from tokenizers import Tokenizer
 
-from common.encoders.speech_text import Tokens
-from common.errors import UserError
+from common.encoders.vocabulary import Vocabulary, learn_pieces
 from data.benchmarks.must_c import MustC
 from data.benchmarks.prompts import Prompts
 
-SPECIAL = ("[PAD]", "[END]", "[UNK]")
 PROMPTS = Path(__file__).with_name("prompts.json")
-TOKENS = Tokens(pad=0, end=1)
 
 
 def tag(language: str) -> str:
@@ -29,66 +22,14 @@ def tag(language: str) -> str:
     return f"<lang:{language}>"
 
 
-class Vocabulary:
-    """Texts to token ids and back, by a tokenizer that is read from its file when it is first needed.
-
-    Args:
-        path: file of the tokenizer; by default that of the telephone prompts.
-        size: how many tokens it must have.
-    """
-
-    def __init__(self, path: str | None, size: int) -> None:
-        self.path = path
-        self.size = size
-
-    @cached_property
-    def tokenizer(self) -> Tokenizer:
-        file = PROMPTS if self.path is None else Path(self.path).expanduser()
-        if not file.is_file():
-            raise UserError(
-                f"model.vocabulary is {self.path}; make that file with `python -m papers.audio.const.vocabulary`"
-            )
-        return Tokenizer.from_file(str(file))
-
-    def check(self) -> None:
-        """Reads the file.
-
-        Raises:
-            UserError: there is no such file, or it has another size.
-        """
-        if (found := self.tokenizer.get_vocab_size()) != self.size:
-            raise UserError(f"model.vocab_size is {self.size}; model.vocabulary has {found} tokens")
-
-    def first(self, language: str) -> int:
-        """Id of the token that a text in this language begins with.
-
-        Raises:
-            UserError: there is none.
-        """
-        if (found := self.tokenizer.token_to_id(tag(language))) is None:
-            raise UserError(f"model.vocabulary has no token {tag(language)}; make one of both languages")
-        return found
-
-    def ids(self, texts: list[str], languages: list[str]) -> Tensor:
-        """Ids with the language before and the end behind each text, padded, int64 of shape (n, t)."""
-        lines = self.tokenizer.encode_batch(texts)
-        pairs = zip(languages, lines, strict=True)
-        rows = [torch.tensor([self.first(language), *line.ids, TOKENS.end]) for language, line in pairs]
-        return pad_sequence(rows, batch_first=True, padding_value=TOKENS.pad)
-
-    def texts(self, ids: list[list[int]]) -> list[str]:
-        return self.tokenizer.decode_batch(ids)
+def read_vocabulary(path: str | None, size: int) -> Vocabulary:
+    """The vocabulary in a file; by default that of the telephone prompts."""
+    return Vocabulary(path, PROMPTS, size, "papers.audio.const.vocabulary")
 
 
 def learn(texts: Iterable[str], languages: Iterable[str], size: int) -> Tokenizer:
     """Learns a unigram vocabulary, as SentencePiece does by default."""
-    special = [*SPECIAL, *(tag(language) for language in languages)]
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
-    trainer = trainers.UnigramTrainer(vocab_size=size, special_tokens=special, unk_token="[UNK]", show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
-    return tokenizer
+    return learn_pieces(texts, map(tag, languages), size)
 
 
 def main(arguments: list[str]) -> None:

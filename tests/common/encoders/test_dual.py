@@ -66,6 +66,22 @@ def test_the_vision_transformer_pools_all_patches() -> None:
         image_encoder("vit_mini", 3, image_size=30)
 
 
+def test_a_stem_reads_the_same_patches_and_no_head_is_built_unasked() -> None:
+    torch.manual_seed(0)
+    vit = VisionTransformer(image_size=16, patch_size=8, width=12, layers=0, heads=2, pooled=False, stem=4)
+    assert not [name for name, _ in vit.named_parameters() if "head" in name]
+    pixels = torch.rand(2, 3, 16, 16)
+    before = vit.patches(pixels)
+    assert before.shape == (2, 4, 12)
+    pixels[0, :, 12:, 12:] = 0  # the last patch's own; the norm of the stem is over the picture, and only over one
+    after = vit.patches(pixels)
+    assert not torch.allclose(after[0, 3], before[0, 3], atol=0.1) and torch.equal(after[1], before[1])
+    with pytest.raises(UserError, match="patch_size is 6; with a stem it must be a multiple of 4 pixels"):
+        VisionTransformer(image_size=18, patch_size=6, width=12, layers=1, heads=2, stem=4)
+    with pytest.raises(UserError, match="heads is 5; it must divide the width, which is 12"):
+        VisionTransformer(image_size=16, patch_size=8, width=12, layers=1, heads=5)
+
+
 def test_a_dual_encoder_gives_unit_vectors_of_one_width() -> None:
     torch.manual_seed(0)
     dual = DualEncoder(embed_dim=24, width=8, text_length=8)

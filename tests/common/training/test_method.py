@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from common.errors import NonFiniteLoss, UserError
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+from common.training.adafactor import Adafactor
 from common.training.method import Method, warmup_decay
 
 
@@ -57,6 +58,13 @@ def test_norms_and_biases_do_not_decay() -> None:
     trainer = fit(module, 1)
     decay = {p: g["weight_decay"] for g in trainer.optimizers[0].param_groups for p in g["params"]}
     assert decay[module.layer.weight] == 0.3 and decay[module.layer.bias] == 0.0
+
+
+def test_each_optimizer_is_the_named_one() -> None:
+    kinds = {"adamw": torch.optim.AdamW, "adafactor": Adafactor, "sgd": torch.optim.SGD}
+    for name, kind in kinds.items():
+        (optimizer,) = fit(Line(optimizer=name, weight_decay=0.3), 1).optimizers
+        assert type(getattr(optimizer, "optimizer", optimizer)) is kind and optimizer.param_groups[0]["weight_decay"]
 
 
 def test_every_step_moves_the_schedule() -> None:

@@ -81,6 +81,10 @@ def test_every_picture_comes_once_with_its_caption(folder: Path) -> None:
     assert sum(a != b for a, b in itertools.pairwise(shards)) == 2
 
 
+def test_the_captions_come_without_the_pictures(folder: Path) -> None:
+    assert list(benchmark(folder).captions()) == [f"picture {number}, café" for number in range(12)]
+
+
 @pytest.mark.parametrize("size", [(640, 480), (100, 1000)])
 def test_a_crop_keeps_its_share_within_the_picture(size: tuple[int, int]) -> None:
     for draws in torch.rand(200, 4, generator=torch.Generator().manual_seed(0)).tolist():

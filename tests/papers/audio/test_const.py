@@ -15,13 +15,14 @@ from common.batches import SpeechTranslations
 from common.encoders import audio
 from common.encoders.audio import mean_of_real
 from common.encoders.sequence import Sequences
+from common.encoders.vocabulary import TOKENS
 from common.errors import UserError
 from common.experiments import catalog, recipe
 from data.benchmarks.prompts import Prompts
 from data.benchmarks.recordings import SOURCES
 from papers.audio.const.hardening import cut, mask_spans, repeat_tokens
 from papers.audio.const.module import ConST
-from papers.audio.const.vocabulary import TOKENS, Vocabulary, learn, tag
+from papers.audio.const.vocabulary import learn, read_vocabulary, tag
 from papers.audio.const.vocabulary import main as learn_vocabulary
 from tests.data.benchmarks.test_published import must_c
 
@@ -65,8 +66,8 @@ def test_the_loss_is_what_the_released_code_adds_up() -> None:
     found = terms(const, data)
     network, tokens, st, mt, asr, spoken, written = const.network, 0, 0.0, 0.0, 0.0, [], []
     for i, (frames, length) in enumerate(zip(data.speech, data.length.tolist(), strict=True)):
-        source = const.vocabulary.ids([data.transcript[i]], ["en"])
-        target = const.vocabulary.ids([data.translation[i]], ["fr"])
+        source = const.tokenize([data.transcript[i]], ["en"])
+        target = const.tokenize([data.translation[i]], ["fr"])
         low, text = network.enter_speech(Sequences.padded([frames[:length]])), network.enter_text(source)
         memory, text_memory = network.encode(low), network.encode(text)
         for ids, states, name in ((target, memory, "st"), (target, text_memory, "mt"), (source, memory, "asr")):
@@ -179,12 +180,14 @@ def test_both_levels_embed_alike_in_any_batch() -> None:
 
 
 def test_text_goes_through_the_vocabulary_and_back() -> None:
-    vocabulary = Vocabulary(None, 800)
+    vocabulary = read_vocabulary(None, 800)
     vocabulary.check()
     text = "veuillez composer votre mot de passe suivi du dièse"
-    ids = vocabulary.ids([text, "au revoir"], ["fr", "fr"])
+    ids = vocabulary.ids([text, "au revoir"], [tag("fr"), tag("fr")])
     assert ids.dtype == torch.int64 and (ids == TOKENS.end).sum(1).tolist() == [1, 1]
-    assert (ids[:, 0] == vocabulary.first("fr")).all() and vocabulary.first("fr") != vocabulary.first("en")
+    assert (ids[:, 0] == vocabulary.id_of(tag("fr"))).all() and vocabulary.id_of(tag("fr")) != vocabulary.id_of(
+        tag("en")
+    )
     assert vocabulary.texts([ids[0, 1:-1].tolist()]) == [text] and ids[1, -1] == TOKENS.pad
     small = learn(["press one", "press two", "presse une"] * 9, ["en", "fr"], 40)
     assert small.token_to_id("[PAD]") == TOKENS.pad and small.token_to_id("[END]") == TOKENS.end
@@ -197,7 +200,7 @@ def test_translations_do_not_depend_on_the_batch() -> None:
     assert len(said) == 2 and all(isinstance(text, str) for text in said)
     assert const.translate_speech(clips[1:], "fr") == said[1:]
     # The greedy choice, token by token, until the end or 50 tokens.
-    network, ids = const.network, [const.vocabulary.first("fr")]
+    network, ids = const.network, [const.vocabulary.id_of(tag("fr"))]
     memory = network.encode(network.enter_speech(Sequences.padded(clips[:1])))
     while len(ids) <= 50:
         chances = network.decode(memory, torch.tensor([ids]))[0, -1]
@@ -232,7 +235,7 @@ def test_the_full_recipe_trains_on_what_is_laid_out_as_published(
 ) -> None:
     learn_vocabulary([str(must_c), str(tmp_path / "pieces.json")])
     config = dict(recipe.load_recipe(catalog.find("const"), "full.yaml").data)
-    size = Vocabulary(str(tmp_path / "pieces.json"), 0).tokenizer.get_vocab_size()
+    size = read_vocabulary(str(tmp_path / "pieces.json"), 0).tokenizer.get_vocab_size()
     names = {"weights": None, "vocabulary": str(tmp_path / "pieces.json"), "vocab_size": size, "beam": 2}
     changes = {
         "model": {"init_args": {**SMALL, **names, "max_tokens": 5}},
@@ -253,9 +256,9 @@ def test_bad_arguments() -> None:
     with pytest.raises(UserError, match=r"model.vocabulary is nowhere.json; make that file with"):
         module(vocabulary="nowhere.json").vocabulary.check()
     with pytest.raises(UserError, match=r"model.vocab_size is 700; model.vocabulary has 800 tokens"):
-        Vocabulary(None, 700).check()
+        read_vocabulary(None, 700).check()
     with pytest.raises(UserError, match=r"model.vocabulary has no token <lang:ru>"):
-        Vocabulary(None, 800).first("ru")
+        read_vocabulary(None, 800).id_of(tag("ru"))
 
 
 class Losses(L.Callback):

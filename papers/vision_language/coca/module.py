@@ -1,0 +1,194 @@
+"""CoCa (Yu et al. 2022): a dual encoder and a captioner in one model and one forward pass."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from common.batches import ImageText
+from common.distributed import global_ratio
+from common.encoders.captioner import AttentionPooler, MultimodalDecoder, UnimodalDecoder
+from common.encoders.generation import generate
+from common.encoders.image import to_float
+from common.encoders.vit import VisionTransformer
+from common.encoders.vocabulary import TOKENS
+from common.errors import UserError
+from common.losses import LearnableTemperature, symmetric_info_nce
+from common.training.grad_cache import cached_forward
+from common.training.method import Method
+from papers.vision_language.coca.vocabulary import START, read_vocabulary
+
+
+class Unimodal(Method):
+    """CoCa without the upper half of its decoder: pictures and captions as vectors, and the contrast between them.
+
+    L_Con is the sum of both directions, not their mean (eq. 2).
+
+    Args:
+        image_size, patch_size: of the vision transformer, in pixels.
+        stem: channels of the convolutions before its patches; 0 for none, as published.
+        width: d of all states and vectors.
+        heads: attention heads of all layers and poolers.
+        image_layers: of the vision transformer.
+        unimodal_layers: of the lower half of the decoder.
+        queries: of the generative pooler.
+        vocabulary: file with the tokenizer; by default that of the scenes.
+        vocab_size: of that vocabulary.
+        text_length: tokens of a caption at most, its first and its end included.
+        contrast: weight of L_Con. At 0 there is neither [CLS] nor contrastive pooler, and what embeds is the mean of
+            the picture's tokens and of the words' states.
+        temperature: what it starts at; kept above 0.01.
+        chunk_size: pairs in memory at a time; null takes all at once. The gradient is the same.
+        optimization: the arguments of `Method`.
+
+    Raises:
+        UserError: an argument is out of range; when training starts, that the vocabulary is missing or of another size.
+    """
+
+    contrastive = True
+
+    def __init__(
+        self,
+        image_size: int = 48,
+        patch_size: int = 8,
+        stem: int = 0,
+        width: int = 96,
+        heads: int = 4,
+        image_layers: int = 4,
+        unimodal_layers: int = 2,
+        queries: int = 16,
+        vocabulary: str | None = None,
+        vocab_size: int = 279,
+        text_length: int = 44,
+        contrast: float = 1.0,
+        temperature: float = 0.07,
+        chunk_size: int | None = None,
+        **optimization,
+    ) -> None:
+        super().__init__(**optimization)
+        if contrast < 0:
+            raise UserError(f"model.contrast is {contrast}; it must be at least 0")
+        if text_length < 3:
+            raise UserError(f"model.text_length is {text_length}; it must be at least 3")
+        self.image = VisionTransformer(image_size, patch_size, width, image_layers, heads, pooled=False, stem=stem)
+        self.generative_pooler = AttentionPooler(queries, width, heads)
+        self.contrastive_pooler = AttentionPooler(1, width, heads) if contrast else None
+        self.temperature = LearnableTemperature(temperature) if contrast else None
+        self.reader = UnimodalDecoder(
+            vocab_size, TOKENS.pad, text_length, width, heads, unimodal_layers, summary=contrast > 0
+        )
+        self.contrast = contrast
+        self.vocabulary = read_vocabulary(vocabulary, vocab_size)
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        self.vocabulary.check()
+
+    def training_step(self, batch: ImageText, batch_idx: int) -> Tensor:
+        ids = self.tokenize(batch.text)
+        rows = cached_forward(self.rows, (batch.pixels, ids), self.hparams["chunk_size"])
+        terms = self.terms(rows, int((ids[:, 1:] != TOKENS.pad).sum()))
+        return self.log_loss(
+            sum(weight * term for weight, term in terms.values()), **{k: t for k, (_, t) in terms.items()}
+        )
+
+    def rows(self, pairs: tuple[Tensor, Tensor]) -> Tensor:
+        """All that the losses need of pairs, a row each: the unit vectors of picture and caption, (n, 2d)."""
+        pixels, ids = pairs
+        return torch.cat([self.look(pixels)[1], self.read(ids)[1]], dim=1)
+
+    def terms(self, rows: Tensor, words: int) -> dict[str, tuple[float, Tensor]]:
+        """Weight and value of each loss, from `rows` and the number of words to predict."""
+        image, text = rows[:, : 2 * self.hparams["width"]].chunk(2, dim=1)
+        loss = symmetric_info_nce(image, text, temperature=self.temperature(), directions="sum")
+        return {"contrast": (self.contrast, loss)}
+
+    def look(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """The tokens of pictures that a caption is written from, (n, q, d), and their unit vectors, (n, d)."""
+        patches = self.image.patches(pixels)
+        tokens = self.generative_pooler(patches)
+        return tokens, F.normalize(self.pooled(patches, tokens), dim=1)
+
+    def pooled(self, patches: Tensor, tokens: Tensor) -> Tensor:
+        """The contrastive pooler stands on the generative one: "cascade"."""
+        return self.contrastive_pooler(tokens)[:, 0]
+
+    def read(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The states of the words, (n, t, d), and the unit vectors of the captions, (n, d)."""
+        words, summary = self.reader(ids)
+        if summary is None:
+            real = (ids != TOKENS.pad)[:, :, None]
+            summary = (words * real).sum(dim=1) / real.sum(dim=1)
+        return words, F.normalize(summary, dim=1)
+
+    def tokenize(self, texts: list[str]) -> Tensor:
+        """Ids with start and end, padded, int64 of shape (n, t)."""
+        return self.vocabulary.ids(texts, [START] * len(texts), self.hparams["text_length"]).to(self.device)
+
+    def embed_image(self, pixels: Tensor) -> Tensor:
+        return self.look(to_float(pixels))[1]
+
+    def embed_text(self, texts: list[str]) -> Tensor:
+        return self.read(self.tokenize(texts))[1]
+
+
+class CoCa(Unimodal):
+    """The lower half of the decoder contrasts, the upper half goes on from its words and writes the caption (eq. 4).
+
+    L = contrast * L_Con + caption * L_Cap, with L_Cap the cross-entropy of each word given those before it and the
+    picture, the mean over the words of the batch.
+
+    Args:
+        caption: weight of L_Cap.
+        multimodal_layers: of the upper half of the decoder.
+        pooler: the contrastive pooler reads the tokens of the generative one ("cascade") or the patches ("parallel").
+        others: the arguments of `Unimodal` and `Method`.
+
+    Raises:
+        UserError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        caption: float = 2.0,
+        multimodal_layers: int = 2,
+        pooler: Literal["cascade", "parallel"] = "cascade",
+        **others,
+    ) -> None:
+        super().__init__(**others)
+        if caption <= 0:
+            raise UserError(f"model.caption is {caption}; it must be above 0, or the model `Unimodal`")
+        h = self.hparams
+        self.writer = MultimodalDecoder(h["vocab_size"], h["width"], h["heads"], multimodal_layers)
+        self.caption = caption
+        self.parallel = pooler == "parallel"
+
+    def pooled(self, patches: Tensor, tokens: Tensor) -> Tensor:
+        if not self.contrast:
+            return tokens.mean(dim=1)
+        return super().pooled(patches, patches if self.parallel else tokens)
+
+    def rows(self, pairs: tuple[Tensor, Tensor]) -> Tensor:
+        """As in `Unimodal`, and behind that the negative log-likelihood of the caption, the sum over its words."""
+        pixels, ids = pairs
+        (tokens, image), (words, text) = self.look(pixels), self.read(ids)
+        # The last word predicts the end, and what stands at padding nothing.
+        logits = self.writer(words[:, :-1], tokens).transpose(1, 2)
+        losses = F.cross_entropy(logits, ids[:, 1:], ignore_index=TOKENS.pad, reduction="none").sum(dim=1)
+        return torch.cat([image, text, losses[:, None]], dim=1)
+
+    def terms(self, rows: Tensor, words: int) -> dict[str, tuple[float, Tensor]]:
+        terms = super().terms(rows, words) if self.contrast else {}
+        return terms | {"caption": (self.caption, global_ratio(rows[:, -1].sum(), words))}
+
+    def captions(self, pixels: Tensor, generator: torch.Generator | None = None) -> list[str]:
+        """The caption of each picture, greedily, or drawn word by word with a generator on the CPU."""
+        tokens, _ = self.look(to_float(pixels))
+        first = torch.full((len(pixels),), self.vocabulary.id_of(START), device=pixels.device)
+
+        def next_logits(ids: Tensor) -> Tensor:
+            return self.writer(self.reader(ids, summarize=False)[0], tokens)[:, -1]
+
+        longest = self.hparams["text_length"] - 1
+        return self.vocabulary.texts(generate(next_logits, first, longest, TOKENS, generator=generator))
