@@ -18,6 +18,7 @@ CASES = {
     "simcse": ["--data.batch_size", "16", "--model.dropout", "0"],
     "tmr": ["--data.batch_size", "16", "--model.dropout", "0"],
     "inf_cl": ["--data.batch_size", "64"],  # texts around a ring
+    "siglip": ["--data.batch_size", "16"],  # so do these
     "gradcache": ["--data.batch_size", "16", "--model.dropout", "0", "--model.chunk_size", "4"],
 }
 
