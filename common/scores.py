@@ -248,8 +248,9 @@ class Scores:
         Needs no sweep over a large matrix but on a ring, or where other pairs are excluded than own ones of one set.
         """
         if self._is_small and len(self.layout.sizes) == 1:
-            same = self.equal(row_ids, key_ids).tile(*self._whole).to(self.dtype)
-            same = self._edits.fill(same, *self._whole, 0.0)
+            # Straight into floats, which multiply and sum several times faster than booleans.
+            same = torch.eq(row_ids[:, None], key_ids[None], out=self._own_key.new_empty(self.shape))
+            self._edits.fill(same, *self._whole, 0.0)
             return Positives((self._edited_product * same).sum(dim), same.sum(dim))
         plus, excluded = self._edits.plus, self._edits.exclude
         own_excluded = bool(excluded) and row_ids is key_ids and all(isinstance(pairs, Own) for pairs in excluded)

@@ -45,7 +45,8 @@ class Gram(torch.autograd.Function):
     def backward(ctx, grad: Tensor):
         x, scale = ctx.saved_tensors
         with full_precision(x.device):
-            toward = (grad + grad.T) @ x
+            # A copy first: to add a matrix to its transpose reads one of them against the grain.
+            toward = grad.T.clone(memory_format=torch.contiguous_format).add_(grad) @ x
         # sum_ij G_ij x_i x_j is <x, G x>, and half of <x, (G + G^T) x>.
         grad_scale = (x * toward).sum() / 2 if ctx.needs_input_grad[1] else None
         return toward.mul_(ctx.scale if scale is None else scale), grad_scale
