@@ -154,13 +154,15 @@ def global_mean(values: Tensor, where: Tensor | None = None) -> Tensor:
     if where is None:
         where = torch.ones_like(values, dtype=torch.bool)
     with torch.no_grad():
-        count = sum_over_processes(where.sum().to(values.dtype))
+        count = sum_over_processes(where.sum())
     # Not a product: an excluded anchor may hold an infinity, and 0 * inf is NaN.
-    return sum_over_processes(torch.where(where, values, 0.0).sum()) / count.clamp(min=1.0)
+    return sum_over_processes(torch.where(where, values, 0.0).sum()) / count.clamp(min=1)
 
 
 def global_ratio(total: Tensor, count: int) -> Tensor:
     """The sum of `total` over the processes, divided by that of `count`: a mean whose terms are summed already."""
+    if world_size() == 1:
+        return total / count
     counts = torch.tensor(float(count), dtype=total.dtype, device=total.device)
     return sum_over_processes(total) / sum_over_processes(counts)
 

@@ -6,7 +6,7 @@ tile by tile, forward and backward, so that memory grows with the batch and not 
     scores = Scores(query, key, scale=1 / temperature)
     loss = (scores.logsumexp(dim=1) - scores.diagonal()).mean()
 
-A small matrix is built whole and kept, since computing it again only pays from about a thousand rows.
+A small matrix is built whole, once for all reductions, since computing it again only pays from about a thousand rows.
 """
 
 import copy
@@ -21,9 +21,10 @@ from common.distributed import Exchange, Shards, gather, logsumexp_over_processe
 from common.errors import UserError
 from common.tiled.logsumexp import LogSumExp, WholeLogSumExp
 from common.tiled.matrices import Own, Pairwise, Where, as_matrix
-from common.tiled.softplus import SoftplusTotal
+from common.tiled.softplus import SoftplusTotal, WholeSoftplusTotal
 from common.tiled.sums import Sum, apply
 from common.tiled.tiles import Edits, Matrix, Tiles, current, full_precision
+from common.tiled.whole import Gram, Product
 
 
 class Positives(NamedTuple):
@@ -76,21 +77,21 @@ class Scores:
         if isinstance(scale, Tensor):
             scale = scale.to(self.dtype)
             scale = scale[:, None] if scale.ndim else scale
-        # The scale is folded into the queries, so its exact gradient costs nothing: it is <query, d loss / d query>.
-        query = query.to(self.dtype)
-        self._query = query if isinstance(scale, float) and scale == 1.0 else query * scale
+        self._scale = scale
+        self._unscaled = query.to(self.dtype)
         self._own_key = key.to(self.dtype)
         self._bias = bias.to(self.dtype) if isinstance(bias, Tensor) else bias
         self._ring = self.exchange is Exchange.RING and len(self.layout.sizes) > 1
         self._key = self._own_key if self._ring else gather(self._own_key, self.layout)
         self._edits = Edits()
+        self._built: dict[tuple[str, bool], Tensor] = {}  # one for the same scores under all edits
         # A set against itself: the matrix equals its transpose, so half of it is enough.
         self._mirrored = query_is_key and len(self.layout.sizes) == 1 and getattr(scale, "ndim", 0) == 0
 
     @property
     def shape(self) -> tuple[int, int]:
         """(our queries, all keys)."""
-        return len(self._query), self.layout.total
+        return self._unscaled.shape[0], self.layout.total
 
     # --- which pairs count, and by how much -------------------------------------------------------------------------
 
@@ -140,11 +141,11 @@ class Scores:
 
     def _logsumexp(self, dims: tuple[int, ...]) -> list[Tensor]:
         if self._is_small:
-            totals = WholeLogSumExp.apply(self._query, self._key, self._edits, dims)
+            totals = WholeLogSumExp.apply(self._product, self._edits, dims)
         else:
             mirrored = self._mirrored and dims == (1,) and self._edits.mirrored
             totals = LogSumExp.apply(self._query, self._key, self._edits, self._travelling, dims, mirrored)
-        totals = totals if self._bias is None else [total + self._bias for total in totals]
+            totals = totals if self._bias is None else [total + self._bias for total in totals]
         return [
             total if dim == 1 else self._own_columns(total, log=True) for dim, total in zip(dims, totals, strict=True)
         ]
@@ -167,38 +168,44 @@ class Scores:
         """
         columns = [gather(x, self.layout) for x in keys]
         matrices = [as_matrix(x, self.shape) for x in pairs]
-        if self._bias is not None:
+        if self._is_small:
+            vectors = [x[:, None] for x in rows] + [x[None, :] for x in columns]
+            total = apply(f, self._edited_product, vectors, matrices, self._edits, *self._whole).sum(dim)
+        elif self._bias is not None:
             bias = torch.as_tensor(self._bias, dtype=self.dtype, device=self.device).expand(self.shape[0])
-            return self._sum(lambda s, b, *rest: f(s + b, *rest), dim, [bias, *rows], columns, matrices)
-        return self._sum(f, dim, list(rows), columns, matrices)
+            total = self._sum(lambda s, b, *rest: f(s + b, *rest), dim, [bias, *rows], columns, matrices)
+        else:
+            total = self._sum(f, dim, list(rows), columns, matrices)
+        return total if dim == 1 else self._own_columns(total)
 
     def _sum(
         self, f: Callable[..., Tensor], dim: int, rows: list[Tensor], columns: list[Tensor], pairs: list[Matrix]
     ) -> Tensor:
-        if self._is_small:
-            whole = self._whole
-            vectors = [x[:, None] for x in rows] + [x[None, :] for x in columns]
-            with full_precision(self.device):
-                scores = self._edits.apply(self._query @ self._key.T, *whole)
-            total = apply(f, scores, vectors, pairs, self._edits, *whole).sum(dim)
-        else:
-            arguments = (f, self._edits, self._travelling, dim, pairs, len(rows))
-            total = Sum.apply(self._query, self._key, *arguments, *rows, *columns)
-        return total if dim == 1 else self._own_columns(total)
+        arguments = (f, self._edits, self._travelling, dim, pairs, len(rows))
+        return Sum.apply(self._query, self._key, *arguments, *rows, *columns)
 
-    def softplus_total(self) -> Tensor:
+    def softplus_total(self, own_positive: bool = False) -> Tensor:
         """The sum of softplus(s) over all our queries and all keys, 0-d: log(1 + e^s), each pair for itself.
 
+        With `own_positive` it is softplus(-s) where a query meets its own key, which must not be excluded.
         Faster than `sum` with the same function, as the gradient comes out of the same sweep.
         """
         bias = torch.as_tensor(0.0 if self._bias is None else self._bias, dtype=self.dtype, device=self.device)
-        return SoftplusTotal.apply(self._query, self._key, bias, self._edits, self._travelling, torch.is_grad_enabled())
+        positive = self.own() if own_positive else None
+        if self._is_small:
+            return WholeSoftplusTotal.apply(self._query, self._key, bias, self._edits, positive)
+        arguments = self._edits, self._travelling, positive, torch.is_grad_enabled()
+        return SoftplusTotal.apply(self._query, self._key, bias, *arguments)
 
     def diagonal(self) -> Tensor:
         """The score of each query with its own key, (m,), whatever `plus` and `exclude` say."""
-        if len(self._own_key) < len(self._query):
-            raise UserError(f"{len(self._query)} queries and {len(self._own_key)} keys: a query has no key of its own")
-        own = self._own_key if len(self._own_key) == len(self._query) else self._own_key[: len(self._query)]
+        queries, keys = self._query.shape[0], self._own_key.shape[0]
+        if keys < queries:
+            raise UserError(f"{queries} queries and {keys} keys: a query has no key of its own")
+        built = self._built.get(("product", torch.is_grad_enabled()))
+        if built is not None:
+            return built.diagonal(self.layout.start)
+        own = self._own_key if keys == queries else self._own_key[:queries]
         return self._plus_bias((self._query * own).sum(dim=1))
 
     def pairs(self, columns: Tensor) -> Tensor:
@@ -238,9 +245,16 @@ class Scores:
     def positives(self, row_ids: Tensor, key_ids: Tensor, dim: int = 1) -> Positives:
         """Sum and number of each query's scores with the keys of its id (dim 1), or of own keys with queries (dim 0).
 
-        Needs no sweep over the matrix but on a ring, or where pairs are excluded.
+        Needs no sweep over a large matrix but on a ring, or where other pairs are excluded than own ones of one set.
         """
-        if self._edits != Edits() or self._ring:
+        if self._is_small and len(self.layout.sizes) == 1:
+            # Straight into floats, which multiply and sum several times faster than booleans.
+            same = torch.eq(row_ids[:, None], key_ids[None], out=self._own_key.new_empty(self.shape))
+            self._edits.fill(same, *self._whole, 0.0)
+            return Positives((self._edited_product * same).sum(dim), same.sum(dim))
+        plus, excluded = self._edits.plus, self._edits.exclude
+        own_excluded = bool(excluded) and row_ids is key_ids and all(isinstance(pairs, Own) for pairs in excluded)
+        if self._ring or plus or (excluded and not own_excluded):
             same = (self.equal(row_ids, key_ids),)
             total = self.sum(lambda s, positive: torch.where(positive, s, 0.0), dim, pairs=same)
             return Positives(total, self.sum(lambda s, positive: positive + 0.0 * s, dim, pairs=same).detach())
@@ -254,7 +268,9 @@ class Scores:
         mine, theirs = kind.split([len(ids), len(other_ids)])
         sums = others.new_zeros(len(kinds), others.shape[1]).index_add(0, theirs, others)
         count = torch.bincount(theirs, minlength=len(kinds)).to(self.dtype)[mine]
-        return Positives(self._plus_bias((ours * sums[mine]).sum(dim=1), count), count)
+        positives = Positives(self._plus_bias((ours * sums[mine]).sum(dim=1), count), count)
+        # Every sum holds the own pair: taken out again, exactly as it went in.
+        return Positives(positives.total - self.diagonal(), count - 1) if own_excluded else positives
 
     # --- pieces -----------------------------------------------------------------------------------------------------
 
@@ -277,6 +293,38 @@ class Scores:
     @property
     def _is_small(self) -> bool:
         return not self._ring and 0 < self.shape[0] * self.shape[1] <= current().whole_entries
+
+    def _once(self, name: str, build: Callable[[], Tensor]) -> Tensor:
+        """Built at first use; without a gradient it is another tensor."""
+        key = name, torch.is_grad_enabled()
+        if key not in self._built:
+            self._built[key] = build()
+        return self._built[key]
+
+    @property
+    def _query(self) -> Tensor:
+        """The queries times their scale, whose exact gradient then costs nothing: <query, d loss / d query>."""
+        if isinstance(self._scale, float) and self._scale == 1.0:
+            return self._unscaled
+        return self._once("query", lambda: self._unscaled * self._scale)
+
+    @property
+    def _product(self) -> Tensor:
+        """A small matrix whole with its bias, whatever `plus` and `exclude` say."""
+        return self._once("product", self._multiply)
+
+    def _multiply(self) -> Tensor:
+        if self._mirrored:
+            return self._plus_bias(Gram.apply(self._key, self._scale))
+        bias = self._bias
+        if bias is not None:
+            bias = torch.as_tensor(bias, dtype=self.dtype, device=self.device)
+        return Product.apply(self._query, self._key, bias)
+
+    @property
+    def _edited_product(self) -> Tensor:
+        """The same with what `plus` adds."""
+        return self._edits.apply(self._product.clone(), *self._whole) if self._edits.plus else self._product
 
     @property
     def _travelling(self) -> Shards:

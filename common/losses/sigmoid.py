@@ -48,6 +48,8 @@ def sigmoid_pairwise(
     Source: Zhai et al. 2023 (SigLIP), eq. 1 and algorithm 1.
     """
     scores = Scores(query, key, scale=scale, bias=bias, exchange=exchange)
-    positive = scores.diagonal() if ids is None else scores.positives(ids, ids).total
-    # softplus(-s) = softplus(s) - s: every pair as a negative, then the positives mended, so that no mask is needed.
-    return global_ratio(scores.softplus_total() - positive.sum(), len(query))
+    total = scores.softplus_total(own_positive=ids is None)
+    if ids is not None:
+        # softplus(-s) = softplus(s) - s: every pair as a negative, then the positives mended, so no mask is needed.
+        total = total - scores.positives(ids, ids).total.sum()
+    return global_ratio(total, len(query))

@@ -58,11 +58,9 @@ def sup_con(
         raise UserError(f"positives '{positives}': expected 'out' or 'in'")
     scores = Scores(embeddings, embeddings, scale=inverse(temperature), exchange=exchange)
     others = scores.exclude(scores.own())
-    # Every sum of `positives` holds the anchor itself: take it out again, exactly as it went in.
-    same, count = scores.positives(labels, labels)
-    count = count - 1
+    total, count = others.positives(labels, labels)
     if positives == "out":
-        target = (same - scores.diagonal()) / count.clamp(min=1)
+        target = total / count.clamp(min=1)
     else:
         different = scores.pairwise(torch.ne, (labels,), (labels,))
         target = others.exclude(different).logsumexp(dim=1) - count.clamp(min=1).to(scores.dtype).log()

@@ -39,33 +39,40 @@ def _shared_shift(tile: Tensor, dims: tuple[int, ...], bounded: bool) -> list[Te
     return [total.log_().add_(shift) for total in sums]
 
 
-class WholeLogSumExp(torch.autograd.Function):
-    """Log-sum-exp by row (dim 1), by column (dim 0) or both, of a matrix small enough to be built once and kept.
+def _edited(matrix: Tensor, edits: Edits) -> Tensor:
+    """A changed copy, or the matrix itself where nothing is to change."""
+    if not edits.plus and not edits.exclude:
+        return matrix
+    everything = slice(0, matrix.shape[0]), slice(0, matrix.shape[1])
+    return edits.fill(edits.apply(matrix.clone(), *everything), *everything, -math.inf)
 
-    The result and its precision are those of `LogSumExp`; three matrix products instead of four, and little else.
+
+class WholeLogSumExp(torch.autograd.Function):
+    """Log-sum-exp by row (dim 1), by column (dim 0) or both, of a matrix that was small enough to be built.
+
+    The result and its precision are those of `LogSumExp`, from one exp for both directions and both passes.
     """
 
     @staticmethod
-    def forward(ctx, query: Tensor, key: Tensor, edits: Edits, dims: tuple[int, ...]):
-        everything = slice(0, len(query)), slice(0, len(key))
-        with full_precision(query.device):
-            scores = edits.apply(query @ key.T, *everything)
-        excluded = edits.excluded(*everything)
-        if excluded is not None:
-            scores.masked_fill_(excluded, -math.inf)
+    def forward(ctx, matrix: Tensor, edits: Edits, dims: tuple[int, ...]):
+        scores = _edited(matrix, edits)
         shift = float(scores.amax())
-        exponentials = scores.sub(shift).exp_()
+        exponentials = (scores.sub(shift) if scores is matrix else scores.sub_(shift)).exp_()
         sums = [exponentials.sum(dim) for dim in dims]
-        shared = min(float(total.min()) for total in sums) >= _SAFE_SUM  # False for NaN too
-        totals = [x.log().add_(shift) for x in sums] if shared else [scores.logsumexp(dim) for dim in dims]
-        ctx.dims, ctx.shared = dims, shared
-        ctx.save_for_backward(query, key, *(exponentials, *sums) if shared else (scores, *totals))
-        return tuple(totals)
+        ctx.dims = dims
+        ctx.shared = min(float(total.min()) for total in sums) >= _SAFE_SUM  # False for NaN too
+        if ctx.shared:
+            ctx.save_for_backward(exponentials, *sums)
+            return tuple(total.log().add_(shift) for total in sums)
+        scores = _edited(matrix, edits)
+        totals = tuple(scores.logsumexp(dim) for dim in dims)
+        ctx.save_for_backward(scores, *totals)
+        return totals
 
     @staticmethod
     @once_differentiable
     def backward(ctx, *grads: Tensor):
-        query, key, matrix, *by_dim = ctx.saved_tensors
+        matrix, *by_dim = ctx.saved_tensors
         if ctx.shared:
             factors = [(g / total).unsqueeze(dim) for dim, total, g in zip(ctx.dims, by_dim, grads, strict=True)]
             slope = matrix * (factors[0] + factors[1] if len(factors) == 2 else factors[0])
@@ -75,10 +82,7 @@ class WholeLogSumExp(torch.autograd.Function):
                 (matrix - total.nan_to_num(neginf=0.0).unsqueeze(dim)).exp_().mul_(g.unsqueeze(dim))
                 for dim, total, g in zip(ctx.dims, by_dim, grads, strict=True)
             )
-        with full_precision(query.device):
-            grad_query = slope @ key if ctx.needs_input_grad[0] else None
-            grad_key = slope.T @ query if ctx.needs_input_grad[1] else None
-        return grad_query, grad_key, None, None
+        return slope, None, None
 
 
 class LogSumExp(torch.autograd.Function):

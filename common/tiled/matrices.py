@@ -53,12 +53,21 @@ class Own(NamedTuple):
     def mirrored(self) -> bool:
         return self.start == 0
 
+    def diagonal(self, tile: Tensor, rows: slice, columns: slice) -> Tensor:
+        """The entries of a tile at these pairs, a view; empty where there are none."""
+        return tile.diagonal(self.start + rows.start - columns.start)
+
+    def fill(self, tile: Tensor, rows: slice, columns: slice, value: float) -> None:
+        """Puts the value at these pairs of a tile, in place and without a mask."""
+        self.diagonal(tile, rows, columns).fill_(value)
+
     def tile(self, rows: slice, columns: slice) -> Tensor | None:
         first, last = self.start + rows.start, self.start + rows.stop
         if last <= columns.start or first >= columns.stop:
             return None
-        own = torch.arange(first, last, device=self.device)
-        return own[:, None] == torch.arange(columns.start, columns.stop, device=self.device)
+        pairs = torch.zeros(last - first, columns.stop - columns.start, dtype=torch.bool, device=self.device)
+        self.fill(pairs, rows, columns, True)
+        return pairs
 
 
 class Where(NamedTuple):

@@ -6,21 +6,66 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from common.distributed import Shards, ring_backward
+from common.tiled.matrices import Own
 from common.tiled.tiles import Edits, Tiles, full_precision
 
 
+def _softplus(scores: Tensor) -> Tensor:
+    # The default threshold of 20 would drop e^-20, which float64 still sees.
+    return F.softplus(scores, threshold=40.0)
+
+
+class WholeSoftplusTotal(torch.autograd.Function):
+    """What `SoftplusTotal` gives, of a matrix small enough to be built once and kept, with little around it."""
+
+    @staticmethod
+    def forward(ctx, query: Tensor, key: Tensor, bias: Tensor, edits: Edits, positive: Own | None):
+        everything = slice(0, query.shape[0]), slice(0, key.shape[0])
+        with full_precision(query.device):
+            scores = edits.apply(torch.addmm(bias, query, key.T), *everything)
+        edits.fill(scores, *everything, -torch.inf)
+        total = _softplus(scores).sum()
+        if positive is not None:
+            total -= positive.diagonal(scores, *everything).sum()
+        slope = scores.sigmoid_()
+        if positive is not None:
+            positive.diagonal(slope, *everything).sub_(1.0)
+        ctx.save_for_backward(query, key, slope)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        query, key, slope = ctx.saved_tensors
+        wants_query, wants_key, wants_bias, *_ = ctx.needs_input_grad
+        with full_precision(query.device):
+            grad_query = (slope @ key).mul_(grad) if wants_query else None
+            grad_key = (slope.T @ query).mul_(grad) if wants_key else None
+        return grad_query, grad_key, slope.sum() * grad if wants_bias else None, None, None
+
+
 class SoftplusTotal(torch.autograd.Function):
-    """The sum over all pairs, 0-d.
+    """The sum over all pairs, 0-d; of softplus(-s) at the pairs that are `positive`, if any.
 
     No pair competes with another, so the slope of a pair is known as soon as its score is: sigmoid(s). The gradients
     are therefore summed up while the value is, three matrix products in all, and O((m + n) d) is kept until the
-    backward pass scales them. `differentiate` is False where no gradient will be asked for, which leaves one product.
+    backward pass scales them. As softplus(-s) = softplus(s) - s, a positive one costs no more. `differentiate` is False
+    where no gradient will be asked for, which leaves one product.
     """
 
     @staticmethod
-    def forward(ctx, query: Tensor, key: Tensor, bias: Tensor, edits: Edits, layout: Shards, differentiate: bool):
+    def forward(
+        ctx,
+        query: Tensor,
+        key: Tensor,
+        bias: Tensor,
+        edits: Edits,
+        layout: Shards,
+        positive: Own | None,
+        differentiate: bool,
+    ):
         wants_query, wants_key, wants_bias = (differentiate and wanted for wanted in ctx.needs_input_grad[:3])
-        total = query.new_zeros(len(query))
+        total, own_total = query.new_zeros(len(query)), query.new_zeros(())
         grad_query = torch.zeros_like(query) if wants_query else None
         slopes = query.new_zeros(len(query))
         with full_precision(query.device):
@@ -30,14 +75,15 @@ class SoftplusTotal(torch.autograd.Function):
                 for rows, columns, local in tiles.over(start, visiting):
                     k = visiting[local]
                     scores = tiles.scores(rows, columns, k).add_(bias)
-                    excluded = edits.excluded(rows, columns)
-                    if excluded is not None:
-                        scores.masked_fill_(excluded, -torch.inf)
-                    # The default threshold of 20 would drop e^-20, which float64 still sees.
-                    total[rows] += F.softplus(scores, threshold=40.0).sum(1)
+                    edits.fill(scores, rows, columns, -torch.inf)
+                    total[rows] += _softplus(scores).sum(1)
+                    if positive is not None:
+                        own_total.add_(positive.diagonal(scores, rows, columns).sum())
                     if not (wants_query or wants_key or wants_bias):
                         continue
                     slope = scores.sigmoid_()
+                    if positive is not None:
+                        positive.diagonal(slope, rows, columns).sub_(1.0)
                     if wants_query:
                         grad_query[rows].addmm_(slope, k)
                     if wants_key:
@@ -47,9 +93,9 @@ class SoftplusTotal(torch.autograd.Function):
 
             grad_key = ring_backward(layout, key, visit)
         ctx.save_for_backward(grad_query, grad_key if wants_key else None, slopes.sum() if wants_bias else None)
-        return total.sum()
+        return total.sum() - own_total
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
-        return *(None if saved is None else grad * saved for saved in ctx.saved_tensors), None, None, None
+        return *(None if saved is None else grad * saved for saved in ctx.saved_tensors), *[None] * 4

@@ -69,6 +69,15 @@ class Edits:
                 out = tile if out is None else out | tile
         return out
 
+    def fill(self, tile: Tensor, rows: slice, columns: slice, value: float) -> Tensor:
+        """Puts the value at the pairs of this tile that are left out, in place."""
+        for matrix in self.exclude:
+            if hasattr(matrix, "fill"):
+                matrix.fill(tile, rows, columns, value)
+            elif (pairs := matrix.tile(rows, columns)) is not None:
+                tile.masked_fill_(pairs, value)
+        return tile
+
     def apply(self, scores: Tensor, rows: slice, columns: slice) -> Tensor:
         """Adds in place; excluded pairs are left alone."""
         for matrix in self.plus:
@@ -116,6 +125,4 @@ class Tiles:
 
     def masked(self, rows: slice, columns: slice, key: Tensor) -> Tensor:
         """The scores with -inf at excluded pairs."""
-        out = self.scores(rows, columns, key)
-        excluded = self.edits.excluded(rows, columns)
-        return out if excluded is None else out.masked_fill_(excluded, -math.inf)
+        return self.edits.fill(self.scores(rows, columns, key), rows, columns, -math.inf)

@@ -135,6 +135,38 @@ def test_positives_and_total(dim: int, excluding: bool) -> None:
     assert_same(scores.total(dim), (matrix * kept).sum(dim), query, key, bias)
 
 
+def test_a_set_against_itself() -> None:
+    x, bias = vectors(9, 17), torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    scale, own = torch.tensor(1.5, dtype=torch.float64, requires_grad=True), torch.eye(9, dtype=torch.bool)
+    ids = torch.tensor([0, 1, 2, 0, 1, 5, 0, 2, 7])
+    scores, matrix = Scores(x, x, scale=scale, bias=bias), scale * x @ x.T + bias
+    others, same = scores.exclude(scores.own()), (ids[:, None] == ids) & ~own
+    leaves = x, scale, bias
+    assert_same(others.logsumexp(dim=1), matrix.masked_fill(own, -math.inf).logsumexp(1), *leaves)
+    positives = others.positives(ids, ids)
+    assert_same(positives.total, (matrix * same).sum(1), *leaves)
+    assert torch.equal(positives.count, same.sum(1).double())
+    assert_same(scores.diagonal(), matrix.diagonal(), *leaves)
+
+
+def test_a_reduction_without_gradient_does_not_cut_the_next() -> None:
+    query, key = vectors(7, 18), vectors(10, 19)
+    scores, matrix = Scores(query, key, scale=1.5), 1.5 * query @ key.T
+    with torch.no_grad():
+        assert not scores.logsumexp(dim=1).requires_grad
+    assert_same(scores.logsumexp(dim=1), matrix.logsumexp(1), query, key)
+    assert_same(scores.diagonal(), matrix.diagonal(), query, key)
+
+
+def test_offsets_do_not_reach_the_scores_they_were_added_to() -> None:
+    query, key = vectors(7, 20), vectors(10, 21)
+    scores = Scores(query, key)
+    scores.plus(100.0, where=scores.own()).logsumexps()
+    scores.plus(100.0, where=scores.own()).sum(torch.tanh)
+    assert_same(scores.logsumexp(dim=1), (query @ key.T).logsumexp(1), query, key)
+    assert_same(scores.sum(torch.tanh), (query @ key.T).tanh().sum(1), query, key)
+
+
 def test_topk_and_pairs() -> None:
     query, key, bias = vectors(7, 13), vectors(10, 14), torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
     scores = Scores(query, key, scale=2.0, bias=bias)
@@ -184,6 +216,8 @@ def test_softplus_total(bias: float | str | None) -> None:
     scores = Scores(query, key, scale=1.5, bias=bias)
     assert_same(scores.softplus_total(), matrix.sum(), *leaves)
     assert_same(scores.exclude(out).softplus_total(), matrix.masked_fill(out, 0.0).sum(), *leaves)
+    mended = matrix.sum() - (1.5 * query @ key.T + (0.0 if bias is None else bias)).diagonal().sum()
+    assert_same(scores.softplus_total(own_positive=True), mended, *leaves)
 
 
 def test_softplus_total_with_one_side_fixed() -> None:
