@@ -19,7 +19,7 @@ CASES = {
     "tmr": ["--data.batch_size", "16", "--model.dropout", "0"],
     "const": ["--data.batch_size", "16", "--model.dropout", "0"],  # each process pads to its own longest utterance
     "inf_cl": ["--data.batch_size", "64"],  # texts around a ring
-    "siglip": ["--data.batch_size", "16"],  # so do these
+    "siglip": ["--data.batch_size", "16"],  # captions likewise
     # Without the contrast, whose codes and clusters are choices: a sum in another order that tips one moves the loss by
     # more than the tolerance. Its gradient on two processes has a test of its own, in float64.
     "data2vec_aqc": ["--data.batch_size", "16", "--model.parts", "a"],
