@@ -133,10 +133,15 @@ def _measure(entry: Entry) -> Floor:
 
 
 def floor_of(benchmark: "Benchmark", results: Path) -> Floor:
-    """The floor of a benchmark that is ready, at its default settings: on record, or measured now and recorded."""
+    """The floor of a benchmark that is ready, at its default settings: on record, or measured now and recorded.
+
+    A measured one takes the place of what stood there for older data of the default settings.
+    """
     floors = {(floor.benchmark, floor.data_hash): floor for floor in read_floors(results)}
     key = benchmark.name, benchmark.fingerprint()
     if key not in floors or floors[key].primary != benchmark.primary:
+        kept = [floor for floor in floors.values() if floor.settings or floor.benchmark != benchmark.name]
+        floors = {(floor.benchmark, floor.data_hash): floor for floor in kept}
         floors[key] = Floor(*key, benchmark.primary, {}, benchmark.floor())
         write_floors(results, floors.values())
     return floors[key]

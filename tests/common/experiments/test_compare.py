@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from common.experiments.compare import Floor, measure_floors, rankings, read_floors
+from common.experiments.compare import Floor, floor_of, measure_floors, rankings, read_floors, write_floors
 from tests.common.experiments import house
 
 
@@ -59,3 +59,22 @@ def test_a_broken_line_of_floors_is_computed_again(root: Path) -> None:
     assert len(measure_floors(house.papers(root), root / "results", print)) == 1
     (line,) = (root / "results/floors.jsonl").read_text().splitlines()
     assert json.loads(line)["primary"] == "probe/top1"
+
+
+class Dice:
+    name, primary = "dice", "probe/top1"
+
+    def fingerprint(self) -> str:
+        return "new"
+
+    def floor(self) -> dict[str, dict[str, float]]:
+        return {"chance": {"probe/top1": 0.17}}
+
+
+def test_a_floor_on_new_data_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+    old, other = Floor("dice", "old", "probe/top1", {}, {}), Floor("dice", "six", "probe/top1", {"sides": 6}, {})
+    coins = Floor("coins", "c", "probe/top1", {}, {})
+    write_floors(tmp_path, [old, other, coins])
+    new = floor_of(Dice(), tmp_path)
+    assert new == Floor("dice", "new", "probe/top1", {}, {"chance": {"probe/top1": 0.17}})
+    assert read_floors(tmp_path) == [coins, new, other]
