@@ -14,12 +14,13 @@ from common.losses.sigmoid import sigmoid_pairwise
 from common.losses.skewed_kl import skewed_kl, skewed_reverse_kl
 from common.losses.soft_targets import distilled, same_id, soft_target_cross_entropy
 from common.losses.sup_con import sup_con
-from common.losses.temperature import LearnableTemperature
+from common.losses.temperature import LearnableTemperature, PlainTemperature
 from common.losses.triplet import triplet
 
 __all__ = [
     "HardNegatives",
     "LearnableTemperature",
+    "PlainTemperature",
     "alignment",
     "circle",
     "circle_list",

@@ -72,6 +72,34 @@ class FalseNegatives(NamedTuple):
 
 
 @torch.no_grad()
+def draw_hard_negatives(logits: Tensor, positives: Tensor, draws: Tensor) -> Tensor:
+    """One negative for each query, likelier the more the model confuses it with the positive.
+
+    Key j is drawn with a probability in proportion to exp(logit_ij) among the keys that are no positives of i. Draws that
+    belong to a sample (see `common.random.uniform`) give the same negatives on any number of processes.
+
+    Args:
+        logits: (m, n), similarities over their temperature; zeros for negatives as likely as each other.
+        positives: boolean (m, n), what is never drawn.
+        draws: uniform in [0, 1), (m,).
+
+    Returns:
+        Columns, int64 (m,).
+
+    Raises:
+        UserError: a query has positives alone.
+
+    Source: Li et al. 2021 (ALBEF), section 3.2. Their code sets the positives to zero after the softmax, which is the same
+    distribution but may leave a row without any weight.
+    """
+    if bool(positives.all(dim=1).any()):
+        raise UserError("a batch of pairs that all mean the same has no negatives to draw; raise data.batch_size")
+    weights = logits.double().masked_fill(positives, -torch.inf).softmax(dim=1).cumsum(dim=1)
+    # The first column whose cumulated weight exceeds the draw: one without weight of its own never does.
+    return torch.searchsorted(weights, draws.double()[:, None] * weights[:, -1:], right=True).squeeze(1)
+
+
+@torch.no_grad()
 def mine_hard_negatives(
     query: Tensor,
     key: Tensor,
