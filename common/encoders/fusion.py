@@ -112,6 +112,10 @@ class FusionEncoder(nn.Module):
                 new = {key: tensor for key, tensor in layer.state_dict().items() if key.startswith("crossattention.")}
                 load_exactly(layer, own | new, name)
 
+    def tokenize(self, texts: list[str], whole: bool = False) -> Tokens:
+        """The tokens of `texts`, cut at `max_length`, or whole: as far as there are positions."""
+        return self.text.tokenize(texts, self.text.positions if whole else None)
+
     @property
     def table(self) -> Tensor:
         """The token table, shape (v, d)."""
@@ -163,6 +167,7 @@ class VisionLanguageEncoder(nn.Module):
         return Encoded(states, mask, F.normalize(self.image_projection(states[:, 0]), dim=-1))
 
     def texts(self, tokens: Tokens) -> Encoded:
+        """Encodes what `FusionEncoder.text` has cut into tokens."""
         states = self.fusion.states(tokens)
         return Encoded(states, tokens.mask, F.normalize(self.text_projection(states[:, 0]), dim=-1))
 
@@ -173,6 +178,12 @@ class VisionLanguageEncoder(nn.Module):
     def fused(self, image: Encoded, text: Encoded) -> Tensor:
         """The state of the whole of each pair, (n, d)."""
         return self.fusion.fuse(text.states, text.mask, image.states)[:, 0]
+
+    def fused_pairs(self, image: Encoded, text: Encoded, pairs: Tensor, at_once: int = 256) -> Tensor:
+        """`fused` for any pairs (row of the pictures, row of the texts), int64 (p, 2); shape (p, d)."""
+        # Part by part: a pair carries a copy of its picture's states.
+        parts = pairs.split(at_once)
+        return torch.cat([self.fused(image.rows(part[:, 0]), text.rows(part[:, 1])) for part in parts])
 
     def token_logits(self, tokens: Tokens, image: Encoded, asked: Tensor) -> Tensor:
         """Scores of all words at the m tokens that are `asked` for, boolean (n, t), given the pictures, (m, v)."""

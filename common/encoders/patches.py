@@ -16,6 +16,8 @@ from common.errors import UserError
 
 PatchEncoderName = Literal["small_resnet", "vit_mini", "vit_b16"]
 
+POSITIONS = "encoder.pos_embedding"
+"""The end of the name of the position embeddings of `ClassTokenViT`."""
 _MEAN, _DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
@@ -46,7 +48,7 @@ class ClassTokenViT(nn.Module):
         self.body.heads = nn.Identity()
         if weights is not None and not self.body.class_token.is_meta:
             tensors = _read(Path(weights).expanduser() / "model.safetensors")
-            tensors[POSITIONS] = resized_positions(tensors[POSITIONS], self.body.encoder.pos_embedding.shape[1])
+            tensors[POSITIONS] = fit_positions(tensors[POSITIONS], self.body.encoder.pos_embedding)
             load_exactly(self.body, tensors, "vit")
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -95,7 +97,7 @@ def patch_encoder(
     Args:
         name: "small_resnet", "vit_mini" (4 layers, patches of 8 pixels) or "vit_b16" (12 layers of width 768).
         image_size: side of the pictures in pixels.
-        width: of the states; "vit_b16" has its own.
+        width: of the states; that of "vit_b16" is 768.
         channels: of the small residual network's first stage.
         weights: folder with the weights that "vit_b16" starts from.
 
@@ -115,17 +117,16 @@ def patch_encoder(
             return ClassTokenViT(image_size, 16, 768, 12, 12, weights)
 
 
-def resized_positions(positions: Tensor, count: int) -> Tensor:
-    """Position embeddings (1, 1 + p, d) of a square of patches for another square, (1, count, d), bicubic."""
-    if positions.shape[1] == count:
+def fit_positions(positions: Tensor, new: Tensor) -> Tensor:
+    """Position embeddings (1, 1 + p, d) for a square of more or fewer patches, as many as `new` has; bicubic."""
+    if positions.shape == new.shape:
         return positions
-    old, new = (round((n - 1) ** 0.5) for n in (positions.shape[1], count))
+    old, side = (round((x.shape[1] - 1) ** 0.5) for x in (positions, new))
     grid = positions[:, 1:].transpose(1, 2).unflatten(2, (old, old))
-    grid = F.interpolate(grid, size=(new, new), mode="bicubic", align_corners=False)
+    grid = F.interpolate(grid, size=(side, side), mode="bicubic", align_corners=False)
     return torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
 
 
-POSITIONS = "encoder.pos_embedding"
 # What timm calls the parts that torchvision gives other names.
 _PARTS = {
     "cls_token": "class_token",

@@ -1,6 +1,7 @@
 """Contrastive losses: pure functions of embeddings. Each registers itself, and its tests follow from that."""
 
 from common.losses.auc import mann_whitney
+from common.losses.distillation import distilled_cross_entropy, momentum_contrast
 from common.losses.filtered import filtered_info_nce
 from common.losses.focal import focal_info_nce, focal_sigmoid, focal_sup_con
 from common.losses.geometry import alignment, uniformity
@@ -27,6 +28,7 @@ __all__ = [
     "decoupled_nt_xent",
     "decoupled_softmax",
     "distilled",
+    "distilled_cross_entropy",
     "filtered_info_nce",
     "focal_info_nce",
     "focal_sigmoid",
@@ -34,6 +36,7 @@ __all__ = [
     "info_nce",
     "listwise_kl",
     "mann_whitney",
+    "momentum_contrast",
     "multi_label_softmax",
     "nt_xent",
     "one_vs_all",

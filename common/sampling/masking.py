@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from common.encoders.text import Tokens
+from common.encoders.text import TextEncoder, Tokens
+from common.random import uniform
 
 IGNORED = -100
 """The target of a token that is not asked for; cross-entropy's own mark."""
@@ -29,3 +30,20 @@ def hide_tokens(
     seen = torch.where(chance < 0.9 * share, other, tokens.ids)
     seen = torch.where(chance < 0.8 * share, mask_id, seen)
     return Tokens(seen, tokens.mask), tokens.ids.masked_fill(chance >= share, IGNORED)
+
+
+def hide_tokens_by_sample(
+    tokens: Tokens, share: float, encoder: TextEncoder, ids: Tensor, *key: int
+) -> tuple[Tokens, Tensor]:
+    """`hide_tokens` with draws that belong to each sample: the same in any batch and on any number of processes.
+
+    Args:
+        tokens, share: as in `hide_tokens`.
+        encoder: whose tokens they are.
+        ids: global sample ids, (n,).
+        key: what else the draws depend on, such as seed and step.
+    """
+    # Draw by draw along the text, so that a token's do not depend on how far the batch is padded.
+    chance, other = uniform(ids, 2 * tokens.ids.shape[1], *key).unflatten(1, (-1, 2)).unbind(2)
+    other = (other * encoder.body.config.vocab_size).long()
+    return hide_tokens(tokens, share, chance, other, encoder.mask_id, encoder.special_ids)
