@@ -18,6 +18,7 @@ CASES = {
     "simcse": ["--data.batch_size", "16", "--model.dropout", "0"],
     "tmr": ["--data.batch_size", "16", "--model.dropout", "0"],
     "inf_cl": ["--data.batch_size", "64"],  # texts around a ring
+    "albef": ["--data.batch_size", "16", "--model.ramp_steps", "2"],  # negatives, queues and masks of the global batch
     "gradcache": ["--data.batch_size", "16", "--model.dropout", "0", "--model.chunk_size", "4"],
 }
 

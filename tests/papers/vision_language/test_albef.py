@@ -17,12 +17,6 @@ from papers.vision_language.albef.module import ALBEF
 
 RED = "a small red circle"
 TEXTS = [RED, "a large dog and a small blue star", "a large dog", RED, "a green heart"]
-    "a small red circle",
-    "a large dog and a small blue star",
-    "a large dog",
-    "a small red circle",
-    "a green heart",
-]
 
 
 def batch() -> ImageText:
