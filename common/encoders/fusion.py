@@ -104,6 +104,11 @@ class FusionEncoder(nn.Module):
                     nn.init.normal_(linear.weight, std=config.initializer_range)
                     nn.init.zeros_(linear.bias)
                     setattr(layer.crossattention.self, part, linear)
+        if name == "mini":
+            # BERT's deviation of 0.02 is meant for a width of 768. Here it would let next to nothing through, and the
+            # first token would say the same of every text.
+            for linear in filter(lambda part: isinstance(part, nn.Linear), self.modules()):
+                nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
         if pretrained and name != "mini" and not self.table.is_meta:
             found = PretrainedFiles(name, weights).weights()
             for number, layer in enumerate(self.layers, start=text_layers):

@@ -56,24 +56,28 @@ class PlainTemperature(nn.Module):
         initial: the temperature at the start.
         minimum: lower bound.
         maximum: upper bound.
+        pace: what the learning rate of all is multiplied by for the temperature. A rate that suits a small model may be
+            a large part of a temperature, which then collapses.
 
     Calling it gives the temperature, 0-d.
 
     Raises:
-        UserError: the initial value is not between the bounds, or the lower bound not above zero.
+        UserError: the initial value is not between the bounds, or the lower bound or the pace not above zero.
     """
 
-    def __init__(self, initial: float = 0.07, minimum: float = 0.001, maximum: float = 0.5) -> None:
+    def __init__(self, initial: float = 0.07, minimum: float = 0.001, maximum: float = 0.5, pace: float = 1.0) -> None:
         super().__init__()
         _check(initial, minimum, maximum)
-        self.temperature = nn.Parameter(torch.tensor(initial))
-        self.bounds = minimum, maximum
+        if not pace > 0:
+            raise UserError(f"pace of the temperature is {pace}; it must be above 0")
+        self.units = nn.Parameter(torch.tensor(initial / pace))
+        self.bounds = minimum / pace, maximum / pace
+        self.pace = pace
 
     def forward(self) -> Tensor:
         with torch.no_grad():
-            self.temperature.clamp_(*self.bounds)
-        # A copy: the next call clamps in place what the backward pass of this one still needs.
-        return self.temperature.clone()
+            self.units.clamp_(*self.bounds)
+        return self.pace * self.units
 
 
 def _check(initial: float, minimum: float, maximum: float) -> None:

@@ -43,7 +43,7 @@ class ALBEF(Method):
         ramp_steps: over which a rises from 0; null for the first epoch.
         momentum: of the teacher, in [0, 1).
         queue_size: earlier pictures and texts that ITC meets.
-        temperature: of ITC, at the start; kept in [0.001, 0.5].
+        temperature, temperature_pace: of ITC at the start, and how fast it learns; see `PlainTemperature`.
         masked: share of the words that MLM hides.
         exchange: whom ITC and ITM meet on several processes besides the queue: all of the batch ("gather") or, as
             published, those of their own process ("local").
@@ -76,6 +76,7 @@ class ALBEF(Method):
         momentum: float = 0.995,
         queue_size: int = 1024,
         temperature: float = 0.07,
+        temperature_pace: float = 1.0,
         masked: float = 0.15,
         exchange: Literal["gather", "local"] = "gather",
         start: str | None = None,
@@ -91,7 +92,7 @@ class ALBEF(Method):
         fusion = FusionEncoder(text_encoder, text_layers, image.width, dropout, max_length, weights=text_weights)
         self.student = VisionLanguageEncoder(image, fusion, embed_dim, masked_lm=mlm)
         self.matcher = nn.Linear(fusion.width, 2)
-        self.temperature = PlainTemperature(temperature)
+        self.temperature = PlainTemperature(temperature, pace=temperature_pace)
         for part in (self.student.image_projection, self.student.text_projection, self.temperature):
             part.requires_grad_(itc)
         self.teacher = MomentumTeacher(self.student)
