@@ -83,7 +83,7 @@ def reranked_retrieval(
     rows = torch.arange(len(image), device=image.device).repeat_interleave(shortlist)
     columns = torch.arange(len(text), device=text.device).repeat_interleave(shortlist)
     pairs = torch.cat([torch.stack([rows, texts_of.flatten()], 1), torch.stack([images_of.flatten(), columns], 1)])
-    matched = match_pairs(module, pixels, texts, pairs).split(len(rows))
+    matched = match_pairs(module, pixels, texts, pairs).split([len(rows), len(columns)])
     metrics = {}
     for name, match, right, size in (
         ("image_to_text", matched[0].view_as(texts_of), text_ids[texts_of] == image_ids[:, None], len(text)),

@@ -1,6 +1,7 @@
 """Contrastive losses: pure functions of embeddings. Each registers itself, and its tests follow from that."""
 
 from common.losses.auc import mann_whitney
+from common.losses.distillation import distilled_cross_entropy, momentum_contrast
 from common.losses.filtered import filtered_info_nce
 from common.losses.focal import focal_info_nce, focal_sigmoid, focal_sup_con
 from common.losses.geometry import alignment, uniformity
@@ -14,18 +15,20 @@ from common.losses.sigmoid import sigmoid_pairwise
 from common.losses.skewed_kl import skewed_kl, skewed_reverse_kl
 from common.losses.soft_targets import distilled, same_id, soft_target_cross_entropy
 from common.losses.sup_con import sup_con
-from common.losses.temperature import LearnableTemperature
+from common.losses.temperature import LearnableTemperature, PlainTemperature
 from common.losses.triplet import triplet
 
 __all__ = [
     "HardNegatives",
     "LearnableTemperature",
+    "PlainTemperature",
     "alignment",
     "circle",
     "circle_list",
     "decoupled_nt_xent",
     "decoupled_softmax",
     "distilled",
+    "distilled_cross_entropy",
     "filtered_info_nce",
     "focal_info_nce",
     "focal_sigmoid",
@@ -33,6 +36,7 @@ __all__ = [
     "info_nce",
     "listwise_kl",
     "mann_whitney",
+    "momentum_contrast",
     "multi_label_softmax",
     "nt_xent",
     "one_vs_all",

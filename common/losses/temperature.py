@@ -35,8 +35,7 @@ class LearnableTemperature(nn.Module):
 
     def __init__(self, initial: float = 0.07, minimum: float = 0.01, maximum: float = math.inf) -> None:
         super().__init__()
-        if not 0 < minimum <= initial <= maximum:
-            raise UserError(f"temperature {initial}: expected a value in [{minimum}, {maximum}], above 0")
+        _check(initial, minimum, maximum)
         self.log_temperature = nn.Parameter(torch.tensor(math.log(initial)))
         self.bounds = math.log(minimum), math.log(maximum) if maximum < math.inf else math.inf
 
@@ -46,3 +45,41 @@ class LearnableTemperature(nn.Module):
         with torch.no_grad():
             self.log_temperature.clamp_(*self.bounds)
         return self.log_temperature.exp()
+
+
+class PlainTemperature(nn.Module):
+    """A learnable temperature that is its own parameter, not its logarithm's exponential, kept between two bounds.
+
+    An optimizer with normalized steps moves it by about the learning rate a step, whatever it is. Source: ALBEF.
+
+    Args:
+        initial: the temperature at the start.
+        minimum: lower bound.
+        maximum: upper bound.
+        pace: what the learning rate of all is multiplied by for the temperature. A rate that suits a small model may be
+            a large part of a temperature, which then collapses.
+
+    Calling it gives the temperature, 0-d.
+
+    Raises:
+        UserError: the initial value is not between the bounds, or the lower bound or the pace not above zero.
+    """
+
+    def __init__(self, initial: float = 0.07, minimum: float = 0.001, maximum: float = 0.5, pace: float = 1.0) -> None:
+        super().__init__()
+        _check(initial, minimum, maximum)
+        if not pace > 0:
+            raise UserError(f"pace of the temperature is {pace}; it must be above 0")
+        self.units = nn.Parameter(torch.tensor(initial / pace))
+        self.bounds = minimum / pace, maximum / pace
+        self.pace = pace
+
+    def forward(self) -> Tensor:
+        with torch.no_grad():
+            self.units.clamp_(*self.bounds)
+        return self.pace * self.units
+
+
+def _check(initial: float, minimum: float, maximum: float) -> None:
+    if not 0 < minimum <= initial <= maximum:
+        raise UserError(f"temperature {initial}: expected a value in [{minimum}, {maximum}], above 0")

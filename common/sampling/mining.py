@@ -71,6 +71,45 @@ class FalseNegatives(NamedTuple):
         return alike & (self.own[rows, None] != column)
 
 
+def negative_weights(logits: Tensor, positives: Tensor) -> Tensor:
+    """The softmax of each row over what is no positive, as one draws hard negatives by (ALBEF, Li et al. 2021).
+
+    Their code sets the positives to zero after the softmax. That is the same distribution, but where a positive is far
+    ahead it leaves a row without any weight.
+
+    Args:
+        logits: (m, n), similarities over their temperature; zeros make all negatives as likely as each other.
+        positives: boolean (m, n), what is never drawn.
+
+    Returns:
+        float64 (m, n), rows sum to 1.
+    """
+    return logits.double().masked_fill(positives, -torch.inf).softmax(dim=1)
+
+
+@torch.no_grad()
+def draw_hard_negatives(logits: Tensor, positives: Tensor, draws: Tensor) -> Tensor:
+    """One negative for each query, likelier the more the model takes it for the positive.
+
+    Draws that belong to a sample (see `common.random.uniform`) give the same negatives on any number of processes.
+
+    Args:
+        logits, positives: as in `negative_weights`.
+        draws: uniform in [0, 1), (m,).
+
+    Returns:
+        Columns, int64 (m,).
+
+    Raises:
+        UserError: a query has positives alone.
+    """
+    if bool(positives.all(dim=1).any()):
+        raise UserError("a batch of pairs that all mean the same has no negatives to draw; raise data.batch_size")
+    cumulated = negative_weights(logits, positives).cumsum(dim=1)
+    # The first column beyond the draw: one without weight of its own never is.
+    return torch.searchsorted(cumulated, draws.double()[:, None] * cumulated[:, -1:], right=True).squeeze(1)
+
+
 @torch.no_grad()
 def mine_hard_negatives(
     query: Tensor,

@@ -12,7 +12,6 @@ from common.losses import (
     alignment,
     circle,
     decoupled_nt_xent,
-    distilled,
     filtered_info_nce,
     focal_sigmoid,
     focal_sup_con,
@@ -20,9 +19,7 @@ from common.losses import (
     nt_xent,
     pairwise_hinge,
     queue_info_nce,
-    same_id,
     sigmoid_pairwise,
-    soft_target_cross_entropy,
     sup_con,
     symmetric_info_nce,
     triplet,
@@ -138,24 +135,6 @@ def macl(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
     scores = Scores(query, key, scale=1 / temperature)
     loss = scores.logsumexp(dim=1) - scores.diagonal()
     return (loss / -torch.expm1(-loss.detach())).mean()
-
-
-@like("albef/itc", "albef/itc_momentum_distillation")
-def albef(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
-    scale = (-x["temperature"]).exp().squeeze()
-    all_ids = torch.cat([given["idx"], given["idx_queue"]])
-
-    def one_way(query: Tensor, teacher_query: Tensor, teacher_key: Tensor, queue: Tensor) -> Tensor:
-        key = torch.cat([teacher_key, queue]).detach()
-        scores = Scores(query, key, scale=scale)
-        targets = same_id(scores, given["idx"], all_ids)
-        if "alpha" in case.arguments:
-            teacher = Scores(teacher_query.detach(), key, scale=scale.detach())
-            targets = distilled(teacher, targets, case.arguments["alpha"])
-        return soft_target_cross_entropy(scores, targets)
-
-    to_text = one_way(unit(x["image"]), x["image_m"], x["text_m"], x["text_queue"])
-    return (to_text + one_way(unit(x["text"]), x["text_m"], x["image_m"], x["image_queue"])) / 2
 
 
 # --- two views, labels ------------------------------------------------------------------------------------------------

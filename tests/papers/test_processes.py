@@ -24,6 +24,7 @@ CASES = {
     # more than the tolerance. Its gradient on two processes has a test of its own, in float64.
     "data2vec_aqc": ["--data.batch_size", "16", "--model.parts", "a"],
     "coca": ["--data.batch_size", "16", "--data.train_size", "64"],  # a mean over pairs, and one over words
+    "albef": ["--data.batch_size", "16", "--model.ramp_steps", "2"],  # negatives, queues and masks of the global batch
     "gradcache": ["--data.batch_size", "16", "--model.dropout", "0", "--model.chunk_size", "4"],
 }
 

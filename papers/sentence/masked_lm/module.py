@@ -11,11 +11,9 @@ from common.encoders.pretrained import PretrainedFiles
 from common.encoders.text import MaskedLMHead, Pooling, TextEncoder, Tokens
 from common.errors import UserError
 from common.evaluation.embed import evaluating
+from common.sampling.masking import IGNORED, hide_tokens
 from common.training.method import Method
 from papers.sentence.masked_lm.narrow import lower_layers, narrow
-
-IGNORED = -100
-"""The target of a token that is not asked for; cross-entropy's own mark."""
 
 
 class MaskedLM(Method):
@@ -116,12 +114,7 @@ class MaskedLM(Method):
         where = device if generator is None else generator.device
         chance = torch.rand(shape, generator=generator, device=where).to(device)
         other = torch.randint(len(self.table), shape, generator=generator, device=where).to(device)
-        # Special tokens and padding are never asked for.
-        chance = chance.masked_fill(torch.isin(tokens.ids, self.encoder.special_ids), 1.0)
-        # Below `masked` the draw is uniform: its lower 80% read [MASK], the next 10% a random token.
-        seen = torch.where(chance < 0.9 * self.masked, other, tokens.ids)
-        seen = torch.where(chance < 0.8 * self.masked, self.encoder.mask_id, seen)
-        return Tokens(seen, tokens.mask), tokens.ids.masked_fill(chance >= self.masked, IGNORED)
+        return hide_tokens(tokens, self.masked, chance, other, self.encoder.mask_id, self.encoder.special_ids)
 
     def predict(self, states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (m, v) and targets (m,) of the tokens that are asked for: the others need no logits."""

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import tests.golden.fusion
 import tests.golden.lists
 import tests.golden.pairs
 import tests.golden.speech  # noqa: F401  (they register our side)

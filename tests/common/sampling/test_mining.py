@@ -10,7 +10,7 @@ from torch.utils.data import TensorDataset
 from common.distributed import Exchange
 from common.errors import UserError
 from common.sampling.batches import ResumableLoader
-from common.sampling.mining import FalseNegatives, mine_hard_negatives
+from common.sampling.mining import FalseNegatives, draw_hard_negatives, mine_hard_negatives, negative_weights
 from common.sampling.neighbors import NeighborSampler, RefreshNeighbors
 from common.sampling.queue import KeyQueue
 from common.scores import Scores
@@ -216,3 +216,25 @@ def test_neighbours_are_refreshed_every_other_epoch_and_resumed(tmp_path, resume
     name = f"end{resume_after}" if resume_after % 3 == 0 else str(resume_after)
     resumed, _ = run(tmp_path / "whole" / f"{name}.ckpt", "resumed")
     assert resumed == whole[resume_after:]
+
+
+def test_hard_negatives_are_drawn_by_their_weight_and_never_a_positive():
+    logits = 3 * torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
+    logits[2, 2] = 1e4  # a positive far ahead leaves the softmax of the others without any digits
+    positives = torch.eye(6, 8, dtype=torch.bool)
+    positives[1, 5] = True
+    weights = negative_weights(logits, positives)
+    counts, steps = torch.zeros(6, 8), 4000
+    for step in range(steps):
+        drawn = draw_hard_negatives(logits, positives, torch.full((6,), (step + 0.5) / steps))
+        counts[torch.arange(6), drawn] += 1
+    assert not counts[positives].any()
+    for i in range(6):
+        raw = [0.0 if positives[i, j] else float(logits[i, j].double().exp()) for j in range(8)]
+        expected = torch.tensor(raw, dtype=torch.float64) / sum(raw)
+        torch.testing.assert_close(weights[i], expected)
+        torch.testing.assert_close(counts[i].double() / steps, expected, atol=2 / steps, rtol=0)
+    last = draw_hard_negatives(logits, positives, torch.full((6,), 1 - 2**-24))
+    assert ((last < 8) & (last >= 0)).all() and not positives[torch.arange(6), last].any()
+    with pytest.raises(UserError, match="no negatives to draw"):
+        draw_hard_negatives(logits[:, :1], torch.ones(6, 1, dtype=torch.bool), torch.rand(6))

@@ -14,9 +14,10 @@ from common.encoders import pretrained
 from common.encoders.pretrained import Architecture, PretrainedFiles
 from common.encoders.text import TextEncoder
 from common.errors import UserError
+from common.sampling.masking import IGNORED
 from common.training.log_table import write_log
 from papers.sentence.masked_lm.mini_bert import export
-from papers.sentence.masked_lm.module import IGNORED, MaskedLM
+from papers.sentence.masked_lm.module import MaskedLM
 from papers.sentence.masked_lm.narrow import cut_vocabulary, lower_layers, narrow, principal_axes
 
 LETTERS = "abcdefgh"

@@ -1,0 +1,54 @@
+"""Momentum distillation (ALBEF, Li et al. 2021): targets between the truth and what a slower copy of the model says."""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from common.distributed import Exchange
+from common.losses.soft_targets import distilled, same_id, soft_target_cross_entropy
+from common.scores import Scores
+
+
+def momentum_contrast(
+    query: Tensor,
+    key: Tensor,
+    teacher_query: Tensor,
+    *,
+    ids: Tensor,
+    key_ids: Tensor,
+    temperature: Tensor,
+    share: float,
+) -> Tensor:
+    """Each query finds its keys among those of a teacher, or as far as the teacher's own query does (eq. 6).
+
+    The mean over the queries of all processes of the cross-entropy against share * softmax(teacher) + (1 - share) *
+    truth, which is the paper's sum of contrast and divergence up to the teacher's entropy.
+
+    Args:
+        query: of the student, (m, e), normalized by the caller.
+        key: of the teacher, all candidates, without gradient, (n, e): gathered already, those of a queue among them.
+        teacher_query: of the teacher, (m, e).
+        ids, key_ids: equal where a candidate is right, int64 (m,) and (n,); each query has at least one.
+        temperature: 0-d; the teacher's gives no gradient.
+        share: of the teacher, in [0, 1].
+    """
+    scores = Scores(query, key, scale=1 / temperature, exchange=Exchange.LOCAL)
+    targets = same_id(scores, ids, key_ids)
+    if share:
+        teacher = Scores(teacher_query, key, scale=1 / temperature.detach(), exchange=Exchange.LOCAL)
+        targets = distilled(teacher, targets, share)
+    return soft_target_cross_entropy(scores, targets)
+
+
+def distilled_cross_entropy(logits: Tensor, targets: Tensor, teacher: Tensor | None, share: float) -> Tensor:
+    """Of each row against share * softmax(teacher) + (1 - share) * truth, shape (m,) (eq. 7).
+
+    Args:
+        logits: of the student, (m, v).
+        targets: the classes, int64 (m,).
+        teacher: logits of the teacher, without gradient, (m, v); None where its share is 0.
+        share: of the teacher, in [0, 1].
+    """
+    if teacher is None:
+        return F.cross_entropy(logits, targets, reduction="none")
+    truth = F.one_hot(targets, logits.shape[1]).to(logits)
+    return F.cross_entropy(logits, share * teacher.softmax(dim=1) + (1 - share) * truth, reduction="none")

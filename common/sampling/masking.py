@@ -1,0 +1,49 @@
+"""Which tokens of a text are hidden, to be predicted."""
+
+import torch
+from torch import Tensor
+
+from common.encoders.text import TextEncoder, Tokens
+from common.random import uniform
+
+IGNORED = -100
+"""The target of a token that is not asked for; cross-entropy's own mark."""
+
+
+def hide_tokens(
+    tokens: Tokens, share: float, chance: Tensor, other: Tensor, mask_id: int, special_ids: Tensor
+) -> tuple[Tokens, Tensor]:
+    """The tokens as a masked language model sees them, and the target of each, `IGNORED` where it is not asked for.
+
+    Of the tokens asked for, 80% read [MASK], 10% a random token, 10% themselves (Devlin et al. 2019, section 3.1).
+
+    Args:
+        tokens: ids of shape (n, t).
+        share: of the tokens, that are asked for, in (0, 1); of special tokens and padding none is.
+        chance: uniform draws in [0, 1), (n, t).
+        other: the random tokens, int64 (n, t).
+        mask_id: of [MASK].
+        special_ids: of the tokens that stand for no text, (s,).
+    """
+    chance = chance.masked_fill(torch.isin(tokens.ids, special_ids), 1.0)
+    # Below `share` the draw is uniform: its lower 80% read [MASK], the next 10% a random token.
+    seen = torch.where(chance < 0.9 * share, other, tokens.ids)
+    seen = torch.where(chance < 0.8 * share, mask_id, seen)
+    return Tokens(seen, tokens.mask), tokens.ids.masked_fill(chance >= share, IGNORED)
+
+
+def hide_tokens_by_sample(
+    tokens: Tokens, share: float, encoder: TextEncoder, ids: Tensor, *key: int
+) -> tuple[Tokens, Tensor]:
+    """`hide_tokens` with draws that belong to each sample: the same in any batch and on any number of processes.
+
+    Args:
+        tokens, share: as in `hide_tokens`.
+        encoder: whose tokens they are.
+        ids: global sample ids, (n,).
+        key: what else the draws depend on, such as seed and step.
+    """
+    # Draw by draw along the text, so that a token's do not depend on how far the batch is padded.
+    chance, other = uniform(ids, 2 * tokens.ids.shape[1], *key).unflatten(1, (-1, 2)).unbind(2)
+    other = (other * encoder.body.config.vocab_size).long()
+    return hide_tokens(tokens, share, chance, other, encoder.mask_id, encoder.special_ids)

@@ -1,0 +1,181 @@
+"""ALBEF (Li et al. 2021): align pictures and texts before fusing them, and learn from a momentum copy of the model."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from common.batches import ImageText
+from common.distributed import Shards, gather, global_mean, shards
+from common.encoders.fusion import Encoded, FusionEncoder, FusionName, VisionLanguageEncoder
+from common.encoders.image import to_float
+from common.encoders.momentum import MomentumTeacher
+from common.encoders.patches import POSITIONS, PatchEncoderName, fit_positions, patch_encoder
+from common.encoders.text import Tokens
+from common.errors import UserError
+from common.losses import PlainTemperature, distilled_cross_entropy, momentum_contrast
+from common.random import uniform
+from common.sampling.masking import IGNORED, hide_tokens_by_sample
+from common.sampling.mining import draw_hard_negatives
+from common.sampling.queue import KeyQueue
+from common.training.method import Method
+from common.training.start import start_from
+
+Pair = tuple[Encoded, Encoded]
+"""The pictures and the texts of a batch."""
+
+
+class ALBEF(Method):
+    """L = ITC + ITM + MLM: image-text contrast, image-text matching, and masked words given the picture (eq. 1 to 5).
+
+    With a share a of momentum distillation, the targets of ITC and MLM are a times what the teacher says plus 1 - a
+    times the truth (eq. 6 and 7; the same up to the teacher's entropy).
+
+    Args:
+        image_encoder, image_size, channels, image_weights: see `patch_encoder`.
+        text_encoder, text_layers, text_weights, dropout, max_length: see `FusionEncoder`.
+        embed_dim: width of the common space.
+        itc: with image-text contrast; without it the two projections and the temperature stay as they are.
+        mlm: with masked words.
+        negatives: of ITM, "hard" (drawn in proportion to exp of the similarity) or "uniform" in the batch.
+        distillation: a.
+        ramp_steps: over which a rises from 0; null for the first epoch.
+        momentum: of the teacher, in [0, 1).
+        queue_size: earlier pictures and texts that ITC meets.
+        temperature, temperature_pace: of ITC at the start, and how fast it learns; see `PlainTemperature`.
+        masked: share of the words that MLM hides.
+        exchange: whom ITC and ITM meet on several processes besides the queue: all of the batch ("gather") or, as
+            published, those of their own process ("local").
+        start: checkpoint of an earlier training to go on from, at any `image_size`; the queues start empty.
+        optimization: the arguments of `Method`.
+
+    Raises:
+        UserError: an argument is out of range, or hard negatives are to be drawn without ITC.
+    """
+
+    contrastive = True
+
+    def __init__(
+        self,
+        image_encoder: PatchEncoderName = "small_resnet",
+        image_size: int = 48,
+        channels: int = 16,
+        image_weights: str | None = None,
+        text_encoder: FusionName = "mini",
+        text_layers: int = 1,
+        text_weights: str | None = None,
+        dropout: float = 0.1,
+        max_length: int = 25,
+        embed_dim: int = 64,
+        itc: bool = True,
+        mlm: bool = True,
+        negatives: Literal["hard", "uniform"] = "hard",
+        distillation: float = 0.4,
+        ramp_steps: int | None = None,
+        momentum: float = 0.995,
+        queue_size: int = 1024,
+        temperature: float = 0.07,
+        temperature_pace: float = 1.0,
+        masked: float = 0.15,
+        exchange: Literal["gather", "local"] = "gather",
+        start: str | None = None,
+        **optimization,
+    ) -> None:
+        super().__init__(**optimization)
+        if negatives == "hard" and not itc:
+            raise UserError("model.negatives is 'hard'; without model.itc there are no similarities to draw them by")
+        if not 0 <= distillation <= 1 or not 0 <= momentum < 1 or not 0 < masked < 1:
+            given = f"{distillation}, {momentum} and {masked}"
+            raise UserError(f"model.distillation, momentum, masked are {given}; they must be in [0, 1], [0, 1), (0, 1)")
+        image = patch_encoder(image_encoder, image_size, channels=channels, weights=image_weights)
+        fusion = FusionEncoder(text_encoder, text_layers, image.width, dropout, max_length, weights=text_weights)
+        self.student = VisionLanguageEncoder(image, fusion, embed_dim, masked_lm=mlm)
+        self.matcher = nn.Linear(fusion.width, 2)
+        self.temperature = PlainTemperature(temperature, pace=temperature_pace)
+        for part in (self.student.image_projection, self.student.text_projection, self.temperature):
+            part.requires_grad_(itc)
+        self.teacher = MomentumTeacher(self.student)
+        self.image_queue, self.text_queue = KeyQueue(queue_size, embed_dim), KeyQueue(queue_size, embed_dim)
+        if start is not None:
+            start_from(self, start, afresh=("image_queue", "text_queue"), resized={POSITIONS: fit_positions})
+
+    def training_step(self, batch: ImageText, batch_idx: int) -> Tensor:
+        h, share, terms, keys = self.hparams, self.share(), {}, []
+        layout = shards(len(batch.ids), batch.ids.device, h["exchange"])
+        ids = gather(batch.text_ids, layout)
+        tokens = self.student.fusion.tokenize(batch.text)
+        online = self.student(batch.pixels, tokens)
+        taught = self.teacher(batch.pixels, tokens) if h["itc"] or share else None
+        if h["itc"]:
+            keys = [gather(side.vector, layout) for side in taught]
+            terms["itc"] = self.itc(online, taught, keys, batch.text_ids, ids, share)
+        terms["itm"] = self.itm(online, self.negatives(online, keys, batch, ids), layout)
+        if h["mlm"]:
+            terms["mlm"] = self.mlm(tokens, online[0], taught[0] if share else None, batch.ids, share)
+        return self.log_loss(sum(terms.values()), **terms)
+
+    def share(self) -> float:
+        """How much of the targets is the teacher's at this step."""
+        h, step = self.hparams, self.global_step
+        ramp = self.trainer.num_training_batches if h["ramp_steps"] is None else h["ramp_steps"]
+        return h["distillation"] * (1.0 if step >= ramp else step / ramp)
+
+    def itc(self, online: Pair, taught: Pair, keys: list[Tensor], own_ids: Tensor, ids: Tensor, share: float) -> Tensor:
+        """Each picture finds its text among the keys and the queue, each text its picture; then the queues move on."""
+        key_ids = torch.cat([ids, self.text_queue.ids])
+        given = dict(ids=own_ids, key_ids=key_ids, temperature=self.temperature(), share=share)
+        images, texts = (torch.cat([k, q.keys]) for k, q in zip(keys, (self.image_queue, self.text_queue), strict=True))
+        to_text = momentum_contrast(online[0].vector, texts, taught[0].vector, **given)
+        to_image = momentum_contrast(online[1].vector, images, taught[1].vector, **given)
+        self.image_queue.enqueue(taught[0].vector, own_ids)
+        self.text_queue.enqueue(taught[1].vector, own_ids)
+        return (to_text + to_image) / 2
+
+    def negatives(self, online: Pair, keys: list[Tensor], batch: ImageText, ids: Tensor) -> list[Tensor]:
+        """Rows among all of the batch: another picture for each text, and another text for each picture."""
+        positives = batch.text_ids[:, None] == ids
+        likeness = [torch.zeros_like(positives, dtype=torch.float32)] * 2
+        if self.hparams["negatives"] == "hard":
+            likeness = [online[1 - k].vector @ keys[k].T / self.temperature() for k in (0, 1)]
+        draws = uniform(batch.ids, 2, *self.key(), 0).unbind(1)
+        return [draw_hard_negatives(x, positives, u) for x, u in zip(likeness, draws, strict=True)]
+
+    def itm(self, online: Pair, negatives: list[Tensor], layout: Shards) -> Tensor:
+        """Tells pairs that match from each text with another picture and each picture with another text."""
+        own = torch.arange(layout.total, device=negatives[0].device)[layout.own]
+        images, texts = (side.gathered(layout) for side in online)
+        image, text = torch.cat([own, negatives[0], own]), torch.cat([own, own, negatives[1]])
+        logits = self.matcher(self.student.fused(images.rows(image), texts.rows(text)))
+        return global_mean(F.cross_entropy(logits, (image == text).long(), reduction="none"))
+
+    def mlm(self, tokens: Tokens, image: Encoded, taught: Encoded | None, ids: Tensor, share: float) -> Tensor:
+        """Hidden words, given the picture; the teacher reads the same words hidden, and its own picture."""
+        text, masked = self.student.fusion.text, self.hparams["masked"]
+        seen, targets = hide_tokens_by_sample(tokens, masked, text, ids, *self.key(), 1)
+        asked, teacher = targets != IGNORED, None
+        logits = self.student.token_logits(seen, image, asked)
+        if taught is not None:
+            with torch.no_grad():
+                teacher = self.teacher.body.token_logits(seen, taught, asked)
+        return global_mean(distilled_cross_entropy(logits, targets[asked], teacher, share))
+
+    def key(self) -> tuple[int, int]:
+        """Of random numbers that belong to a sample and a step, the same on any number of processes."""
+        return torch.initial_seed() % (1 << 63), self.global_step
+
+    def optimizer_step(self, *arguments, **keywords) -> None:
+        # Not at the end of the batch: a checkpoint taken there would hold the teacher of the step before.
+        super().optimizer_step(*arguments, **keywords)
+        self.teacher.update(self.student, self.hparams["momentum"])
+
+    def embed_image(self, pixels: Tensor) -> Tensor:
+        return self.student.images(to_float(pixels)).vector
+
+    def embed_text(self, texts: list[str]) -> Tensor:
+        return self.student.texts(self.student.fusion.tokenize(texts, whole=True)).vector
+
+    def match_scores(self, pixels: Tensor, texts: list[str], pairs: Tensor) -> Tensor:
+        student = self.student
+        encoded = student.images(to_float(pixels)), student.texts(student.fusion.tokenize(texts, whole=True))
+        return self.matcher(student.fused_pairs(*encoded, pairs))[:, 1]

@@ -1,0 +1,43 @@
+"""Hidden tokens: what is asked for, what is read, and whose the draws are."""
+
+import torch
+
+from common.encoders.text import TextEncoder, Tokens
+from common.sampling.masking import IGNORED, hide_tokens, hide_tokens_by_sample
+
+TEXTS = ["a dog", "the small red circle and the large blue star stand below a green heart"]
+
+
+def test_each_draw_decides_as_bert_does() -> None:
+    ids = torch.tensor([[2, 10, 11, 12, 13, 3]])
+    chance = torch.tensor([[0.0, 0.159, 0.161, 0.181, 0.2, 0.0]])
+    tokens = Tokens(ids, torch.ones_like(ids))
+    seen, targets = hide_tokens(tokens, 0.2, chance, torch.full_like(ids, 99), 4, torch.tensor([0, 1, 2, 3, 4]))
+    assert seen.ids.tolist() == [[2, 4, 99, 12, 13, 3]]
+    assert targets.tolist() == [[IGNORED, 10, 11, 12, IGNORED, IGNORED]]
+    assert seen.mask is tokens.mask
+
+
+def test_draws_belong_to_the_sample_whatever_the_padding() -> None:
+    encoder = TextEncoder.named("mini-bert")
+    ids = torch.tensor([5, 17])
+    together = hide_tokens_by_sample(encoder.tokenize(TEXTS), 0.5, encoder, ids, 3)
+    alone = hide_tokens_by_sample(encoder.tokenize(TEXTS[:1]), 0.5, encoder, ids[:1], 3)
+    length = alone[1].shape[1]
+    assert torch.equal(together[1][0, :length], alone[1][0])
+    assert torch.equal(together[0].ids[0, :length], alone[0].ids[0])
+    assert (together[1][0, length:] == IGNORED).all()
+    other = hide_tokens_by_sample(encoder.tokenize(TEXTS), 0.5, encoder, ids, 4)
+    assert not torch.equal(together[1], other[1])
+
+
+def test_the_shares_are_berts() -> None:
+    encoder = TextEncoder.named("mini-bert")
+    tokens = encoder.tokenize(TEXTS[1:] * 800)
+    seen, targets = hide_tokens_by_sample(tokens, 0.15, encoder, torch.arange(800), 0)
+    asked = targets != IGNORED
+    words = ~torch.isin(tokens.ids, encoder.special_ids)
+    assert not (asked & ~words).any()
+    assert abs(float(asked[words].double().mean()) - 0.15) < 0.01
+    assert abs(float((seen.ids[asked] == encoder.mask_id).double().mean()) - 0.8) < 0.03
+    assert abs(float((seen.ids[asked] == targets[asked]).double().mean()) - 0.1) < 0.03

@@ -1,0 +1,47 @@
+"""Our side of the losses of models that align and fuse pictures and texts."""
+
+import torch
+from torch import Tensor
+
+from common.losses import distilled_cross_entropy, momentum_contrast
+from common.sampling.mining import negative_weights
+from tests.golden.ours import like
+from tests.golden.recorded import Case
+
+
+@like("albef/itc", "albef/itc_momentum_distillation", "albef/pretraining_itc")
+def albef(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
+    # In fine-tuning `idx` marks one image with several texts; in pre-training there is none, and the own pair is right.
+    ids = given.get("idx", torch.arange(len(x["image"])))
+    queued = given.get("idx_queue", torch.full((len(x["image_queue"]),), -100))
+    unit = 0.1 if case.name == "albef/pretraining_itc" else 1.0
+
+    def one_way(query: Tensor, teacher_query: Tensor, teacher_key: Tensor, queue: Tensor) -> Tensor:
+        return momentum_contrast(
+            query,
+            torch.cat([teacher_key, queue]).detach(),
+            teacher_query.detach(),
+            ids=ids,
+            key_ids=torch.cat([ids, queued]),
+            temperature=unit * x["temperature"].exp().squeeze(),
+            share=case.arguments.get("alpha", 0.0),
+        )
+
+    image, text = (x[side] / x[side].norm(dim=-1, keepdim=True) for side in ("image", "text"))
+    to_text = one_way(image, x["image_m"], x["text_m"], x["text_queue"])
+    return (to_text + one_way(text, x["text_m"], x["image_m"], x["image_queue"])) / 2
+
+
+@like("albef/hard_negative_weights")
+def hard_negatives(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    scale, own = 10 * (-x["temperature"]).exp(), torch.eye(len(x["image"]), dtype=torch.bool)
+    of_text = negative_weights(scale * x["text"] @ x["image_m"].T, own)
+    of_image = negative_weights(scale * x["image"] @ x["text_m"].T, own)
+    return (x["weigh_image"] * of_text + x["weigh_text"] * of_image).sum()
+
+
+@like("albef/masked_words", "albef/masked_words_momentum_distillation")
+def masked_words(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
+    asked = given["labels"] != -100
+    logits, teacher = x["logits"][asked], x["teacher"][asked].detach()
+    return distilled_cross_entropy(logits, given["labels"][asked], teacher, case.arguments["alpha"]).mean()
