@@ -2,7 +2,7 @@
 
 python -m papers.vision_language.coca.show_captions CHECKPOINT [--split test] [--count 12] [--seed 0]
 
-The checkpoint is one of `papers fit coca`; the pictures are spread over the split.
+The checkpoint is one of `papers fit coca`; the pictures are spread over a split of its mini recipe's scenes.
 """
 
 import argparse
@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from common.evaluation.embed import evaluating
+from common.experiments import catalog, recipe
 from data.benchmarks.scenes import Scenes
 from papers.vision_language.coca.module import CoCa
 
@@ -39,7 +40,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     module = CoCa.load_from_checkpoint(given.checkpoint, weights_only=True, map_location="cpu")
-    print(table(module, Scenes(), given.split, given.count, given.seed))
+    scenes = recipe.build_benchmark(recipe.load_recipe(catalog.find("coca"), "mini.yaml").data["data"])
+    print(table(module, scenes, given.split, given.count, given.seed))
 
 
 if __name__ == "__main__":

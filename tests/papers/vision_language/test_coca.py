@@ -194,6 +194,8 @@ def test_a_few_scenes_are_learnt_by_heart(tmp_path: Path, fetched, capsys) -> No
     main([str(tmp_path / "four.ckpt"), "--count", "3", "--split", "val"])
     head, _, *shown = capsys.readouterr().out.splitlines()
     assert head == "| the picture shows | greedy | drawn |" and len(shown) == 3
+    scenes = Scenes(mentions=("size", "colour"))  # of the mini recipe
+    scenes.setup()
     val = scenes.splits["val"]
     assert [row.split(" | ")[0] for row in shown] == [f"| {val.texts[0][i * (len(val.ids) // 3)]}" for i in range(3)]
     assert not any("✓" in row for row in shown), "it knows four captions, and these are none of them"
