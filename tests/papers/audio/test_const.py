@@ -3,10 +3,8 @@
 import math
 from pathlib import Path
 
-import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import Wav2Vec2Config
@@ -18,8 +16,6 @@ from common.encoders.sequence import Sequences
 from common.encoders.vocabulary import TOKENS
 from common.errors import UserError
 from common.experiments import catalog, recipe
-from data.benchmarks.prompts import Prompts
-from data.benchmarks.recordings import SOURCES
 from papers.audio.const.hardening import cut, mask_spans, repeat_tokens
 from papers.audio.const.module import ConST
 from papers.audio.const.vocabulary import learn, read_vocabulary, tag
@@ -259,35 +255,3 @@ def test_bad_arguments() -> None:
         read_vocabulary(None, 700).check()
     with pytest.raises(UserError, match=r"model.vocabulary has no token <lang:ru>"):
         read_vocabulary(None, 800).id_of(tag("ru"))
-
-
-class Losses(L.Callback):
-    def __init__(self) -> None:
-        self.values: list[float] = []
-
-    def on_train_batch_end(self, trainer, module, outputs, *arguments) -> None:
-        self.values.append(float(outputs["loss"]))
-
-
-def fit(
-    module: L.LightningModule, benchmark: L.LightningDataModule, folder: Path, resume: Path | None = None
-) -> list[float]:
-    """The losses of five steps, or of what is left of them; a checkpoint is kept of each step."""
-    losses = Losses()
-    keep = ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)
-    quiet = dict(logger=False, enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0)
-    trainer = L.Trainer(
-        max_steps=5, accelerator="cpu", callbacks=[losses, keep], use_distributed_sampler=False, **quiet
-    )
-    trainer.fit(module, benchmark, ckpt_path=resume)
-    return losses.values
-
-
-def test_a_resumed_run_goes_on_along_the_curve(tmp_path, fetched) -> None:
-    fetched(*SOURCES)
-    whole, resumed = (module(hardening="repeat", schedule="constant") for _ in range(2))
-    losses = fit(whole, Prompts(batch_size=8), tmp_path / "whole")
-    rest = fit(resumed, Prompts(batch_size=8), tmp_path / "rest", tmp_path / "whole" / "step=2.ckpt")
-    assert rest == pytest.approx(losses[2:], rel=1e-5) and not math.isclose(losses[2], losses[3])
-    for name, parameter in whole.named_parameters():
-        torch.testing.assert_close(resumed.get_parameter(name), parameter)

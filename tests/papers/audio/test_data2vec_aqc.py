@@ -1,9 +1,12 @@
 """data2vec-aqc: masks, quantizer, clusters, the loss term by term, the teacher, and a resumed run."""
 
 import math
+from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,7 +23,6 @@ from papers.audio.data2vec_aqc.contrast import (
     span_mask,
 )
 from papers.audio.data2vec_aqc.module import Data2VecAQC
-from tests.papers.audio.test_const import fit
 from tests.processes import on_processes
 
 SMALL = dict(feature_width=16, width=16, layers=3, heads=2, feedforward=16, dropout=0.0, output_width=8, codes=6, top=2)
@@ -220,6 +222,28 @@ def test_recordings_of_any_length_are_embedded_as_if_alone() -> None:
 def test_too_many_layers_asked_for() -> None:
     with pytest.raises(UserError, match=r"model.top is 4; it must be from 1 to model.layers, 3"):
         module(top=4)
+
+
+class Losses(L.Callback):
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def on_train_batch_end(self, trainer, module, outputs, *arguments) -> None:
+        self.values.append(float(outputs["loss"]))
+
+
+def fit(
+    module: L.LightningModule, benchmark: L.LightningDataModule, folder: Path, resume: Path | None = None
+) -> list[float]:
+    """The losses of five steps, or of what is left of them; a checkpoint is kept of each step."""
+    losses = Losses()
+    keep = ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)
+    quiet = dict(logger=False, enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0)
+    trainer = L.Trainer(
+        max_steps=5, accelerator="cpu", callbacks=[losses, keep], use_distributed_sampler=False, **quiet
+    )
+    trainer.fit(module, benchmark, ckpt_path=resume)
+    return losses.values
 
 
 def test_a_resumed_run_goes_on_along_the_curve(tmp_path, fetched) -> None:

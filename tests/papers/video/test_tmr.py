@@ -1,15 +1,11 @@
 """TMR's loss term by term, its noise, its arms, and a run that goes on after a stop."""
 
-from pathlib import Path
-
-import lightning as L
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from common.batches import CaptionedMotions
-from common.experiments import catalog, recipe
 from papers.video.tmr.module import TEMOS, TMR
 
 TEXTS = ["A person lifts the arm.", "Someone rows.", "Someone lifts the arm slowly.", "A trainee lifts the arm."]
@@ -114,27 +110,3 @@ def test_embeddings_are_the_means_and_know_no_neighbours() -> None:
     (mean_t, _), (mean_m, _) = distributions(module, given)
     torch.testing.assert_close(module.embed_text(TEXTS), mean_t, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(module.embed_motion(motions), mean_m, atol=1e-5, rtol=1e-4)
-
-
-class Halfway(L.Callback):
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def on_train_batch_end(self, trainer: L.Trainer, *rest) -> None:
-        if trainer.global_step == 2:
-            trainer.save_checkpoint(self.path)
-
-
-def test_a_resumed_run_ends_where_the_whole_one_does(tmp_path: Path) -> None:
-    config = dict(recipe.load_recipe(catalog.find("tmr"), "mini.yaml").data)
-    model = {"init_args": {"dropout": 0.0, "width": 16, "heads": 2, "feedforward": 32}}
-    changes = {"model": model, "data": {"init_args": {"batch_size": 16}}, "trainer": {"max_steps": 4}}
-    config = recipe.with_seed(recipe.merge(config, changes), 3)
-    trainer, whole, benchmark = recipe.build(config, callbacks=(Halfway(tmp_path / "two.ckpt"),))
-    trainer.fit(whole, benchmark)
-    trainer, resumed, benchmark = recipe.build(config)
-    trainer.fit(resumed, benchmark, ckpt_path=tmp_path / "two.ckpt", weights_only=True)
-    assert trainer.global_step == 4
-    for name, parameter in whole.named_parameters():
-        # The frozen states of a text depend in the last bit on how its first batch was padded.
-        torch.testing.assert_close(resumed.get_parameter(name), parameter, rtol=1e-4, atol=1e-6)

@@ -186,30 +186,26 @@ def test_scores_are_those_of_each_pair_alone() -> None:
 
 
 class Watching(L.Callback):
-    """Keeps the student after every step, and a checkpoint from the middle."""
+    """Keeps the student after every step."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.students = path, []
+    def __init__(self) -> None:
+        self.students: list[Tensor] = []
 
     def on_train_batch_end(self, trainer: L.Trainer, module: ALBEF, *rest) -> None:
         self.students.append(weight(module.student).clone())
-        if trainer.global_step == 2:
-            trainer.save_checkpoint(self.path)
 
 
 def weight(body) -> Tensor:
     return body.image.project.weight.detach()
 
 
-def test_the_teacher_lags_and_a_resumed_run_ends_where_the_whole_one_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_teacher_lags(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     config = dict(recipe.load_recipe(catalog.find("albef"), "mini.yaml").data)
     model = {"init_args": {"channels": 4, "momentum": 0.7, "queue_size": 20, "ramp_steps": 3}}
     changes = {"model": model, "data": {"init_args": {"batch_size": 8}}, "trainer": {"max_steps": 4}}
     config = recipe.with_seed(recipe.merge(config, changes), 3)
-    watching = Watching(tmp_path / "two.ckpt")
+    watching = Watching()
     trainer, whole, benchmark = recipe.build(config, callbacks=(watching,))
     teacher = weight(whole.student).clone()
     trainer.fit(whole, benchmark)
@@ -217,12 +213,6 @@ def test_the_teacher_lags_and_a_resumed_run_ends_where_the_whole_one_does(
         teacher = 0.7 * teacher + 0.3 * student
     torch.testing.assert_close(weight(whole.teacher.body), teacher)
     assert not torch.equal(teacher, watching.students[-1])
-    trainer, resumed, benchmark = recipe.build(config)
-    trainer.fit(resumed, benchmark, ckpt_path=tmp_path / "two.ckpt", weights_only=True)
-    assert trainer.global_step == 4
-    # Teacher and queues are among the buffers.
-    for name, tensor in whole.state_dict().items():
-        torch.testing.assert_close(resumed.state_dict()[name], tensor, rtol=1e-5, atol=1e-7)
 
 
 def test_fine_tuning_starts_from_a_checkpoint_at_another_size(tmp_path: Path) -> None:

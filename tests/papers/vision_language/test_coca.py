@@ -6,7 +6,6 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from common.batches import ImageText
@@ -234,38 +233,3 @@ def test_bad_arguments() -> None:
     ):
         with pytest.raises(UserError, match=message):
             small(**arguments)
-
-
-def fit(module: CoCa, scenes: Scenes, folder: Path, resume: Path | None = None) -> CoCa:
-    """Six steps in epochs of four, or what is left of them; a checkpoint is kept of each step."""
-    keep = ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)
-    quiet = dict(logger=False, enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0)
-    trainer = L.Trainer(max_steps=6, accelerator="cpu", callbacks=[keep], use_distributed_sampler=False, **quiet)
-    trainer.fit(module, scenes, ckpt_path=resume)
-    return module
-
-
-def test_a_resumed_run_ends_with_the_same_metrics(tmp_path: Path, fetched) -> None:
-    fetched(*Scenes.sources)
-    options = dict(lr=0.01, warmup=0.3, optimizer="adafactor")
-
-    def made() -> CoCa:
-        module = small(**options).float()
-        del module.log
-        return module
-
-    def scenes() -> Scenes:
-        return Scenes(train_size=32, objects=(1, 2), batch_size=8)
-
-    whole = fit(made(), scenes(), tmp_path / "whole")
-    rest = fit(made(), scenes(), tmp_path / "rest", tmp_path / "whole" / "step=3.ckpt")
-    benchmark = scenes()
-    benchmark.setup()
-    pixels, texts = benchmark.splits["val"].pixels[:50], benchmark.splits["val"].texts[0][:50]
-    with torch.no_grad():
-        for one, other in zip(whole.parameters(), rest.parameters(), strict=True):
-            torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-6)
-        torch.testing.assert_close(rest.embed_image(pixels), whole.embed_image(pixels), rtol=1e-3, atol=1e-5)
-        torch.testing.assert_close(rest.embed_text(texts), whole.embed_text(texts), rtol=1e-3, atol=1e-5)
-        assert rest.eval().captions(pixels) == whole.eval().captions(pixels)
-    assert not torch.equal(whole.reader.summary, made().reader.summary)
