@@ -237,9 +237,7 @@ class LibriSpeechTranscripts(Benchmark):
     def prepare_data(self) -> None:
         self._folder()
 
-    def setup(self, stage: str | None = None) -> None:
-        if self.utterances:
-            return
+    def build(self) -> None:
         folder = self._folder()
         self.utterances = [one for part in LABELLED[self.train] for one in _listed(folder / part)]
         self.texts = _transcripts(self.utterances)

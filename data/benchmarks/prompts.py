@@ -121,9 +121,7 @@ class Prompts(Benchmark):
         self.utterances, self.inventory = utterances, inventory
         self.splits: dict[str, Utterances] = {}
 
-    def setup(self, stage: str | None = None) -> None:
-        if self.splits:
-            return
+    def build(self) -> None:
         recordings = read_recordings(self.data_root)
         prompts = read_prompts(recordings, self.source, self.target)
         held_out = {split: [] for split in ("train", "val", "test")}

@@ -116,9 +116,7 @@ class Spoken(Benchmark):
         self.augmentation = SpeechAugmentation(noise, reverb, background)
         self.splits: dict[str, Tensor] = {}
 
-    def setup(self, stage: str | None = None) -> None:
-        if self.splits:
-            return
+    def build(self) -> None:
         self.recordings = read_recordings(self.data_root)
         self.shown = read_shown(self.data_root)
         known = self.recordings.known

@@ -1,4 +1,4 @@
-"""ConST: its loss term by term, its harder positives, what it offers, and a resumed run."""
+"""ConST: its loss term by term, its harder positives, what it offers."""
 
 import math
 from pathlib import Path

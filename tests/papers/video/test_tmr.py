@@ -1,4 +1,4 @@
-"""TMR's loss term by term, its noise, its arms, and a run that goes on after a stop."""
+"""TMR's loss term by term, its noise, its arms."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""ALBEF term by term against plain loops, its teacher, its queues, and a run that goes on after a stop."""
+"""ALBEF term by term against plain loops, its teacher, its queues."""
 
 from pathlib import Path
 from types import SimpleNamespace

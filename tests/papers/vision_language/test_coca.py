@@ -1,4 +1,4 @@
-"""CoCa: who sees whom, both losses against plain loops, its arms, its captions, and a run that goes on after a stop."""
+"""CoCa: who sees whom, both losses against plain loops, its arms, its captions."""
 
 import math
 from pathlib import Path
