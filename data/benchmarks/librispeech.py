@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
+from torchmetrics.functional.text import word_error_rate
 
 from common.audio import RATE, WaveformAugmentation
 from common.batches import SpeechViews, TranscribedSpeech
@@ -17,7 +18,6 @@ from common.benchmark import Benchmark, Metrics
 from common.errors import UserError
 from common.evaluation.embed import evaluating
 from common.evaluation.probe import linear_probe_accuracy
-from common.evaluation.words import word_error_rate
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
 from common.sampling.lengths import SimilarLengthSampler
@@ -262,7 +262,7 @@ class LibriSpeechTranscripts(Benchmark):
             with evaluating(module):
                 # One at a time: no padding, and the longest take 35 s.
                 found = [text for one in utterances for text in module.transcribe_speech([_whole(one)])]
-            rate = word_error_rate(found, _transcripts(utterances))
+            rate = float(word_error_rate(found, _transcripts(utterances)))
             kind = part.rpartition("-")[2]
             metrics |= {f"word_error_rate/{kind}": rate, f"word_accuracy/{kind}": 1 - rate}
         return metrics
