@@ -28,6 +28,10 @@ CASES = {
     "gradcache": ["--data.batch_size", "16", "--model.dropout", "0", "--model.chunk_size", "4"],
 }
 
+# Adam enlarges the rounding of gradients near 0 to a whole step, and a few neighbours about as far away as each other
+# change places: a thousandth of the loss. Other batches, those of neighbours on the map, are off by four.
+TOLERANCES = {"sample4geo": 2e-3}
+
 
 def losses(slug: str, options: list[str], folder: Path) -> list[float]:
     logger = ["--trainer.logger", "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir", str(folder)]
@@ -48,4 +52,4 @@ def test_two_processes_follow_the_curve_of_one(slug: str, tmp_path: Path) -> Non
     assert len(one) == 4 and one[0] != pytest.approx(one[3], rel=1e-3)
     # float32 sums in another order, which the steps compound: in float64 SupCon's two curves agree to 1e-14, and either
     # curve in float32 lies up to 1e-4 from there.
-    assert two == pytest.approx(one, rel=3e-4)
+    assert two == pytest.approx(one, rel=TOLERANCES.get(slug, 3e-4))

@@ -43,7 +43,7 @@ def test_every_mission_is_done_by_its_expert() -> None:
             assert world.succeeded(), text_of(mission)
 
 
-GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "minigrid.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "worlds" / "minigrid.json").read_text())
 
 
 def _recorded_world(case: dict) -> World:
