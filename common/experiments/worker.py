@@ -1,6 +1,7 @@
 """A worker: a process of one thread that trains and scores one run after the other and tells its parent."""
 
 import ctypes
+import gc
 import importlib
 import math
 import multiprocessing
@@ -144,6 +145,8 @@ def perform(run: Run, log_folder: Path, report: Callable[[int, int], None] = lam
         UserError: the recipe is wrong, the loss is not finite, or a metric is not.
     """
     importable(run.root)
+    # Trainer, module and data of the run before refer to one another, and wait for this.
+    gc.collect()
     # Loading the libraries is no part of the run: the first of a worker would look the slowest.
     work = _training(run, log_folder, report) if run.config is not None else _check(run)
     _reset_peak_memory()

@@ -131,6 +131,29 @@ def test_named_deviations_and_faulty_checks(root):
     ]
 
 
+def test_a_run_leaves_no_data_behind_in_its_worker(root):
+    (root / "checks4.py").write_text(
+        textwrap.dedent("""
+        import gc
+
+        def by_itself_python_collects_nothing(seed):
+            gc.disable()
+            return 0.0
+
+        def left(seed):
+            return sum(type(one).__name__ == "Numbers" for one in gc.get_objects())
+        """)
+    )
+    run = slow_runs(root)[1]
+    first, last = (
+        dataclasses.replace(run, arm=name, check=f"checks4:{name}")
+        for name in ("by_itself_python_collects_nothing", "left")
+    )
+    training = plan(find("toy", root), Ledger(root / "none"), ["main"]).runs[0]
+    outcome, _ = outcome_of([first, training, last], Ledger(root / "runs"), workers=1)
+    assert [record.metrics.get("deviation") for record in outcome.finished] == [0.0, None, 0.0]
+
+
 def test_a_claim_about_a_metric_that_no_one_measures_is_reported_and_the_run_kept(root):
     outcome, shown = outcome_of(slow_runs(root, metrics=("top1",))[:1], Ledger(root / "runs"))
     assert len(outcome.finished) == 1 and outcome.exit_code == 2
