@@ -45,7 +45,7 @@ class Floor:
     primary: str
     """The metric that ranks methods."""
     settings: dict[str, Any]
-    """The arguments of the benchmark; those that have no part in its data may differ between recipes."""
+    """The arguments of the benchmark that are not its defaults; some may have no part in its data."""
     rows: dict[str, dict[str, float]]
 
 
@@ -123,12 +123,14 @@ def _measure(entry: Entry) -> Floor:
     name, data_hash = entry.data
     trial = entry.trial
     data = recipe.resolve_arm(trial.card, trial.experiment, entry.arm, trial.recipe)["data"]
+    config = recipe.arm_config(trial.card, trial.experiment, entry.arm, trial.recipe)
+    defaults = recipe.resolve(config | {"data": {"class_path": data["class_path"]}})["data"].get("init_args", {})
     benchmark = recipe.build_benchmark(data)
     benchmark.prepare_data()
     benchmark.setup("test")
     if (today := benchmark.fingerprint()) != data_hash:
         raise UserError(f"its data is {today[:8]} today and was {data_hash[:8]} when {trial.card.slug} ran")
-    settings = {k: v for k, v in data.get("init_args", {}).items() if k not in LOADER}
+    settings = {k: v for k, v in data.get("init_args", {}).items() if k not in LOADER and v != defaults[k]}
     return Floor(name, data_hash, benchmark.primary, settings, benchmark.floor())
 
 
@@ -223,7 +225,8 @@ def _title(key: tuple[str, str], versions: Sequence[tuple[str, str]], floors: di
     settings = [floors[version].settings for version in versions if version in floors]
     own = floors[key].settings if key in floors else {}
     differing = [k for k, value in own.items() if any(other.get(k) != value for other in settings)]
-    said = ", ".join(f"{k} {own[k]}" for k in differing) or f"data {data_hash[:8]}"
+    plain = "defaults" if key in floors and not own else f"data {data_hash[:8]}"
+    said = ", ".join(f"{k} {own[k]}" for k in differing) or plain
     return f"{name} ({said})"
 
 
