@@ -49,6 +49,9 @@ class Method(L.LightningModule):
         optimizer: "adamw", "adafactor" (the same with less memory, see `Adafactor`) or "sgd" (momentum 0.9).
         schedule: what follows the warm-up, stepped once a batch.
         warmup: share of all steps over which the learning rate rises linearly, in [0, 1].
+
+    Raises:
+        UserError: one of these, or a `temperature` among the subclass's arguments, is out of range.
     """
 
     contrastive: ClassVar[bool] = False
@@ -66,6 +69,15 @@ class Method(L.LightningModule):
         super().__init__()
         # Collects the arguments of the subclasses too; plain values, so a checkpoint loads with weights_only=True.
         self.save_hyperparameters()
+        temperature = self.hparams.get("temperature", 1.0)
+        for name, value, allowed, right in (
+            ("lr", lr, "at least 0", lr >= 0),
+            ("weight_decay", weight_decay, "at least 0", weight_decay >= 0),
+            ("warmup", warmup, "from 0 to 1", 0 <= warmup <= 1),
+            ("temperature", temperature, "above 0", temperature > 0),
+        ):
+            if not right:
+                raise UserError(f"model.{name} is {value}; it must be {allowed}")
         self._loader_states: list[dict[str, Any]] = []
         self._random_state: RandomState | None = None
 

@@ -1,3 +1,5 @@
+import math
+
 import lightning as L
 import pytest
 import torch
@@ -116,6 +118,27 @@ def test_all_arguments_are_kept_as_plain_hyper_parameters() -> None:
         "schedule": "cosine",
         "warmup": 0.0,
     }
+
+
+class Tempered(Line):
+    def __init__(self, temperature: float = 0.1, **others) -> None:
+        super().__init__(**others)
+
+
+@pytest.mark.parametrize(
+    ("given", "allowed"),
+    [
+        ({"lr": -0.1}, "at least 0"),
+        ({"weight_decay": -1.0}, "at least 0"),
+        ({"warmup": 1.5}, "from 0 to 1"),
+        ({"temperature": 0.0}, "above 0"),
+        ({"temperature": math.nan}, "above 0"),
+    ],
+)
+def test_what_is_out_of_range_is_refused_before_anything_runs(given: dict, allowed: str) -> None:
+    ((name, value),) = given.items()
+    with pytest.raises(UserError, match=rf"^model\.{name} is {value}; it must be {allowed}$"):
+        Tempered(**given)
 
 
 class Contrast(Line):
