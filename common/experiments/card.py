@@ -82,6 +82,10 @@ class Comparison:
         """The metrics that claims are about, each once, in the order of the card."""
         return tuple(dict.fromkeys(claim.metric for claim in self.claims))
 
+    def metrics_of(self, arm: str) -> tuple[str, ...]:
+        """Those of the claims that compare this arm: an arm that writes no captions need not be scored by them."""
+        return tuple(dict.fromkeys(c.metric for c in self.claims if arm in (c.method, c.baseline)))
+
 
 @dataclass(frozen=True)
 class Property:

@@ -107,7 +107,7 @@ def _arms(card: Card, experiment: Comparison, recipe: str | None) -> list[Run]:
             recipe or experiment.recipe,
             recipes.arm_hash(card, experiment, arm, recipe),
             card.root,
-            experiment.metrics,
+            experiment.metrics_of(arm),
             config=recipes.arm_config(card, experiment, arm, recipe),
         )
         for arm in experiment.arms

@@ -48,7 +48,7 @@ class Run:
     recipe_hash: str
     root: Path
     metrics: tuple[str, ...]
-    """The metrics that the experiment's claims are about."""
+    """The metrics that the claims on this arm are about."""
     config: dict[str, Any] | None = None
     """The recipe of a comparison, with the arm's overrides and the seed."""
     check: str | None = None

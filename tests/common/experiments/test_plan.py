@@ -61,6 +61,14 @@ def test_everything_is_missing_at_first_seed_by_seed(root, ledger):
     assert not ledger.folder.exists()
 
 
+def test_an_arm_owes_the_metrics_of_its_own_claims(root, ledger):
+    claim = "      - {text: one beats the other, method: repeat, baseline: plain, metric: weight/norm, better: lower}\n"
+    edit(root, "        published: main\n", "        published: main\n" + claim, "papers/toys/toy/paper.yaml")
+    owed = {run.arm: run.metrics for run in toy_plan(root, ledger, experiments=["main"]).runs}
+    expected = {"repeat": ("repeat/error", "weight/norm"), "plain": ("weight/norm",), "untrained": ("repeat/error",)}
+    assert owed == expected
+
+
 def test_what_is_on_record_is_not_run_again(root, ledger):
     write_records(root, ledger, toy_plan(root, ledger, experiments=["main"]).runs[:4])
     found = toy_plan(root, ledger, experiments=["main"])
