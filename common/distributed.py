@@ -153,10 +153,9 @@ def global_mean(values: Tensor, where: Tensor | None = None) -> Tensor:
         return values.mean()
     if where is None:
         where = torch.ones_like(values, dtype=torch.bool)
-    with torch.no_grad():
-        count = sum_over_processes(where.sum())
+    count = sum_over_processes(where.sum())
     # Not a product: an excluded anchor may hold an infinity, and 0 * inf is NaN.
-    return sum_over_processes(torch.where(where, values, 0.0).sum()) / count.clamp(min=1)
+    return sum_over_processes(values.masked_fill(~where, 0.0).sum()) / count.clamp(min=1)
 
 
 def global_ratio(total: Tensor, count: int) -> Tensor:

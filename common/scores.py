@@ -34,6 +34,13 @@ class Positives(NamedTuple):
     count: Tensor
 
 
+class CrossEntropy(NamedTuple):
+    """For each query: the cross-entropy against the keys of its id, and the number of these, both (m,)."""
+
+    value: Tensor
+    count: Tensor
+
+
 class Scores:
     """s_ij = scale_i <query_i, key_j> + bias, a matrix of our queries x all keys the exchange reaches.
 
@@ -248,9 +255,7 @@ class Scores:
         Needs no sweep over a large matrix but on a ring, or where other pairs are excluded than own ones of one set.
         """
         if self._is_small and len(self.layout.sizes) == 1:
-            # Straight into floats, which multiply and sum several times faster than booleans.
-            same = torch.eq(row_ids[:, None], key_ids[None], out=self._own_key.new_empty(self.shape))
-            self._edits.fill(same, *self._whole, 0.0)
+            same = self._same_id(row_ids, key_ids)
             return Positives((self._edited_product * same).sum(dim), same.sum(dim))
         plus, excluded = self._edits.plus, self._edits.exclude
         own_excluded = bool(excluded) and row_ids is key_ids and all(isinstance(pairs, Own) for pairs in excluded)
@@ -271,6 +276,25 @@ class Scores:
         positives = Positives(self._plus_bias((ours * sums[mine]).sum(dim=1), count), count)
         # Every sum holds the own pair: taken out again, exactly as it went in.
         return Positives(positives.total - self.diagonal(), count - 1) if own_excluded else positives
+
+    def cross_entropy(self, row_ids: Tensor, key_ids: Tensor) -> CrossEntropy:
+        """Of each query's softmax over the keys, against the uniform distribution over those of its id.
+
+        The log-sum-exp less the mean score of the positives. Without a positive it is the log-sum-exp alone.
+        """
+        if self._is_small and len(self.layout.sizes) == 1 and not self._edits.plus:
+            same = self._same_id(row_ids, key_ids)
+            count = same.sum(1)
+            targets = same.div_(count.clamp(min=1).unsqueeze(1))
+            return CrossEntropy(WholeLogSumExp.apply(self._product, self._edits, (1,), targets), count)
+        positives = self.positives(row_ids, key_ids)
+        return CrossEntropy(self.logsumexp(dim=1) - positives.total / positives.count.clamp(min=1), positives.count)
+
+    def _same_id(self, row_ids: Tensor, key_ids: Tensor) -> Tensor:
+        """1.0 at the pairs of one id that are not left out, (m, n); one process only."""
+        # Straight into floats, which multiply and sum several times faster than booleans.
+        same = torch.eq(row_ids[:, None], key_ids[None], out=self._own_key.new_empty(self.shape))
+        return self._edits.fill(same, *self._whole, 0.0)
 
     # --- pieces -----------------------------------------------------------------------------------------------------
 

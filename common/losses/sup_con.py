@@ -58,10 +58,10 @@ def sup_con(
         raise UserError(f"positives '{positives}': expected 'out' or 'in'")
     scores = Scores(embeddings, embeddings, scale=inverse(temperature), exchange=exchange)
     others = scores.exclude(scores.own())
-    total, count = others.positives(labels, labels)
     if positives == "out":
-        target = total / count.clamp(min=1)
+        value, count = others.cross_entropy(labels, labels)
     else:
-        different = scores.pairwise(torch.ne, (labels,), (labels,))
-        target = others.exclude(different).logsumexp(dim=1) - count.clamp(min=1).to(scores.dtype).log()
-    return global_mean(others.logsumexp(dim=1) - target, where=count > 0)
+        count = others.positives(labels, labels).count
+        among_positives = others.exclude(scores.pairwise(torch.ne, (labels,), (labels,))).logsumexp(dim=1)
+        value = others.logsumexp(dim=1) - among_positives + count.clamp(min=1).to(scores.dtype).log()
+    return global_mean(value, where=count > 0)

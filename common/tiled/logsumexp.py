@@ -50,11 +50,13 @@ def _edited(matrix: Tensor, edits: Edits) -> Tensor:
 class WholeLogSumExp(torch.autograd.Function):
     """Log-sum-exp by row (dim 1), by column (dim 0) or both, of a matrix that was small enough to be built.
 
-    The result and its precision are those of `LogSumExp`, from one exp for both directions and both passes.
+    The result and its precision are those of `LogSumExp`, from one exp for both directions and both passes. `targets`,
+    (m, n), for dims (1,) only: constant weights, with which the scores of each row are summed and taken off its result.
     """
 
     @staticmethod
-    def forward(ctx, matrix: Tensor, edits: Edits, dims: tuple[int, ...]):
+    def forward(ctx, matrix: Tensor, edits: Edits, dims: tuple[int, ...], targets: Tensor | None = None):
+        expected = None if targets is None else (matrix * targets).sum(1)
         scores = _edited(matrix, edits)
         shift = float(scores.amax())
         exponentials = (scores.sub(shift) if scores is matrix else scores.sub_(shift)).exp_()
@@ -62,17 +64,18 @@ class WholeLogSumExp(torch.autograd.Function):
         ctx.dims = dims
         ctx.shared = min(float(total.min()) for total in sums) >= _SAFE_SUM  # False for NaN too
         if ctx.shared:
-            ctx.save_for_backward(exponentials, *sums)
-            return tuple(total.log().add_(shift) for total in sums)
-        scores = _edited(matrix, edits)
-        totals = tuple(scores.logsumexp(dim) for dim in dims)
-        ctx.save_for_backward(scores, *totals)
-        return totals
+            ctx.save_for_backward(targets, exponentials, *sums)
+            totals = [total.log().add_(shift) for total in sums]
+        else:
+            scores = _edited(matrix, edits)
+            totals = [scores.logsumexp(dim) for dim in dims]
+            ctx.save_for_backward(targets, scores, *totals)
+        return tuple(totals) if expected is None else totals[0] - expected
 
     @staticmethod
     @once_differentiable
     def backward(ctx, *grads: Tensor):
-        matrix, *by_dim = ctx.saved_tensors
+        targets, matrix, *by_dim = ctx.saved_tensors
         if ctx.shared:
             factors = [(g / total).unsqueeze(dim) for dim, total, g in zip(ctx.dims, by_dim, grads, strict=True)]
             slope = matrix * (factors[0] + factors[1] if len(factors) == 2 else factors[0])
@@ -82,7 +85,9 @@ class WholeLogSumExp(torch.autograd.Function):
                 (matrix - total.nan_to_num(neginf=0.0).unsqueeze(dim)).exp_().mul_(g.unsqueeze(dim))
                 for dim, total, g in zip(ctx.dims, by_dim, grads, strict=True)
             )
-        return slope, None, None
+        if targets is not None:
+            slope.addcmul_(targets, grads[0].unsqueeze(1), value=-1.0)
+        return slope, None, None, None
 
 
 class LogSumExp(torch.autograd.Function):

@@ -1,7 +1,6 @@
 """The sum of softplus(q kᵀ + bias) over all pairs, with its gradient from the same sweep."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -11,8 +10,12 @@ from common.tiled.tiles import Edits, Tiles, full_precision
 
 
 def _softplus(scores: Tensor) -> Tensor:
-    # The default threshold of 20 would drop e^-20, which float64 still sees.
-    return F.softplus(scores, threshold=40.0)
+    """max(s, 0) + log(1 + e^-|s|), as exact as log1p, whose kernel takes ten times as long as log does."""
+    exponential = scores.abs().neg_().exp_()
+    rounded = exponential + 1.0
+    # log(1 + e) = log(r) + log((1 + e) / r), with r = 1 + e as rounded; the second term is lost / r, next to nothing.
+    lost = (1.0 - rounded).add_(exponential).div_(rounded)
+    return torch.clamp(scores, min=0.0, out=exponential).add_(rounded.log_()).add_(lost)
 
 
 class WholeSoftplusTotal(torch.autograd.Function):

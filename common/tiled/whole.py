@@ -38,7 +38,7 @@ class Gram(torch.autograd.Function):
         ctx.save_for_backward(x, scale if isinstance(scale, Tensor) else None)
         ctx.scale = None if isinstance(scale, Tensor) else scale
         with full_precision(x.device):
-            return (x @ x.T).mul_(scale)
+            return (x @ x.T).mul_(scale) if ctx.scale is None else _scaled_product(x, x.T, scale)
 
     @staticmethod
     @once_differentiable
@@ -46,7 +46,15 @@ class Gram(torch.autograd.Function):
         x, scale = ctx.saved_tensors
         with full_precision(x.device):
             # A copy first: to add a matrix to its transpose reads one of them against the grain.
-            toward = grad.T.clone(memory_format=torch.contiguous_format).add_(grad) @ x
+            both = grad.T.clone(memory_format=torch.contiguous_format).add_(grad)
+            if scale is None:
+                return _scaled_product(both, x, ctx.scale), None
+            toward = both @ x
         # sum_ij G_ij x_i x_j is <x, G x>, and half of <x, (G + G^T) x>.
         grad_scale = (x * toward).sum() / 2 if ctx.needs_input_grad[1] else None
-        return toward.mul_(ctx.scale if scale is None else scale), grad_scale
+        return toward.mul_(scale), grad_scale
+
+
+def _scaled_product(a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """scale a b without a pass of its own for the scale."""
+    return torch.addmm(a.new_empty(()), a, b, beta=0.0, alpha=scale)

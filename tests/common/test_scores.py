@@ -149,6 +149,23 @@ def test_a_set_against_itself() -> None:
     assert_same(scores.diagonal(), matrix.diagonal(), *leaves)
 
 
+@pytest.mark.parametrize("size", [1.0, 60.0])
+@pytest.mark.parametrize("offset", [None, 0.4])
+def test_cross_entropy_against_the_keys_of_an_id(size: float, offset: float | None) -> None:
+    x, scale = vectors(9, 22, size), torch.tensor(1.5, dtype=torch.float64, requires_grad=True)
+    ids, own = torch.tensor([0, 1, 2, 0, 1, 5, 0, 2, 7]), torch.eye(9, dtype=torch.bool)
+    scores, matrix = Scores(x, x, scale=scale), scale * x @ x.T
+    if offset is not None:
+        first = torch.zeros(9, 9, dtype=torch.float64)
+        first[:, 0] = offset
+        scores, matrix = scores.plus(first), matrix + first
+    ours = scores.exclude(scores.own()).cross_entropy(ids, ids)
+    same = (ids[:, None] == ids) & ~own
+    mean = (matrix * same).sum(1) / same.sum(1).clamp(min=1)
+    assert_same(ours.value, matrix.masked_fill(own, -math.inf).logsumexp(1) - mean, x, scale)
+    assert ours.count.tolist() == [2, 1, 1, 2, 1, 0, 2, 1, 0]
+
+
 def test_a_reduction_without_gradient_does_not_cut_the_next() -> None:
     query, key = vectors(7, 18), vectors(10, 19)
     scores, matrix = Scores(query, key, scale=1.5), 1.5 * query @ key.T
@@ -218,6 +235,14 @@ def test_softplus_total(bias: float | str | None) -> None:
     assert_same(scores.exclude(out).softplus_total(), matrix.masked_fill(out, 0.0).sum(), *leaves)
     mended = matrix.sum() - (1.5 * query @ key.T + (0.0 if bias is None else bias)).diagonal().sum()
     assert_same(scores.softplus_total(own_positive=True), mended, *leaves)
+
+
+def test_softplus_keeps_its_digits_far_from_zero() -> None:
+    # e^-30 is below what 1 + e^-30 can show in float32, and 80 pairs of it are still 80 e^-30.
+    for score in (-80.0, -30.0, -17.0, -5.0, 0.0, 3.0, 90.0):
+        query, key = torch.full((8, 1), score), torch.ones(10, 1)
+        expected = 80 * torch.tensor(math.log1p(math.exp(-abs(score))) + max(score, 0.0))
+        torch.testing.assert_close(Scores(query, key).softplus_total(), expected, rtol=1e-6, atol=0.0)
 
 
 def test_softplus_total_with_one_side_fixed() -> None:
