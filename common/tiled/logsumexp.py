@@ -1,8 +1,8 @@
 """Log-sum-exp of the rows and the columns of q kᵀ in one sweep, recomputed in the backward pass.
 
-Kept for the backward pass: O((m + n) d), where plain autograd keeps several m x n matrices. A tile is computed once
-forward and once backward for both directions, so a symmetric loss costs four matrix products where two cross-entropies
-over a matrix and its transpose cost six.
+Kept for the backward pass: O((m + n) d) and a bounded number of tiles, where plain autograd keeps several m x n
+matrices. A tile is computed once forward, and once backward unless it was kept, for both directions; so a symmetric
+loss costs three to four matrix products where two cross-entropies over a matrix and its transpose cost six.
 """
 
 import math
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from common.distributed import Shards, ring, ring_backward
-from common.tiled.tiles import Edits, Tiles, full_precision
+from common.tiled.tiles import Edits, Tiles, current, full_precision
 
 # Within these bounds exp() neither overflows nor loses what matters in float32; see LogSumExp.
 _SAFE_SCORE = 40.0
@@ -27,8 +27,11 @@ def _largest_score(query: Tensor, key: Tensor) -> float:
     return float(torch.linalg.vector_norm(query, dim=1).max() * torch.linalg.vector_norm(key, dim=1).max())
 
 
-def _shared_shift(tile: Tensor, dims: tuple[int, ...], bounded: bool) -> list[Tensor] | None:
-    """Log-sum-exp along `dims` from a single exp, which overwrites the tile; None where a sum may have underflown."""
+def _shared_shift(tile: Tensor, dims: tuple[int, ...], bounded: bool) -> tuple[list[Tensor], float] | None:
+    """Log-sum-exp along `dims` from a single exp, and its shift; None where a sum may have underflown.
+
+    The tile is overwritten with exp(tile - shift).
+    """
     shift = 0.0 if bounded else float(tile.amax())
     if shift == -math.inf:
         return None
@@ -36,7 +39,24 @@ def _shared_shift(tile: Tensor, dims: tuple[int, ...], bounded: bool) -> list[Te
     sums = [exponentials.sum(dim) for dim in dims]
     if not bounded and min(float(total.min()) for total in sums) < _SAFE_SUM:
         return None
-    return [total.log_().add_(shift) for total in sums]
+    return [total.log_().add_(shift) for total in sums], shift
+
+
+class _Kept:
+    """Exponentials of the first tiles with their shifts, as many as the bound allows, for the backward pass."""
+
+    def __init__(self) -> None:
+        self.tiling = current()
+        self.room = self.tiling.kept_entries
+        self.tiles: dict[tuple[int, int], tuple[Tensor, float]] = {}
+
+    def offer(self, rows: slice, columns: slice, exponentials: Tensor, shift: float) -> None:
+        if exponentials.numel() <= self.room:
+            self.room -= exponentials.numel()
+            self.tiles[rows.start, columns.start] = exponentials.clone(), shift
+
+    def get(self, rows: slice, columns: slice) -> tuple[Tensor, float] | None:
+        return self.tiles.get((rows.start, columns.start))
 
 
 def _edited(matrix: Tensor, edits: Edits) -> Tensor:
@@ -108,6 +128,7 @@ class LogSumExp(torch.autograd.Function):
     def forward(ctx, query: Tensor, key: Tensor, edits: Edits, layout: Shards, dims: tuple[int, ...], mirrored: bool):
         totals = [query.new_full((len(query) if dim == 1 else layout.total,), -math.inf) for dim in dims]
         by_dim = dict(zip((1, 0), totals * 2, strict=True)) if mirrored else dict(zip(dims, totals, strict=True))
+        kept = _Kept()
         with full_precision(query.device):
             tiles = Tiles(query, edits, mirrored)
             for start, visiting in ring(layout, key):
@@ -115,15 +136,17 @@ class LogSumExp(torch.autograd.Function):
                 for rows, columns, local in tiles.over(start, visiting):
                     k = visiting[local]
                     wanted = (1, 0) if mirrored and local.start > rows.start else dims
-                    parts = _shared_shift(tiles.masked(rows, columns, k), wanted, bounded)
-                    if parts is None:
-                        tile = tiles.masked(rows, columns, k)
-                        parts = [tile.logsumexp(dim) for dim in wanted]
+                    tile = tiles.masked(rows, columns, k)
+                    if shared := _shared_shift(tile, wanted, bounded):
+                        parts, shift = shared
+                        kept.offer(rows, columns, tile, shift)
+                    else:
+                        parts = [tiles.masked(rows, columns, k).logsumexp(dim) for dim in wanted]
                     for dim, part in zip(wanted, parts, strict=True):
                         own = by_dim[dim][rows if dim == 1 else columns]
                         torch.logaddexp(own, part, out=own)
         ctx.save_for_backward(query, key, *totals)
-        ctx.edits, ctx.layout, ctx.dims, ctx.mirrored = edits, layout, dims, mirrored
+        ctx.edits, ctx.layout, ctx.dims, ctx.mirrored, ctx.kept = edits, layout, dims, mirrored, kept
         return tuple(totals)
 
     @staticmethod
@@ -133,7 +156,7 @@ class LogSumExp(torch.autograd.Function):
         grad_query = torch.zeros_like(query) if ctx.needs_input_grad[0] else None
         by_dim = {dim: pair for dim, *pair in zip(ctx.dims, totals, grads, strict=True)}
         with full_precision(query.device):
-            tiles = Tiles(query, ctx.edits, ctx.mirrored)
+            tiles = Tiles(query, ctx.edits, ctx.mirrored, ctx.kept.tiling)
             scratch = torch.empty_like(tiles.buffer)
             row = _Softmax(*by_dim[1], tiles.rows) if 1 in by_dim else None
 
@@ -142,10 +165,14 @@ class LogSumExp(torch.autograd.Function):
                 column = _Softmax(*(x[shard] for x in by_dim[0]), tiles.columns) if 0 in by_dim else None
                 for rows, columns, local in tiles.over(start, visiting):
                     k = visiting[local]
-                    tile = tiles.masked(rows, columns, k)
                     if ctx.mirrored:
                         column = row if local.start > rows.start else None
-                    grad = _softmax_gradient(tile, scratch[: tile.numel()].view_as(tile), row, rows, column, local)
+                    sides = [x for x in ((row, rows, 1), (column, local, 0)) if x[0] is not None]
+                    if kept := ctx.kept.get(rows, columns):
+                        grad = _weighted(*kept, sides, out=scratch[: kept[0].numel()].view_as(kept[0]))
+                    else:
+                        tile = tiles.masked(rows, columns, k)
+                        grad = _softmax_gradient(tile, scratch[: tile.numel()].view_as(tile), sides)
                     if grad_query is not None:
                         grad_query[rows].addmm_(grad, k)
                     if ctx.needs_input_grad[1]:
@@ -169,19 +196,26 @@ class _Softmax:
         return self.grad[part] * (shift - self.lse[part]).exp()
 
 
-def _softmax_gradient(
-    tile: Tensor, scratch: Tensor, row: _Softmax | None, rows: slice, column: _Softmax | None, columns: slice
-) -> Tensor:
+_Side = tuple[_Softmax, slice, int]
+"""A direction, its part of the tile, and the dimension that it sums over."""
+
+
+def _weighted(exponentials: Tensor, shift: float, sides: list[_Side], out: Tensor) -> Tensor:
+    """d/ds of the log-sum-exps from exp(s - shift)."""
+    factors = [side.factor(part, shift).unsqueeze(dim) for side, part, dim in sides]
+    if len(factors) == 1:
+        return torch.mul(exponentials, factors[0], out=out)
+    return torch.add(*factors, out=out).mul_(exponentials)
+
+
+def _softmax_gradient(tile: Tensor, scratch: Tensor, sides: list[_Side]) -> Tensor:
     """d/ds of the log-sum-exps, from the scores; overwrites the tile and the scratch space."""
-    sides = [(side, part, dim) for side, part, dim in ((row, rows, 1), (column, columns, 0)) if side is not None]
     extremes = [side.extremes[part.start // side.step] for side, part, _ in sides]
     low, high = min(e[0] for e in extremes), max(e[1] for e in extremes)
     if high - low <= _SAFE_RANGE:
         # s <= lse, so with a shift between the extremes exp() stays below e^30 and drops only softmaxes below 1e-24.
         shift = 0.0 if max(-low, high) <= _SAFE_RANGE / 2 else (low + high) / 2
-        exponentials = (tile.sub_(shift) if shift else tile).exp_()
-        factors = [side.factor(part, shift).unsqueeze(dim) for side, part, dim in sides]
-        return exponentials.mul_(torch.add(*factors, out=scratch) if len(factors) == 2 else factors[0])
+        return _weighted((tile.sub_(shift) if shift else tile).exp_(), shift, sides, out=scratch)
     # Rows too far apart to share a shift: an exp for each direction.
     grads = []
     for (side, part, dim), out in zip(sides, (scratch, tile), strict=False):

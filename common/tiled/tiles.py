@@ -12,24 +12,30 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Tiling:
-    """The shape of a tile, and the largest matrix (in entries) that is built whole and kept for the backward pass.
+    """The shape of a tile, and what may be kept for the backward pass, in entries of the matrix.
 
     A tile should stay in the cache between the passes over it: 1024 x 512 in float32 is 2 MiB.
+
+    Attributes:
+        whole_entries: the largest matrix that is built whole.
+        kept_entries: of a larger one, how much is kept as it was in the forward pass rather than computed again: a
+            bound that does not grow with the batch, 64 MiB in float32.
     """
 
     rows: int = 1024
     columns: int = 512
     whole_entries: int = 512 * 512
+    kept_entries: int = 4096 * 4096
 
 
 _tiling = Tiling()
 
 
 @contextmanager
-def tiling(rows: int, columns: int, whole_entries: int = 0) -> Iterator[None]:
-    """Uses other tiles within the block; with `whole_entries=0` no matrix is kept whole."""
+def tiling(rows: int, columns: int, whole_entries: int = 0, kept_entries: int = 0) -> Iterator[None]:
+    """Uses other tiles within the block, and keeps nothing of the matrix unless told to."""
     global _tiling
-    before, _tiling = _tiling, Tiling(rows, columns, whole_entries)
+    before, _tiling = _tiling, Tiling(rows, columns, whole_entries, kept_entries)
     try:
         yield
     finally:
@@ -104,8 +110,8 @@ class Tiles:
     A mirrored matrix equals its transpose: only the tiles on and above the diagonal are visited, and tiles are square.
     """
 
-    def __init__(self, query: Tensor, edits: Edits, mirrored: bool = False) -> None:
-        shape = current()
+    def __init__(self, query: Tensor, edits: Edits, mirrored: bool = False, shape: Tiling | None = None) -> None:
+        shape = shape or current()
         side = min(shape.rows, shape.columns)
         self.query, self.edits, self.mirrored = query, edits, mirrored
         self.rows, self.columns = (side, side) if mirrored else (shape.rows, shape.columns)

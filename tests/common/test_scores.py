@@ -9,15 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from common.errors import UserError
+from common.memory import peak_bytes
 from common.scores import Scores
 from common.tiled.tiles import tiling
 
-PATHS = {"tiled": (3, 4, 0), "dense": (512, 512, 10**6)}
+PATHS = {"tiled": (3, 4, 0), "kept": (3, 4, 0, 30), "dense": (512, 512, 10**6)}
 
 
 @pytest.fixture(params=PATHS, autouse=True)
 def path(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Every test here runs on both paths."""
+    """Every test here runs on all paths."""
     with tiling(*PATHS[request.param]):
         yield request.param
 
@@ -164,6 +165,18 @@ def test_cross_entropy_against_the_keys_of_an_id(size: float, offset: float | No
     mean = (matrix * same).sum(1) / same.sum(1).clamp(min=1)
     assert_same(ours.value, matrix.masked_fill(own, -math.inf).logsumexp(1) - mean, x, scale)
     assert ours.count.tolist() == [2, 1, 1, 2, 1, 0, 2, 1, 0]
+
+
+def test_what_is_kept_for_the_backward_pass_is_bounded() -> None:
+    query, key = vectors(64, 24), vectors(48, 25)
+
+    def peak(kept_entries: int) -> int:
+        with tiling(16, 16, kept_entries=kept_entries):
+            return peak_bytes(lambda: torch.autograd.grad(Scores(query, key).logsumexp(dim=1).sum(), (query, key)))
+
+    for entries in (256, 1000, 10**6):
+        # Whole tiles of 256 numbers of 8 bytes, and no more of them than there are.
+        assert peak(entries) - peak(0) == min(entries // 256, 12) * 256 * 8
 
 
 def test_a_reduction_without_gradient_does_not_cut_the_next() -> None:

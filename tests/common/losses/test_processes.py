@@ -43,7 +43,7 @@ def value_and_gradients(module: nn.Module) -> tuple[Tensor, list[Tensor]]:
     return value.detach(), [torch.zeros_like(p) if p.grad is None else p.grad for p in module.parameters()]
 
 
-def on_this_process(name: str, exchange: Exchange | None, tiles: tuple[int, int, int]) -> tuple[Tensor, list[Tensor]]:
+def on_this_process(name: str, exchange: Exchange | None, tiles: tuple[int, ...]) -> tuple[Tensor, list[Tensor]]:
     sizes, rank = SIZES[torch.distributed.get_world_size()], torch.distributed.get_rank()
     start = sum(sizes[:rank])
     module = Trained(by_name(name), slice(start, start + sizes[rank]), exchange)
@@ -66,7 +66,7 @@ def exchanges(case: Case) -> list[Exchange | None]:
 )
 def test_processes_agree_with_one(case: Case, exchange: Exchange | None, world_size: int) -> None:
     expected, gradients = value_and_gradients(Trained(case, slice(None), exchange))
-    for tiles in ((2, 3, 0), (512, 512, 10**6)):
+    for tiles in ((2, 3, 0, 12), (512, 512, 10**6)):
         for value, theirs in run(world_size, on_this_process, str(case), exchange, tiles):
             # The same number is logged on every process, and at any number of them.
             torch.testing.assert_close(value, expected, rtol=1e-10, atol=1e-12)

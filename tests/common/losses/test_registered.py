@@ -10,8 +10,8 @@ from common.losses.registry import Example, Memory
 from common.tiled.tiles import tiling
 from tests.common.losses.cases import CASES, Case, arguments, call, is_leaf, leaves
 
-# Tiles that divide neither batch, and the dense path.
-PATHS = {"tiled": (3, 2, 0), "dense": (512, 512, 10**6)}
+# Tiles that divide neither batch; the same with the first few kept for the backward pass; and the dense path.
+PATHS = {"tiled": (3, 2, 0), "kept": (3, 2, 0, 20), "dense": (512, 512, 10**6)}
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 every_path = pytest.mark.parametrize("path", PATHS)
 
@@ -42,18 +42,18 @@ def test_gradcheck(case: Case, path: str) -> None:
 
     # The whole Jacobian once; by tiles its product with random vectors, which takes two calls instead of many.
     with tiling(*PATHS[path]):
-        assert torch.autograd.gradcheck(function, leaves(example), fast_mode=path == "tiled")
+        assert torch.autograd.gradcheck(function, leaves(example), fast_mode=path != "dense")
 
 
 def kept_bytes(case: Case, n: int) -> int:
     """Bytes of the distinct storages that backward holds on to, those hidden in a Function's attributes included."""
     example = case.example(n)
-    storages: dict[int, int] = {}
+    storages: dict[int, torch.UntypedStorage] = {}  # held, so that no address is used twice
 
     def count(found: object) -> None:
         if isinstance(found, Tensor):
             storage = found.untyped_storage()
-            storages[storage.data_ptr()] = storage.nbytes()
+            storages[storage.data_ptr()] = storage
         elif isinstance(found, tuple | list):
             for item in found:
                 count(item)
@@ -77,7 +77,7 @@ def kept_bytes(case: Case, n: int) -> int:
         seen.add(node)
         count(list(getattr(node, "__dict__", {}).values()))
         nodes += [following for following, _ in node.next_functions]
-    return sum(storages.values())
+    return sum(storage.nbytes() for storage in storages.values())
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.entry.memory is Memory.LINEAR], ids=str)
@@ -121,7 +121,7 @@ def widened(example: Example, dtype: torch.dtype) -> Example:
 def test_a_logit_of_100_is_finite_and_right(case: Case, path: str, dtype: torch.dtype, autocast: bool) -> None:
     example = at_largest_logit(case, dtype)
     half = torch.float16 if dtype is torch.float16 else torch.bfloat16
-    tiles = (5, 7, 0) if path == "tiled" else PATHS["dense"]
+    tiles = {"tiled": (5, 7, 0), "kept": (5, 7, 0, 70)}.get(path, PATHS["dense"])
     with tiling(*tiles), torch.autocast("cpu", dtype=half, enabled=autocast):
         value = call(case.entry.function, example)
     gradients = torch.autograd.grad(value, leaves(example))
