@@ -1,7 +1,10 @@
-"""Which tokens of a text are hidden, to be predicted."""
+"""What of a text or a recording is hidden, to be predicted."""
+
+import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from common.encoders.text import TextEncoder, Tokens
 from common.random import uniform
@@ -47,3 +50,28 @@ def hide_tokens_by_sample(
     chance, other = uniform(ids, 2 * tokens.ids.shape[1], *key).unflatten(1, (-1, 2)).unbind(2)
     other = (other * encoder.body.config.vocab_size).long()
     return hide_tokens(tokens, share, chance, other, encoder.mask_id, encoder.special_ids)
+
+
+def span_mask(ids: Tensor, frames: int, share: float, span: int, *key: int) -> Tensor:
+    """Masks the same number of frames of every row, in spans.
+
+    Spans are placed at random, over one another too, until so many frames are masked as share * frames / span spans
+    cover in expectation; the last span is cut. fairseq draws the number of spans, and then unmasks frames at random
+    until all rows have as many as the row with the fewest.
+
+    Args:
+        ids: global sample ids, shape (n,).
+        frames: t of every row, longer than `span`.
+        share: frames masked if no two spans met.
+        span: frames of a span.
+        key: what else the places depend on.
+
+    Returns:
+        bool of shape (n, t), the same number of True in every row.
+    """
+    count = round(frames * (1 - (1 - span / frames) ** (share * frames / span)))
+    rank = uniform(ids, frames - span + 1, *key).argsort(1).argsort(1).float()
+    # A frame is masked by the first of the spans that cover it.
+    first = -F.max_pool1d(F.pad(-rank, (span - 1, span - 1), value=-math.inf), span, stride=1)
+    order = first * frames + torch.arange(frames, device=ids.device)
+    return torch.zeros_like(first, dtype=torch.bool).scatter_(1, order.topk(count, largest=False).indices, True)

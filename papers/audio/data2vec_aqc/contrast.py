@@ -1,116 +1,14 @@
-"""The parts of data2vec-aqc's contrast: spans to mask, a quantizer, clusters, and negatives that are damped."""
+"""data2vec-aqc's contrast: negatives of the same row, and damped where they are of the positive's cluster."""
 
 import math
-from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from common.distributed import gather, shards, sum_over_processes
+from common.distributed import gather, shards
 from common.random import uniform
-
-
-def span_mask(ids: Tensor, frames: int, share: float, span: int, *key: int) -> Tensor:
-    """Masks the same number of frames of every row, in spans.
-
-    Spans are placed at random, over one another too, until so many frames are masked as share * frames / span spans
-    cover in expectation; the last span is cut. fairseq draws the number of spans, and then unmasks frames at random
-    until all rows have as many as the row with the fewest.
-
-    Args:
-        ids: global sample ids, shape (n,).
-        frames: t of every row, longer than `span`.
-        share: frames masked if no two spans met.
-        span: frames of a span.
-        key: what else the places depend on.
-
-    Returns:
-        bool of shape (n, t), the same number of True in every row.
-    """
-    count = round(frames * (1 - (1 - span / frames) ** (share * frames / span)))
-    rank = uniform(ids, frames - span + 1, *key).argsort(1).argsort(1).float()
-    # A frame is masked by the first of the spans that cover it.
-    first = -F.max_pool1d(F.pad(-rank, (span - 1, span - 1), value=-math.inf), span, stride=1)
-    order = first * frames + torch.arange(frames, device=ids.device)
-    return torch.zeros_like(first, dtype=torch.bool).scatter_(1, order.topk(count, largest=False).indices, True)
-
-
-class Quantized(NamedTuple):
-    vectors: Tensor
-    """Shape (n, m, d)."""
-    diversity: Tensor
-    """Share of the codes that are not used on average, in [0, 1): (codes - perplexity) / codes."""
-
-
-class GumbelQuantizer(nn.Module):
-    """Chooses one of `codes` vectors in each of `groups` groups, by a Gumbel softmax with hard forward values.
-
-    Source: wav2vec 2.0 (Baevski et al. 2020, section 2), as in fairseq.
-
-    Args:
-        inputs: width of what is quantized.
-        output: width d of what comes out; the groups divide it.
-        codes: in a group.
-        groups: whose choices are put side by side.
-    """
-
-    def __init__(self, inputs: int, output: int, codes: int = 320, groups: int = 2) -> None:
-        super().__init__()
-        self.codes, self.groups = codes, groups
-        self.choose = nn.Linear(inputs, groups * codes)
-        nn.init.normal_(self.choose.weight)
-        nn.init.zeros_(self.choose.bias)
-        self.book = nn.Parameter(torch.rand(groups, codes, output // groups))
-
-    def forward(self, x: Tensor, temperature: float, noise: Tensor | None = None) -> Quantized:
-        """Quantizes (n, m, inputs).
-
-        Args:
-            x: features.
-            temperature: of the softmax that gradients flow through.
-            noise: uniform numbers (n, m * groups * codes); None chooses without chance.
-        """
-        logits = self.choose(x).unflatten(2, (self.groups, self.codes))
-        usage = logits.float().softmax(-1).flatten(0, 1)
-        usage = sum_over_processes(usage.sum(0)) / sum_over_processes(usage.new_tensor(float(len(usage))))
-        perplexity = (-(usage * (usage + 1e-7).log()).sum(-1)).exp().sum()
-        if noise is not None:
-            gumbel = -(-noise.clamp(min=1e-7).log()).log()
-            logits = (logits + gumbel.view_as(logits)) / temperature
-        soft = logits.softmax(-1)
-        hard = F.one_hot(soft.argmax(-1), self.codes).to(soft)
-        weights = hard if noise is None else hard + soft - soft.detach()
-        vectors = torch.einsum("nmgc,gcd->nmgd", weights, self.book).flatten(2)
-        total = self.groups * self.codes
-        return Quantized(vectors, (total - perplexity) / total)
-
-
-@torch.no_grad()
-def cosine_clusters(rows: Tensor, count: int, *key: int, iterations: int = 20) -> Tensor:
-    """k-means by the cosine, started from rows drawn at random.
-
-    Args:
-        rows: shape (n, d).
-        count: clusters, at most n.
-        key: what the start depends on.
-        iterations: at most so many; it stops when no row changes its cluster.
-
-    Returns:
-        The cluster of each row, int64 of shape (n,).
-    """
-    rows = F.normalize(rows.float(), dim=1)
-    start = uniform(torch.arange(len(rows), device=rows.device), 1, *key).flatten().argsort()[:count]
-    centres, labels = rows[start], None
-    for _ in range(iterations):
-        nearest = (rows @ centres.T).argmax(1)
-        if labels is not None and torch.equal(nearest, labels):
-            break
-        labels = nearest
-        sums = torch.zeros_like(centres).index_add_(0, labels, rows)
-        # A cluster without members stays where it is.
-        centres = torch.where(sums.any(1, keepdim=True), F.normalize(sums, dim=1), centres)
-    return labels
+from common.sampling.clusters import cosine_clusters
 
 
 def clusters_of_all(clean: Tensor, augmented: Tensor, count: int, *key: int) -> tuple[Tensor, Tensor]:

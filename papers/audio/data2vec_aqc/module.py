@@ -10,18 +10,14 @@ from torch.nn import functional as F
 from common.batches import SpeechViews
 from common.distributed import global_mean
 from common.encoders.momentum import MomentumTeacher
+from common.encoders.quantizer import GumbelQuantizer
 from common.encoders.sequence import Sequences, means_of_parts
 from common.encoders.speech import ConvolutionalPositions, FrameFeatures, SpeechTransformer, WaveformFeatures
 from common.errors import UserError
 from common.random import uniform
+from common.sampling.masking import span_mask
 from common.training.method import Method
-from papers.audio.data2vec_aqc.contrast import (
-    GumbelQuantizer,
-    clusters_of_all,
-    damped_cross_entropy,
-    draw_negatives,
-    span_mask,
-)
+from papers.audio.data2vec_aqc.contrast import clusters_of_all, damped_cross_entropy, draw_negatives
 
 
 class Data2VecAQC(Method):
@@ -36,6 +32,7 @@ class Data2VecAQC(Method):
             negatives of the positive's cluster.
         features: of log-mel "frames" or of a "waveform".
         feature_width: of those features.
+        feature_gradient: what reaches the layers below them is multiplied by it; 0 leaves them as they were drawn.
         width, layers, heads, feedforward, dropout, layerdrop: of the transformer.
         position_depth, position_kernel: of the convolutional positions.
         top: layers that the target is the mean of.
@@ -59,6 +56,7 @@ class Data2VecAQC(Method):
         parts: Literal["", "a", "aq", "aqc"] = "aqc",
         features: Literal["frames", "waveform"] = "frames",
         feature_width: int = 96,
+        feature_gradient: float = 1.0,
         width: int = 96,
         layers: int = 4,
         heads: int = 4,
@@ -88,6 +86,7 @@ class Data2VecAQC(Method):
         if not 1 <= top <= layers:
             raise UserError(f"model.top is {top}; it must be from 1 to model.layers, {layers}")
         self.features = FrameFeatures(feature_width) if features == "frames" else WaveformFeatures(feature_width)
+        self.features.requires_grad_(feature_gradient > 0)
         self.feature_norm = nn.LayerNorm(feature_width)
         self.project = nn.Linear(feature_width, width)
         self.masked = nn.Parameter(torch.rand(width))
@@ -102,9 +101,9 @@ class Data2VecAQC(Method):
 
     def training_step(self, batch: SpeechViews, batch_idx: int) -> Tensor:
         h, ids, step = self.hparams, batch.ids, self.global_step
-        clean = self.features(batch.views[0])
+        clean = self.read(batch.views[0])
         features = self.feature_norm(clean)
-        seen = self.feature_norm(self.features(batch.views[1])) if h["parts"] else features
+        seen = self.feature_norm(self.read(batch.views[1])) if h["parts"] else features
         mask = span_mask(ids, features.shape[1], h["mask_share"], h["mask_span"], step, 0)
         states, _ = self.student(self.positions(torch.where(mask[:, :, None], self.masked, self.project(seen))))
         targets = self.targets(self.project(features).detach())
@@ -124,6 +123,11 @@ class Data2VecAQC(Method):
         # What tells a collapse: the authors stop where it falls below 0.1.
         self.log("train/target_deviation", target.flatten(0, 1).std(0).mean(), batch_size=1)
         return self.log_loss(total, **losses)
+
+    def read(self, speech: Tensor) -> Tensor:
+        """The features of speech, (n, t, d), with as much gradient as the recipe wants."""
+        features = self.features(speech)
+        return torch.lerp(features.detach(), features, self.hparams["feature_gradient"])
 
     def targets(self, x: Tensor) -> Tensor:
         """The teacher's mean over its top layers of what is unmasked, (n, t, d)."""

@@ -8,7 +8,7 @@ from common.batches import TranscribedSpeech
 from common.distributed import global_mean
 from common.encoders.sequence import Sequences
 from common.errors import UserError
-from papers.audio.data2vec_aqc.contrast import span_mask
+from common.sampling.masking import span_mask
 from papers.audio.data2vec_aqc.module import Data2VecAQC
 
 CHARACTERS = " 'ABCDEFGHIJKLMNOPQRSTUVWXYZ"

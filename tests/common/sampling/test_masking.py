@@ -1,9 +1,9 @@
-"""Hidden tokens: what is asked for, what is read, and whose the draws are."""
+"""Hidden tokens and frames: what is asked for, what is read, and whose the draws are."""
 
 import torch
 
 from common.encoders.text import TextEncoder, Tokens
-from common.sampling.masking import IGNORED, hide_tokens, hide_tokens_by_sample
+from common.sampling.masking import IGNORED, hide_tokens, hide_tokens_by_sample, span_mask
 
 TEXTS = ["a dog", "the small red circle and the large blue star stand below a green heart"]
 
@@ -41,3 +41,18 @@ def test_the_shares_are_berts() -> None:
     assert abs(float(asked[words].double().mean()) - 0.15) < 0.01
     assert abs(float((seen.ids[asked] == encoder.mask_id).double().mean()) - 0.8) < 0.03
     assert abs(float((seen.ids[asked] == targets[asked]).double().mean()) - 0.1) < 0.03
+
+
+def test_masks_are_spans_and_as_many_in_every_row() -> None:
+    ids = torch.arange(200)
+    mask = span_mask(ids, 100, 0.65, 10, 3)
+    expected = 1 - (1 - 10 / 100) ** 6.5
+    assert (mask.sum(1) == round(100 * expected)).all()
+    assert torch.equal(span_mask(ids[[7, 3]], 100, 0.65, 10, 3), mask[[7, 3]]) and not torch.equal(
+        span_mask(ids, 100, 0.65, 10, 4), mask
+    )
+    runs = [len(run) for row in mask.int().tolist() for run in "".join(map(str, row)).split("0") if run]
+    # Each row may have one span that is cut; the others are whole or run into one another.
+    assert sum(run < 10 for run in runs) <= 200 and max(runs) > 10
+    everywhere = mask.float().mean(0)
+    assert everywhere[10:90].std() < 0.06

@@ -1,4 +1,4 @@
-"""data2vec-aqc: masks, quantizer, clusters, the loss term by term, the teacher, and a resumed run."""
+"""data2vec-aqc: negatives and clusters, the loss term by term, the teacher, and a resumed run."""
 
 import math
 from pathlib import Path
@@ -12,16 +12,10 @@ from torch.nn import functional as F
 
 from common.batches import SpeechViews
 from common.errors import UserError
+from common.sampling.masking import span_mask
 from data.benchmarks.recordings import SOURCES
 from data.benchmarks.spoken import Spoken
-from papers.audio.data2vec_aqc.contrast import (
-    GumbelQuantizer,
-    clusters_of_all,
-    cosine_clusters,
-    damped_cross_entropy,
-    draw_negatives,
-    span_mask,
-)
+from papers.audio.data2vec_aqc.contrast import clusters_of_all, damped_cross_entropy, draw_negatives
 from papers.audio.data2vec_aqc.module import Data2VecAQC
 from tests.processes import on_processes
 
@@ -35,51 +29,6 @@ def module(**arguments) -> Data2VecAQC:
 
 def batch(n: int = 3, frames: int = 30) -> SpeechViews:
     return SpeechViews(torch.randn(2, n, frames, 40, generator=torch.Generator().manual_seed(1)), torch.arange(n) + 5)
-
-
-def test_masks_are_spans_and_as_many_in_every_row() -> None:
-    ids = torch.arange(200)
-    mask = span_mask(ids, 100, 0.65, 10, 3)
-    expected = 1 - (1 - 10 / 100) ** 6.5
-    assert (mask.sum(1) == round(100 * expected)).all()
-    assert torch.equal(span_mask(ids[[7, 3]], 100, 0.65, 10, 3), mask[[7, 3]]) and not torch.equal(
-        span_mask(ids, 100, 0.65, 10, 4), mask
-    )
-    runs = [len(run) for row in mask.int().tolist() for run in "".join(map(str, row)).split("0") if run]
-    # Each row may have one span that is cut; the others are whole or run into one another.
-    assert sum(run < 10 for run in runs) <= 200 and max(runs) > 10
-    everywhere = mask.float().mean(0)
-    assert everywhere[10:90].std() < 0.06
-
-
-def test_the_quantizer_takes_the_likeliest_codes_and_counts_what_is_used() -> None:
-    quantizer = GumbelQuantizer(4, 6, codes=5, groups=2)
-    x = torch.randn(2, 3, 4)
-    vectors, diversity = quantizer(x, 1.0)
-    logits = quantizer.choose(x).view(2, 3, 2, 5)
-    for n, m in ((0, 0), (1, 2)):
-        parts = [quantizer.book[g, logits[n, m, g].argmax()] for g in range(2)]
-        torch.testing.assert_close(vectors[n, m], torch.cat(parts))
-    usage = logits.softmax(-1).mean((0, 1))
-    perplexity = float(sum(math.exp(-float((p * p.log()).sum())) for p in usage))
-    assert float(diversity) == pytest.approx((10 - perplexity) / 10, abs=1e-5)
-    noise = torch.rand(2, 3 * 2 * 5)
-    drawn = quantizer(x, 2.0, noise).vectors
-    gumbel = -(-noise.view(2, 3, 2, 5).log()).log()
-    codes = (logits + gumbel).argmax(-1)
-    torch.testing.assert_close(drawn.view(2, 3, 2, 3), quantizer.book[torch.arange(2), codes])
-    drawn.sum().backward()
-    assert quantizer.choose.weight.grad.abs().sum() > 0
-
-
-def test_clusters_are_found_by_direction() -> None:
-    directions = F.one_hot(torch.arange(40) % 4, 8).float()
-    rows = (directions + 0.05 * torch.randn(40, 8)) * (1 + torch.rand(40, 1) * 9)
-    labels = cosine_clusters(rows, 8, 0)
-    for kind in range(4):
-        mine = set(labels[kind::4].tolist())
-        assert not mine & set(labels[torch.arange(40) % 4 != kind].tolist())
-    assert torch.equal(cosine_clusters(rows, 8, 0), labels)
 
 
 def test_two_processes_find_the_clusters_of_one() -> None:

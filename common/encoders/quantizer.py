@@ -1,0 +1,59 @@
+"""Vectors out of a learned book, chosen by a softmax that a gradient goes through."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from common.distributed import sum_over_processes
+
+
+class Quantized(NamedTuple):
+    vectors: Tensor
+    """Shape (n, m, d)."""
+    diversity: Tensor
+    """Share of the codes that are not used on average, in [0, 1): (codes - perplexity) / codes."""
+
+
+class GumbelQuantizer(nn.Module):
+    """Chooses one of `codes` vectors in each of `groups` groups, by a Gumbel softmax with hard forward values.
+
+    Source: wav2vec 2.0 (Baevski et al. 2020, section 2), as in fairseq.
+
+    Args:
+        inputs: width of what is quantized.
+        output: width d of what comes out; the groups divide it.
+        codes: in a group.
+        groups: whose choices are put side by side.
+    """
+
+    def __init__(self, inputs: int, output: int, codes: int = 320, groups: int = 2) -> None:
+        super().__init__()
+        self.codes, self.groups = codes, groups
+        self.choose = nn.Linear(inputs, groups * codes)
+        nn.init.normal_(self.choose.weight)
+        nn.init.zeros_(self.choose.bias)
+        self.book = nn.Parameter(torch.rand(groups, codes, output // groups))
+
+    def forward(self, x: Tensor, temperature: float, noise: Tensor | None = None) -> Quantized:
+        """Quantizes (n, m, inputs).
+
+        Args:
+            x: features.
+            temperature: of the softmax that gradients flow through.
+            noise: uniform numbers (n, m * groups * codes); None chooses without chance.
+        """
+        logits = self.choose(x).unflatten(2, (self.groups, self.codes))
+        usage = logits.float().softmax(-1).flatten(0, 1)
+        usage = sum_over_processes(usage.sum(0)) / sum_over_processes(usage.new_tensor(float(len(usage))))
+        perplexity = (-(usage * (usage + 1e-7).log()).sum(-1)).exp().sum()
+        if noise is not None:
+            gumbel = -(-noise.clamp(min=1e-7).log()).log()
+            logits = (logits + gumbel.view_as(logits)) / temperature
+        soft = logits.softmax(-1)
+        hard = F.one_hot(soft.argmax(-1), self.codes).to(soft)
+        weights = hard if noise is None else hard + soft - soft.detach()
+        vectors = torch.einsum("nmgc,gcd->nmgd", weights, self.book).flatten(2)
+        total = self.groups * self.codes
+        return Quantized(vectors, (total - perplexity) / total)

@@ -1,0 +1,34 @@
+"""Groups of vectors that point the same way."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from common.random import uniform
+
+
+@torch.no_grad()
+def cosine_clusters(rows: Tensor, count: int, *key: int, iterations: int = 20) -> Tensor:
+    """k-means by the cosine, started from rows drawn at random.
+
+    Args:
+        rows: shape (n, d).
+        count: clusters, at most n.
+        key: what the start depends on.
+        iterations: at most so many; it stops when no row changes its cluster.
+
+    Returns:
+        The cluster of each row, int64 of shape (n,).
+    """
+    rows = F.normalize(rows.float(), dim=1)
+    start = uniform(torch.arange(len(rows), device=rows.device), 1, *key).flatten().argsort()[:count]
+    centres, labels = rows[start], None
+    for _ in range(iterations):
+        nearest = (rows @ centres.T).argmax(1)
+        if labels is not None and torch.equal(nearest, labels):
+            break
+        labels = nearest
+        sums = torch.zeros_like(centres).index_add_(0, labels, rows)
+        # A cluster without members stays where it is.
+        centres = torch.where(sums.any(1, keepdim=True), F.normalize(sums, dim=1), centres)
+    return labels
