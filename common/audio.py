@@ -106,7 +106,8 @@ class SpeechAugmentation:
 
     Args:
         noise: probability of white noise, with an amplitude of 0.001 to 0.7 times the speech's.
-        reverb: probability of an exponentially fading tail that loses 60 dB in 0.1 to 0.8 s.
+        reverb: probability of an exponentially fading tail, half the sound's amplitude, that loses 60 dB in 0.1 to
+            0.8 s.
         background: probability of a background, 0 to 15 dB below the speech.
     """
 
@@ -144,11 +145,13 @@ class SpeechAugmentation:
     def _reverberated(self, power: Tensor, drawn: Tensor) -> Tensor:
         seconds = 0.1 * 8**drawn
         fading = 10 ** (-6 / (FRAMES * seconds))[:, None, None]
-        heard, tail = power, power
+        heard, tail = torch.zeros_like(power), power
         for _ in range(self.TAPS):
             tail = fading * F.pad(tail, (0, 0, 1, 0))[:, :-1]
             heard = heard + tail
-        return heard
+        # Half the amplitude is a quarter of the power, spread over the tail.
+        weight = sum(fading**k for k in range(1, self.TAPS + 1))
+        return power + 0.25 * heard / weight
 
     @staticmethod
     def _white(power: Tensor, ids: Tensor, *key: int) -> Tensor:

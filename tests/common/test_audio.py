@@ -93,6 +93,17 @@ def test_each_augmentation_alone(kind: str) -> None:
         assert quiet.mean((0, 1)).argmax() == to_power(behind)[0].mean(0).argmax()
 
 
+def test_the_tail_has_a_quarter_of_the_power() -> None:
+    click = torch.zeros(5, 40, BANDS)
+    click[:, 0] = 40.0  # of mean power 1
+    frames = from_power(click)
+    real, ids = torch.ones(5, 40, dtype=torch.bool), torch.arange(5)
+    heard = SpeechAugmentation(noise=0.0, reverb=1.0, background=0.0)(frames, real, frames, ids, 0)
+    power = to_power(heard).mean(2)
+    torch.testing.assert_close(power[:, 1:].sum(1) / power[:, 0], torch.full((5,), 0.25), rtol=1e-3, atol=0.0)
+    assert (power[:, 5] / power[:, 0]).std() > 0.001, "tails are of different lengths"
+
+
 def test_bad_shares() -> None:
     with pytest.raises(UserError, match=r"data.reverb is 1.5; it must be in \[0, 1\]"):
         SpeechAugmentation(reverb=1.5)

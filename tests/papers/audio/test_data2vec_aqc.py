@@ -135,6 +135,20 @@ def test_the_parts_build_on_one_another() -> None:
     torch.testing.assert_close(terms(module(parts="a"), same)["loss"], plain["loss"])
 
 
+def test_the_gradient_of_features_is_scaled_and_at_zero_they_stay() -> None:
+    data, weight = batch(), "features.convolution.weight"
+    whole, half, none = (module(feature_gradient=share) for share in (1.0, 0.5, 0.0))
+    losses = [terms(one, data)["loss"] for one in (whole, half, none)]
+    assert losses[0] == losses[1] == losses[2]
+    sum(losses).backward()
+    torch.testing.assert_close(half.get_parameter(weight).grad, whole.get_parameter(weight).grad / 2)
+    frozen = {
+        name for name, p in none.named_parameters() if p.grad is None and whole.get_parameter(name).grad is not None
+    }
+    assert frozen == {weight, "features.convolution.bias"}
+    assert none.feature_norm.weight.grad.abs().sum() > 0
+
+
 def test_gradients_flow_where_they_should() -> None:
     aqc, data = module(), batch()
     found = terms(aqc, data)
