@@ -225,11 +225,15 @@ def captioned_sheet(pixels: Tensor, texts: list[str], columns: int = 6, width: i
 
     Args:
         pixels: uint8, shape (n, 3, h, w).
-        texts: n captions in Latin script.
+        texts: n captions, in a script that DejaVu Sans has.
         columns: pictures in a row.
         width: of a picture on the sheet.
     """
-    wrapped = [textwrap.fill(text, width // 5) for text in texts]
+    from matplotlib.font_manager import findfont  # slow to import, and only sheets need it
+
+    # Pillow's own font lacks letters such as ñ.
+    font = ImageFont.truetype(findfont("DejaVu Sans"), 9)
+    wrapped = [textwrap.fill(text, width // 6) for text in texts]
     height = width * pixels.shape[-2] // pixels.shape[-1]
     step = width + 10, height + 12 * max(text.count("\n") + 1 for text in wrapped) + 12
     sheet = Image.new("RGB", (columns * step[0], -(-len(texts) // columns) * step[1]), "white")
@@ -238,5 +242,5 @@ def captioned_sheet(pixels: Tensor, texts: list[str], columns: int = 6, width: i
         corner = i % columns * step[0], i // columns * step[1]
         large = Image.fromarray(picture.permute(1, 2, 0).numpy()).resize((width, height), Image.Resampling.NEAREST)
         sheet.paste(large, corner)
-        draw.text((corner[0], corner[1] + height + 2), text, fill="black", font=ImageFont.load_default(10), spacing=2)
+        draw.text((corner[0], corner[1] + height + 2), text, fill="black", font=font, spacing=2)
     return sheet
