@@ -32,7 +32,7 @@ class Entry:
 
     @property
     def data(self) -> tuple[str, str]:
-        """The benchmark and the hash of its data."""
+        """The benchmark and the hash of its data, that of the first seed."""
         return self.records[0].benchmark, self.records[0].data_hash
 
 
@@ -125,7 +125,7 @@ def _measure(entry: Entry) -> Floor:
     data = recipe.resolve_arm(trial.card, trial.experiment, entry.arm, trial.recipe)["data"]
     config = recipe.arm_config(trial.card, trial.experiment, entry.arm, trial.recipe)
     defaults = recipe.resolve(config | {"data": {"class_path": data["class_path"]}})["data"].get("init_args", {})
-    benchmark = recipe.build_benchmark(data)
+    benchmark = recipe.build_benchmark(recipe.with_seed({"data": data}, entry.records[0].seed)["data"])
     benchmark.prepare_data()
     benchmark.setup("test")
     if (today := benchmark.fingerprint()) != data_hash:
@@ -150,16 +150,21 @@ def floor_of(benchmark: "Benchmark", results: Path) -> Floor:
 
 
 def arms_on_record(papers: Iterable[Standing]) -> list[Entry]:
-    """Each arm of each comparison on each version of the data that it has records of."""
+    """Each arm of each comparison on each version of the data that it has records of.
+
+    Where every seed has data of its own hash, the seed draws part of it, such as which labels are wrong: then they are
+    one version, which goes by the first seed's hash.
+    """
     entries = []
     for trial in (trial for paper in papers for trial in paper.trials):
         if isinstance(trial.experiment, Comparison):
             for arm in trial.experiment.arms:
                 versions: dict[tuple[str, str], list[Record]] = {}
-                for record in trial.records:
-                    if record.arm == arm:
-                        versions.setdefault((record.benchmark, record.data_hash), []).append(record)
-                entries += [Entry(trial, arm, tuple(records)) for records in versions.values()]
+                own = sorted((record for record in trial.records if record.arm == arm), key=lambda one: one.seed)
+                for record in own:
+                    versions.setdefault((record.benchmark, record.data_hash), []).append(record)
+                drawn = 1 < len(versions) == len(own) == len({record.seed for record in own})
+                entries += [Entry(trial, arm, tuple(records)) for records in ([own] if drawn else versions.values())]
     return entries
 
 

@@ -37,6 +37,17 @@ def test_other_data_has_a_ranking_of_its_own(root: Path) -> None:
     assert tables[1].title == "coins (data coins-0.)"
 
 
+def test_data_that_each_seed_draws_for_itself_is_ranked_together(root: Path) -> None:
+    path = root / "results/runs/alpha.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        line["data_hash"] += f"-drawn-by-{line['seed']}"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (ranking,) = rankings(house.papers(root), [], "coins")
+    assert ranking.data_hash.endswith("-drawn-by-0")
+    assert [(row.label, row.estimate.n) for row in ranking.rows] == [("Alpha", 3), ("Beta", 3)]
+
+
 def test_unknown_metric_and_no_record(root: Path) -> None:
     with pytest.raises(UserError, match=r"'top5'; there are: loss, probe/top1"):
         rankings(house.papers(root), [], "coins", "top5")
