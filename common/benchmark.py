@@ -1,9 +1,10 @@
 """The base of every shared benchmark: data to train on, and the protocol that scores a method."""
 
+import hashlib
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import lightning as L
-from torch import nn
+from torch import Tensor, nn
 
 from common.errors import UserError
 
@@ -108,3 +109,16 @@ class Benchmark(L.LightningDataModule):
 
     def test_dataloader(self) -> Any:
         return ["test"]
+
+
+def digest(*items: object) -> str:
+    """SHA-256 over the bytes of tensors, texts and bytes as they are, and the `repr` of all else, in order."""
+    found = hashlib.sha256()
+    for item in items:
+        if isinstance(item, Tensor):
+            found.update(item.contiguous().numpy())
+        elif isinstance(item, bytes):
+            found.update(item)
+        else:
+            found.update((item if isinstance(item, str) else repr(item)).encode())
+    return found.hexdigest()

@@ -1,6 +1,5 @@
 """A stochastic block model: are the blocks found, and what becomes of the smallest? Generated."""
 
-import hashlib
 from collections.abc import Sequence
 
 import torch
@@ -11,7 +10,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from common.batches import Graph
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import evaluating
 from common.random import normal, uniform
@@ -130,10 +129,7 @@ class BlockModel(Benchmark):
 
     def fingerprint(self) -> str:
         self.setup()
-        digest = hashlib.sha256(repr(self.sizes_of_blocks).encode())
-        for tensor in (self.graph.edges, *self.splits.values()):
-            digest.update(tensor.numpy())
-        return digest.hexdigest()
+        return digest(self.sizes_of_blocks, self.graph.edges, *self.splits.values())
 
 
 class _Rows(nn.Module):

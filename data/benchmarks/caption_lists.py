@@ -1,6 +1,5 @@
 """Captioned pictures by JSON lists, as ALBEF and its successors distribute theirs, with retrieval on another list."""
 
-import hashlib
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from common.batches import ImageText
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.image_text import image_text_retrieval, reranked_retrieval
@@ -208,7 +207,4 @@ class CaptionLists(Benchmark):
 
     def fingerprint(self) -> str:
         """Of the lists: hashing millions of pictures would take a day."""
-        digest = hashlib.sha256()
-        for file in (*self.training, *self.scored_lists):
-            digest.update((self._folder() / file).read_bytes())
-        return digest.hexdigest()
+        return digest(*((self._folder() / file).read_bytes() for file in (*self.training, *self.scored_lists)))

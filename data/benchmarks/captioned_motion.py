@@ -1,6 +1,5 @@
 """The base of benchmarks of described motions: batches to train on, and the four retrieval protocols of TMR."""
 
-import hashlib
 from abc import abstractmethod
 from typing import ClassVar, NamedTuple
 
@@ -12,7 +11,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from common.batches import CaptionedMotions
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.encoders.sequence import Sequences
 from common.evaluation.embed import embed_dataset
 from common.evaluation.knn import knn_accuracy
@@ -180,13 +179,11 @@ class CaptionedMotion(Benchmark):
 
     def fingerprint(self) -> str:
         self.setup()
-        digest = hashlib.sha256()
+        found = []
         for part in self.splits.values():
-            digest.update(repr(part.text).encode())
             labels = () if part.labels is None else (part.labels,)
-            for tensor in (*part.motion, part.meaning, part.start, part.ids, *labels):
-                digest.update(tensor.contiguous().numpy())
-        return digest.hexdigest()
+            found += [part.text, *part.motion, part.meaning, part.start, part.ids, *labels]
+        return digest(*found)
 
 
 def _recalls(query: Tensor, key: Tensor, positives: Positives | None = None) -> Metrics:

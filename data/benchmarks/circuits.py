@@ -1,6 +1,5 @@
 """Graphs that stand for circuits: a long-tailed quantity of every node, told on one and asked on another. Generated."""
 
-import hashlib
 from collections.abc import Callable
 
 import torch
@@ -8,7 +7,7 @@ from sklearn.metrics import f1_score
 from torch import Tensor, nn
 
 from common.batches import Graph
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import evaluating
 from common.random import normal, uniform
@@ -97,11 +96,8 @@ class Circuits(Benchmark):
     def fingerprint(self) -> str:
         """Of the edges and the types, which are exact on every machine, and a version of what makes targets of them."""
         self.setup()
-        digest = hashlib.sha256(b"1")
-        for graph in self.splits.values():
-            digest.update(graph.edges.numpy())
-            digest.update(graph.features.long().numpy())
-        return digest.hexdigest()
+        tensors = (x for graph in self.splits.values() for x in (graph.edges, graph.features.long()))
+        return digest(b"1", *tensors)
 
 
 def degrees(graph: Graph) -> Tensor:

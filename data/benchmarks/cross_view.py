@@ -1,6 +1,5 @@
 """The base of benchmarks of cross-view localization: which place of the map does a picture show?"""
 
-import hashlib
 from abc import abstractmethod
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -11,7 +10,7 @@ from torch.utils.data import Dataset
 
 from common.augmentation import ImageAugmentation, turned
 from common.batches import CrossViews
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.localization import chance_localization, localization_metrics
@@ -250,9 +249,5 @@ class CrossView(Benchmark):
 
     def fingerprint(self) -> str:
         self.setup()
-        digest = hashlib.sha256()
         searches = [search for split in self.scored_splits for search in self.searches(split).values()]
-        for part in (self.train, *searches):
-            for field in part:
-                digest.update(field.contiguous().numpy() if isinstance(field, Tensor) else repr(field).encode())
-        return digest.hexdigest()
+        return digest(*(field for part in (self.train, *searches) for field in part))

@@ -1,6 +1,5 @@
 """Show it once and let the agent do it: missions in a room of MiniGrid, prompted by a video. Generated."""
 
-import hashlib
 from collections.abc import Callable
 from copy import copy, deepcopy
 from typing import Any, Literal, NamedTuple
@@ -12,7 +11,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from common.batches import Demonstrations as Batch
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset, evaluating
 from common.evaluation.retrieval import retrieval_metrics, same_id
@@ -188,10 +187,7 @@ class Demonstrations(Benchmark):
 
     def fingerprint(self) -> str:
         self.setup()
-        digest = hashlib.sha256(repr((VERSION, self.human_videos)).encode())
-        for name in sorted(self.data):
-            digest.update(self.data[name].numpy())
-        return digest.hexdigest()
+        return digest((VERSION, self.human_videos), *(self.data[name] for name in sorted(self.data)))
 
 
 def _guess(world: World, number: int) -> World:

@@ -1,7 +1,5 @@
 """Simulated electrocardiograms with reports that repeat. Generated: no package ships real ones with their reports."""
 
-import hashlib
-
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -12,7 +10,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from common.batches import SignalTexts
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.evaluation.embed import embed_dataset
 from common.protocols import EmbedsText
 from common.random import normal, uniform
@@ -137,8 +135,7 @@ class Ecg(Benchmark):
         """Of what fixes the recordings exactly on every machine: findings, reports and draws, not the rounding."""
         self.setup()
         reports = [part.text for part in self.splits.values()]
-        settings = (1, SIZES, RATE, SECONDS, _WAVES, LABELLED, self.labels.tolist(), reports)
-        return hashlib.sha256(repr(settings).encode()).hexdigest()
+        return digest((1, SIZES, RATE, SECONDS, _WAVES, LABELLED, self.labels.tolist(), reports))
 
 
 def signals(labels: Tensor, ids: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """Emoji and their names: concepts that were trained on, drawn in an unknown style, and concepts that never were."""
 
-import hashlib
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.benchmark import Metrics
+from common.benchmark import Metrics, digest
 from common.errors import UserError
 from common.evaluation.image_text import chance_retrieval, image_text_retrieval
 from common.random import uniform
@@ -117,11 +116,8 @@ class Emoji(ImageTextBenchmark):
         }
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(super().fingerprint().encode())
-        for data in self.unseen.values():
-            digest.update(repr(data.texts).encode())
-            digest.update(data.pixels.contiguous().numpy())
-        return digest.hexdigest()
+        unseen = (x for data in self.unseen.values() for x in (data.texts, data.pixels))
+        return digest(super().fingerprint(), *unseen)
 
 
 class MeanPicture(nn.Module):

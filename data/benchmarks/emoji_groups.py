@@ -1,13 +1,12 @@
 """Emoji as labelled colour pictures: sub-categories to classify, concepts to find again in another style."""
 
-import hashlib
 from collections import Counter
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from common.benchmark import Metrics
+from common.benchmark import Metrics, digest
 from common.errors import UserError
 from common.evaluation.retrieval import retrieval_metrics
 from data.benchmarks.emoji_concepts import VENDORS, Concepts, read_concepts
@@ -113,10 +112,7 @@ class EmojiGroups(LabelledImages):
         return rows
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(super().fingerprint().encode())
-        for split in SCORED:
-            digest.update(self.concepts[split].pixels.contiguous().numpy())
-        return digest.hexdigest()
+        return digest(super().fingerprint(), *(self.concepts[split].pixels for split in SCORED))
 
 
 def _pictures(concepts: Concepts, labels: Tensor, vendors: tuple[Vendor, ...] | list[Vendor]) -> Pictures:

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from common.batches import Sentences
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.protocols import FillsBlanks
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
@@ -109,11 +109,7 @@ class English(Benchmark):
 
     def fingerprint(self) -> str:
         self.setup()
-        digest = hashlib.sha256()
-        for split in ("train", "val", "test"):
-            for text in self.splits[split]:
-                digest.update(text.encode() + b"\n")
-        return digest.hexdigest()
+        return digest(*(text + "\n" for split in ("train", "val", "test") for text in self.splits[split]))
 
 
 def chapters(verses: Verses, version: str) -> Iterator[str]:

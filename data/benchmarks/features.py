@@ -1,13 +1,12 @@
 """A class, a subclass and a shortcut, each a direction in many dimensions: which of them is learnt? Generated."""
 
-import hashlib
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from common.batches import LabelledVectors
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.probe import linear_probe_accuracy
@@ -130,8 +129,7 @@ class Features(Benchmark):
     def fingerprint(self) -> str:
         """Of what fixes the vectors exactly on every machine: the signs, the draws and the arguments."""
         self.setup()
-        settings = (2, SIZES, self.dimension, self.shortcut, self.noise, self.augmentation, self.signs.tolist())
-        return hashlib.sha256(repr(settings).encode()).hexdigest()
+        return digest((2, SIZES, self.dimension, self.shortcut, self.noise, self.augmentation, self.signs.tolist()))
 
 
 class _Input(nn.Module):

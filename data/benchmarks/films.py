@@ -1,6 +1,5 @@
 """Films as nodes of a heterogeneous graph: which of three genres, told by who made them."""
 
-import hashlib
 from collections import Counter
 
 import torch
@@ -10,7 +9,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from common.batches import HeteroGraph
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import evaluating
 from common.evaluation.probe import linear_probe
@@ -165,10 +164,7 @@ class Films(Benchmark):
 
     def fingerprint(self) -> str:
         self.setup()
-        digest = hashlib.sha256()
-        for tensor in (self.labels, self.graph.features, *self.graph.edges, *self.splits.values()):
-            digest.update(tensor.numpy())
-        return digest.hexdigest()
+        return digest(self.labels, self.graph.features, *self.graph.edges, *self.splits.values())
 
 
 class _Rows(nn.Module):

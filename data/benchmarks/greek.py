@@ -1,6 +1,5 @@
 """Word alignment: the Greek New Testament and an English translation, with links drawn by hand."""
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -12,7 +11,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from common.batches import ParallelWords
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.alignment import Links, alignment_metrics
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
@@ -122,11 +121,12 @@ class Greek(Benchmark):
 
     def fingerprint(self) -> str:
         self.setup()
-        digest = hashlib.sha256()
-        for verses in self.splits.values():
-            links = [sorted(pairs) for pairs in verses.links]
-            digest.update(repr((verses.source, verses.target, links, verses.numbers)).encode())
-        return digest.hexdigest()
+        return digest(
+            *(
+                (verses.source, verses.target, [sorted(pairs) for pairs in verses.links], verses.numbers)
+                for verses in self.splits.values()
+            )
+        )
 
 
 class Diagonal(nn.Module):

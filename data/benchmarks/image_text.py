@@ -1,6 +1,5 @@
 """The base of benchmarks of pictures with captions, in one language or several."""
 
-import hashlib
 import textwrap
 from abc import abstractmethod
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -13,7 +12,7 @@ from torch.utils.data import Dataset
 
 from common.augmentation import ImageAugmentation
 from common.batches import ImageText, VideoText
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset, evaluating
 from common.evaluation.geometry import modality_gap
@@ -173,12 +172,8 @@ class ImageTextBenchmark(Benchmark):
 
     def fingerprint(self) -> str:
         self.setup()
-        digest = hashlib.sha256()
-        for part in (self.train, self.splits["val"], self.splits["test"]):
-            digest.update(repr(part.texts).encode())
-            for tensor in (part.pixels, part.ids, part.text_ids):
-                digest.update(tensor.contiguous().numpy())
-        return digest.hexdigest()
+        parts = (self.train, self.splits["val"], self.splits["test"])
+        return digest(*(x for part in parts for x in (part.texts, part.pixels, part.ids, part.text_ids)))
 
 
 def embedded(module: nn.Module, function: str, items: Tensor | list[str]) -> Tensor:

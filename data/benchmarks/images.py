@@ -1,6 +1,5 @@
 """The base of benchmarks of labelled pictures: MNIST-5k, Fashion-MNIST, CIFAR-10."""
 
-import hashlib
 from abc import abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,7 +11,7 @@ from torchvision.utils import make_grid
 
 from common.augmentation import ImageAugmentation
 from common.batches import Images
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.knn import knn_accuracy
@@ -131,11 +130,7 @@ class AugmentedImages(Benchmark):
 
     def fingerprint(self) -> str:
         self.setup()
-        digest = hashlib.sha256()
-        for part in self.used():
-            for tensor in part:
-                digest.update(tensor.contiguous().numpy())
-        return digest.hexdigest()
+        return digest(*(tensor for part in self.used() for tensor in part))
 
     def used(self) -> list[Pictures]:
         """What is learnt from and scored on."""

@@ -1,6 +1,5 @@
 """Knowledge graph completion on three small graphs: which entity makes the triple true?"""
 
-import hashlib
 from typing import Literal, get_args
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from common.batches import Triples
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import evaluating
 from common.evaluation.links import filtered_ranks, link_metrics
@@ -117,10 +116,7 @@ class KnowledgeGraph(Benchmark):
 
     def fingerprint(self) -> str:
         self.setup()
-        digest = hashlib.sha256(repr((self.entities, self.relations)).encode())
-        for triples in self.splits.values():
-            digest.update(triples.numpy())
-        return digest.hexdigest()
+        return digest((self.entities, self.relations), *self.splits.values())
 
 
 class _Guess(nn.Module):

@@ -1,6 +1,5 @@
 """LAION-400M as img2dataset writes it, with retrieval on MS-COCO: for the full recipes of CLIP and its kin."""
 
-import hashlib
 import io
 import json
 import math
@@ -19,7 +18,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from common.batches import ImageText
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.image_text import image_text_retrieval
@@ -228,9 +227,7 @@ class Laion400M(Benchmark):
     def fingerprint(self) -> str:
         """Of the shards' names and sizes, and of the scored captions: hashing 10 TB would take a day."""
         sizes = [(shard.path.name, shard.size, shard.path.stat().st_size) for shard in self.shards()]
-        digest = hashlib.sha256(repr(sizes).encode())
-        digest.update((self._folder() / COCO).read_bytes())
-        return digest.hexdigest()
+        return digest(sizes, (self._folder() / COCO).read_bytes())
 
 
 def random_box(size: tuple[int, int], crop: float, draws: Sequence[float]) -> tuple[float, float, float, float]:

@@ -1,6 +1,5 @@
 """LibriSpeech as published: without transcripts for self-supervised speech, with them to fine-tune a recognizer."""
 
-import hashlib
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -14,7 +13,7 @@ from torchmetrics.functional.text import word_error_rate
 
 from common.audio import RATE, WaveformAugmentation
 from common.batches import SpeechViews, TranscribedSpeech
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import evaluating
 from common.evaluation.probe import linear_probe_accuracy
@@ -177,7 +176,7 @@ class LibriSpeech(Benchmark):
         """Of the names and lengths of the recordings, which are too large to be read for it."""
         self.setup()
         listed = [(one.path.name, one.samples) for one in self.utterances]
-        return hashlib.sha256(repr((listed, [noise.name for noise in self.noises])).encode()).hexdigest()
+        return digest((listed, [noise.name for noise in self.noises]))
 
 
 class _Transcribed(Dataset):
@@ -280,7 +279,7 @@ class LibriSpeechTranscripts(Benchmark):
         """Of the names, the lengths and the transcripts."""
         self.setup()
         listed = [(one.path.name, one.samples) for one in self.utterances]
-        return hashlib.sha256(repr((listed, self.texts)).encode()).hexdigest()
+        return digest((listed, self.texts))
 
 
 def _read_part(folder: Path, part: str) -> list[Utterance]:

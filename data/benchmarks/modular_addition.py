@@ -1,6 +1,5 @@
 """Addition modulo a prime, from a part of the table: does a model find the rule? Generated."""
 
-import hashlib
 from collections.abc import Callable
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.batches import NumberQuestions
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset, evaluating
 from common.protocols import EmbedsSymbols
@@ -101,11 +100,7 @@ class ModularAddition(Benchmark):
 
     def fingerprint(self) -> str:
         self.setup()
-        digest = hashlib.sha256()
-        for part in self.splits.values():
-            for tensor in part:
-                digest.update(tensor.contiguous().numpy())
-        return digest.hexdigest()
+        return digest(*(tensor for part in self.splits.values() for tensor in part))
 
 
 def _both_orders(low: Tensor, high: Tensor) -> NumberQuestions:

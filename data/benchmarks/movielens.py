@@ -1,13 +1,11 @@
 """MovieLens-100K: which films will a person like next?"""
 
-import hashlib
-
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from common.batches import Interactions
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.evaluation.embed import evaluating
 from common.evaluation.links import recommendation_metrics
 from common.random import uniform
@@ -118,10 +116,7 @@ class MovieLens(Benchmark):
 
     def fingerprint(self) -> str:
         self.setup()
-        digest = hashlib.sha256(repr((self.titles, self.years, self.genres)).encode())
-        for tensor in self.splits.values():
-            digest.update(tensor.numpy())
-        return digest.hexdigest()
+        return digest((self.titles, self.years, self.genres), *self.splits.values())
 
 
 class _Scores(nn.Module):

@@ -1,6 +1,5 @@
 """Clips of one or two objects that each do something, with captions in five languages and masks."""
 
-import hashlib
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
@@ -9,7 +8,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from common.batches import VideoText
-from common.benchmark import Metrics
+from common.benchmark import Metrics, digest
 from common.errors import UserError
 from common.evaluation.image_text import (
     chance_retrieval,
@@ -310,10 +309,7 @@ class MovingScenes(ImageTextBenchmark):
         return captioned_sheet(strips, test.texts[0], columns=2, width=16 * test.pixels.shape[-1])
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(super().fingerprint().encode())
-        for split in ("val", "test"):
-            digest.update(repr(self.choices(split)[0]).encode())
-        return digest.hexdigest()
+        return digest(super().fingerprint(), *(self.choices(split)[0] for split in ("val", "test")))
 
 
 def replaced(clip: Clip, place: int, actor: Actor) -> Clip:

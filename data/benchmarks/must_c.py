@@ -1,6 +1,5 @@
 """MuST-C v1: talks in English with transcripts and translations, for the full recipe of speech translation."""
 
-import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ from torch.utils.data import Dataset
 
 from common.audio import RATE
 from common.batches import SpeechTranslations
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.encoders.sequence import Sequences
 from common.errors import UserError
 from common.evaluation.embed import evaluating
@@ -144,7 +143,7 @@ class MustC(Benchmark):
     def fingerprint(self) -> str:
         """Of the texts and of where they are spoken; the recordings are too large to be read for it."""
         self.setup()
-        return hashlib.sha256(repr(self.segments).encode()).hexdigest()
+        return digest(self.segments)
 
 
 def read_segment(folder: Path, segment: Segment) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from common.batches import SentenceTriplets
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.evaluation.embed import embed_dataset
 from common.evaluation.retrieval import best_ranks
 from common.random import uniform
@@ -174,11 +174,11 @@ class NaturalQuestions(Benchmark):
         return {"chance": {f"answer@{depth}/wikipedia21m": 0.0 for depth in DEPTHS}}
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256()
+        found = []
         for file in (PASSAGES, *POOLS.values(), ANSWERS):
             with (self._folder() / file).open("rb") as content:
-                digest.update(hashlib.file_digest(content, "sha256").digest())
-        return digest.hexdigest()
+                found.append(hashlib.file_digest(content, "sha256").digest())
+        return digest(*found)
 
 
 def _embedded(embed: Callable[[list[str]], Tensor], texts: list[str], module: nn.Module) -> Tensor:

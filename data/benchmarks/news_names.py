@@ -1,6 +1,5 @@
 """Which names does an article mention? Asked of its headline, with some 1,600 names to choose from."""
 
-import hashlib
 import re
 from collections import Counter
 
@@ -10,7 +9,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from common.batches import MultiLabelTexts
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.evaluation.embed import embed_dataset
 from common.evaluation.retrieval import hit_metrics, ranking_metrics
 from common.protocols import EmbedsQuery
@@ -130,10 +129,8 @@ class NewsNames(Benchmark):
 
     def fingerprint(self) -> str:
         self.setup()
-        digest = hashlib.sha256(repr(self.labels).encode())
-        for texts in self.splits.values():
-            digest.update(repr((texts.text, texts.positive.tolist(), texts.ids.tolist())).encode())
-        return digest.hexdigest()
+        texts = ((one.text, one.positive.tolist(), one.ids.tolist()) for one in self.splits.values())
+        return digest(self.labels, *texts)
 
 
 def names_in(text: str) -> set[str]:

@@ -1,6 +1,5 @@
 """Noisy regression written as one token: a number out of a hundred that is told by three others. Generated."""
 
-import hashlib
 from collections.abc import Callable
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.batches import NumberQuestions
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.random import normal, uniform
@@ -91,11 +90,7 @@ class Numbers(Benchmark):
 
     def fingerprint(self) -> str:
         self.setup()
-        digest = hashlib.sha256()
-        for part in self.splits.values():
-            for tensor in part:
-                digest.update(tensor.contiguous().numpy())
-        return digest.hexdigest()
+        return digest(*(tensor for part in self.splits.values() for tensor in part))
 
 
 def rule(given: Tensor) -> Tensor:

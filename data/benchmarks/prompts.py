@@ -1,6 +1,5 @@
 """Telephone prompts: speech in one language, text in that and in another, with very little of either."""
 
-import hashlib
 import itertools
 import math
 import re
@@ -15,7 +14,7 @@ from torch.utils.data import Dataset
 
 from common.audio import BANDS, FRAMES, from_power
 from common.batches import SpeechTranslations
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset, evaluating
 from common.evaluation.image_text import chance_retrieval
@@ -215,11 +214,8 @@ class Prompts(Benchmark):
 
     def fingerprint(self) -> str:
         self.setup()
-        digest = hashlib.sha256(repr([part[1:] for part in self.splits.values()]).encode())
-        for part in self.splits.values():
-            for tensor in part.speech[:2]:
-                digest.update(tensor.contiguous().numpy())
-        return digest.hexdigest()
+        parts = self.splits.values()
+        return digest([part[1:] for part in parts], *(tensor for part in parts for tensor in part.speech[:2]))
 
 
 def words_of(text: str) -> str:

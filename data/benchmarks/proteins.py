@@ -1,6 +1,5 @@
 """Proteins and what they are called: retrieval in both directions, with no relatives across the splits."""
 
-import hashlib
 import re
 from collections import Counter
 
@@ -11,7 +10,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from common.batches import ProteinTexts
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.retrieval import both_directions
@@ -149,10 +148,9 @@ class Proteins(Benchmark):
 
     def fingerprint(self) -> str:
         self.setup()
-        digest = hashlib.sha256()
-        for part in self.splits.values():
-            digest.update(repr((part.sequence, part.text, part.text_ids.tolist(), part.ids.tolist())).encode())
-        return digest.hexdigest()
+        return digest(
+            *((part.sequence, part.text, part.text_ids.tolist(), part.ids.tolist()) for part in self.splits.values())
+        )
 
 
 def word_f1(written: str, right: str) -> float:

@@ -1,6 +1,5 @@
 """Retrieval across languages: the verses of the Quran in ten translations."""
 
-import hashlib
 from collections.abc import Sequence
 from functools import cache
 from itertools import permutations
@@ -13,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from common.batches import Translations
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.retrieval import best_ranks
@@ -150,7 +149,7 @@ class Quran(Benchmark):
 
     def fingerprint(self) -> str:
         self.setup()
-        return hashlib.sha256(repr((self.pairs, self.splits)).encode()).hexdigest()
+        return digest((self.pairs, self.splits))
 
 
 @cache

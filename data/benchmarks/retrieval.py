@@ -1,6 +1,5 @@
 """The base of benchmarks of text retrieval: each query has one document that answers it."""
 
-import hashlib
 from abc import abstractmethod
 from typing import ClassVar
 
@@ -10,7 +9,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from common.batches import TextPairs
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.evaluation.embed import embed_dataset
 from common.evaluation.retrieval import pooled_auc, ranking_metrics, retrieval_metrics
 from common.protocols import EmbedsQuery
@@ -93,7 +92,4 @@ class TextRetrieval(Benchmark):
 
     def fingerprint(self) -> str:
         self.setup()
-        digest = hashlib.sha256()
-        for pairs in self.splits.values():
-            digest.update(repr((pairs.query, pairs.document, pairs.ids.tolist())).encode())
-        return digest.hexdigest()
+        return digest(*((pairs.query, pairs.document, pairs.ids.tolist()) for pairs in self.splits.values()))

@@ -1,6 +1,5 @@
 """Scenes of one to five cut-outs and shapes, with captions in five languages, masks and boxes."""
 
-import hashlib
 from collections import Counter
 from typing import ClassVar, NamedTuple
 
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.functional.text import sacre_bleu_score
 
-from common.benchmark import Metrics
+from common.benchmark import Metrics, digest
 from common.errors import UserError
 from common.evaluation.image_text import (
     Variants,
@@ -338,13 +337,11 @@ class Scenes(ImageTextBenchmark):
         return {"chance": chance, "pixels to words": linear}
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(super().fingerprint().encode())
+        changed = []
         for split in CHANGED:
             data, variants = self.variants(split)
-            digest.update(repr(data.texts).encode())
-            for tensor in (data.pixels, *variants[1:]):
-                digest.update(tensor.contiguous().numpy())
-        return digest.hexdigest()
+            changed += [data.texts, data.pixels, *variants[1:]]
+        return digest(super().fingerprint(), *changed)
 
 
 def alone(placed: list[Placed]) -> tuple[Tensor, Tensor]:

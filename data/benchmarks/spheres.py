@@ -1,6 +1,5 @@
 """Points on a sphere, seen through a fixed random network: is the sphere found again? Generated."""
 
-import hashlib
 from typing import Any
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.batches import LabelledVectors
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.geometry import geometry_metrics
@@ -132,7 +131,7 @@ class Spheres(Benchmark):
         self.setup()
         settings = (1, self.dimension, self.noise, LAYERS, SIZES)
         draws = [normal(torch.arange(3), self.dimension, key).mul(1000).round().tolist() for key in (23, 24, 25)]
-        return hashlib.sha256(repr((settings, draws)).encode()).hexdigest()
+        return digest((settings, draws))
 
 
 class _Input(nn.Module):

@@ -1,6 +1,5 @@
 """Speech in many languages, without labels or with the pictures it is about; probed for what is said and by whom."""
 
-import hashlib
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -11,7 +10,7 @@ from torch.utils.data import Dataset
 
 from common.audio import SpeechAugmentation, from_power, mix, to_power
 from common.batches import SpeechViews, SpokenCaptions
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.encoders.sequence import Sequences, means_of_parts
 from common.errors import UserError
 from common.evaluation.abx import abx_accuracy
@@ -304,14 +303,12 @@ class Spoken(Benchmark):
 
     def fingerprint(self) -> str:
         self.setup()
-        digest = hashlib.sha256(repr((self.recordings.known, self.shown.captions, self.shown.row)).encode())
+        known = (self.recordings.known, self.shown.captions, self.shown.row)
         tensors = [self.recordings.frames, self.recordings.starts, self.shown.pixels, self.shown.concepts]
         tensors += [*self.splits.values(), *self.noises.values()]
         tensors += [tensor for split in self.probes.values() for probe in split.values() for tensor in probe]
         tensors += [rows for split in self.syllables.values() for rows in split]
-        for tensor in tensors:
-            digest.update(tensor.contiguous().numpy())
-        return digest.hexdigest()
+        return digest(known, *tensors)
 
 
 class MeanFrame(nn.Module):

@@ -1,7 +1,6 @@
 """The seven textual similarity tasks as published, with SimCSE's training sets: for full recipes of sentence papers."""
 
 import csv
-import hashlib
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -12,7 +11,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from common.batches import SentenceTriplets
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.protocols import EmbedsText
@@ -129,11 +128,8 @@ class STS(Benchmark):
         return {"chance": {self.primary: 0.0}}
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256((self._folder() / TRAIN[self.train]).read_bytes())
-        for split in ("val", "test"):
-            for task, pairs in self.tasks(split).items():
-                digest.update(repr((task, pairs)).encode())
-        return digest.hexdigest()
+        train = (self._folder() / TRAIN[self.train]).read_bytes()
+        return digest(train, *(task for split in ("val", "test") for task in self.tasks(split).items()))
 
 
 def _spearman(similarity: Tensor, gold: list[float]) -> float:

@@ -1,6 +1,5 @@
 """The base of benchmarks of labelled texts: 20 Newsgroups, Reuters, sentiment."""
 
-import hashlib
 from abc import abstractmethod
 from typing import ClassVar
 
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from common.batches import LabelledTexts
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.knn import knn_accuracy
@@ -167,12 +166,10 @@ class TextClassification(Benchmark):
     def fingerprint(self) -> str:
         """SHA-256 over the splits and what is trained on; it is the same for every seed, `shots` or not."""
         self.setup()
-        digest = hashlib.sha256(repr(self.unlabelled).encode())
         scored = (texts for split in ("val", "test") for texts in self.scored(split).values())
         fitted = (self.splits["train"], self.gallery(), self.labelled_set(seed=0), self.unlabelled_set())
-        for texts in (*fitted, *scored):
-            digest.update(repr((texts.text, *(tensor.tolist() for tensor in texts[1:]))).encode())
-        return digest.hexdigest()
+        parts = ((texts.text, *(tensor.tolist() for tensor in texts[1:])) for texts in (*fitted, *scored))
+        return digest(self.unlabelled, *parts)
 
 
 def documents(rows: list[tuple[int, str]], first_id: int = 0, domain: int = 0) -> LabelledTexts:

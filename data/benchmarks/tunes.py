@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from common.batches import TextPairs
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.evaluation.embed import embed_dataset
 from common.evaluation.probe import linear_probe
 from common.evaluation.retrieval import both_directions
@@ -184,8 +184,7 @@ class FolkTunes(Benchmark):
 
     def fingerprint(self) -> str:
         self.setup()
-        content = {split: _lists(tunes) for split, tunes in self.splits.items()}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return digest(json.dumps({split: _lists(tunes) for split, tunes in self.splits.items()}, sort_keys=True))
 
 
 def _lists(tunes: Tunes) -> list[list]:

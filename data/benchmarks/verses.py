@@ -1,6 +1,5 @@
 """Sentence similarity: learnt from verses and news, judged by people and by paraphrases among Bible versions."""
 
-import hashlib
 import re
 from functools import cache
 from typing import Literal, NamedTuple
@@ -11,7 +10,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from common.batches import SentenceTriplets
-from common.benchmark import Benchmark, Metrics
+from common.benchmark import Benchmark, Metrics, digest
 from common.distributed import Exchange
 from common.encoders.text import TextEncoder
 from common.errors import UserError
@@ -190,12 +189,8 @@ class Verses(Benchmark):
 
     def fingerprint(self) -> str:
         train = self.triplets() if self.train == "triplets" else self.sentences()
-        digest = hashlib.sha256(repr(train).encode())
-        for split in GALLERY:
-            digest.update(repr(self.retrieval(split)).encode())
-        for pairs in self.rated.values():
-            digest.update(repr((pairs.texts, *(tensor.tolist() for tensor in pairs[1:]))).encode())
-        return digest.hexdigest()
+        rated = ((pairs.texts, *(tensor.tolist() for tensor in pairs[1:])) for pairs in self.rated.values())
+        return digest(train, *(self.retrieval(split) for split in GALLERY), *rated)
 
 
 class MeanWordVector(nn.Module):

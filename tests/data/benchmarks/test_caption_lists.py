@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from common.batches import ImageText
 from common.errors import UserError
 from data.benchmarks.caption_lists import CaptionLists
+from tests.data.benchmarks.by_colour import ByColour
 
 PLAIN = {"crop": 1.0, "flip": 0.0, "operations": 0}
 
@@ -78,17 +79,8 @@ def test_captions_of_one_picture_are_positives_of_each_other(folder: Path) -> No
     assert torch.equal(batch.text_ids, batch.ids // 2 * 2)
 
 
-class ByColour(nn.Module):
-    """A picture by its red, a caption by the number in it; matching prefers the caption with no adjective."""
-
-    def embed_image(self, pixels: Tensor) -> Tensor:
-        return self.place(pixels[:, 0].float().mean(dim=(1, 2)))
-
-    def embed_text(self, texts: list[str]) -> Tensor:
-        return self.place(torch.tensor([float(text.split()[-1]) for text in texts]))
-
-    def place(self, red: Tensor) -> Tensor:
-        return torch.stack([(red / 200).cos(), (red / 200).sin()], dim=1)
+class MatchingByColour(ByColour):
+    """Prefers the caption with no adjective when it matches."""
 
     def match_scores(self, pixels: Tensor, texts: list[str], pairs: Tensor) -> Tensor:
         image, text = self.embed_image(pixels), self.embed_text(texts)
@@ -96,7 +88,7 @@ class ByColour(nn.Module):
 
 
 def test_retrieval_has_all_captions_and_a_shortlist(folder: Path) -> None:
-    metrics = benchmark(folder).evaluate(ByColour())
+    metrics = benchmark(folder).evaluate(MatchingByColour(200))
     assert metrics["recall@1/gallery12"] == metrics["image_to_text/recall@1/gallery60"] == 1.0
     # Matching here prefers what is least alike within the shortlist of ten, which the cosine has made.
     assert metrics["text_to_image/reranked10_recall@1/gallery12"] == 0.0

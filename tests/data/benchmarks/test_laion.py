@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
 
 from common.batches import ImageText
 from common.errors import UserError
 from data.benchmarks.laion import Laion400M, random_box
+from tests.data.benchmarks.by_colour import ByColour
 
 SIZES = (5, 3, 4)
 
@@ -97,21 +97,8 @@ def test_a_crop_keeps_its_share_within_the_picture(size: tuple[int, int]) -> Non
         assert random_box(size, 1.0, draws) == (0, 0, *size)
 
 
-class ByColour(nn.Module):
-    """A picture by its red, a caption by the number in it."""
-
-    def embed_image(self, pixels: Tensor) -> Tensor:
-        return self.place(pixels[:, 0].float().mean(dim=(1, 2)))
-
-    def embed_text(self, texts: list[str]) -> Tensor:
-        return self.place(torch.tensor([float(text.split()[-1]) for text in texts]))
-
-    def place(self, red: Tensor) -> Tensor:
-        return torch.stack([(red / 100).cos(), (red / 100).sin()], dim=1)
-
-
 def test_retrieval_has_five_captions_a_picture(folder: Path) -> None:
-    metrics = benchmark(folder).evaluate(ByColour())
+    metrics = benchmark(folder).evaluate(ByColour(100))
     assert metrics["recall@1/gallery3"] == metrics["image_to_text/recall@1/gallery15"] == 1.0
     paths, captions = benchmark(folder).scored("val")
     assert len(paths) == 1 and len(captions[0]) == 5
