@@ -7,6 +7,7 @@ tile by tile, forward and backward, so that memory grows with the batch and not 
     loss = (scores.logsumexp(dim=1) - scores.diagonal()).mean()
 
 A small matrix is built whole, once for all reductions, since computing it again only pays from about a thousand rows.
+Of a large one a bounded number of tiles is kept for the backward pass, see `common.tiled.tiles.Tiling`.
 """
 
 import copy
