@@ -6,9 +6,10 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from common.encoders.audio import mean_of_real
+from common.encoders.quantizer import GumbelQuantizer
 from common.encoders.sequence import Sequences
 from common.losses import info_nce, symmetric_info_nce
-from papers.audio.data2vec_aqc.contrast import GumbelQuantizer, damped_cross_entropy
+from papers.audio.data2vec_aqc.contrast import damped_cross_entropy
 from tests.golden.ours import like
 from tests.golden.recorded import Case
 
