@@ -120,6 +120,14 @@ class Method(L.LightningModule):
             restore(self._random_state)
         self._random_state = None
 
+    def optimizer_step(self, *arguments, **keywords) -> None:
+        # Not at the end of the batch: a checkpoint taken there would hold the follower of the step before.
+        super().optimizer_step(*arguments, **keywords)
+        self.follow()
+
+    def follow(self) -> None:
+        """Moves what follows the weights after each of their steps, such as a teacher; by default there is nothing."""
+
     def log_loss(self, loss: Tensor, **terms: Tensor) -> Tensor:
         """Logs the loss and its terms and returns the loss.
 

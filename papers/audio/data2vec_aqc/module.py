@@ -161,11 +161,6 @@ class Data2VecAQC(Method):
     def parameter_groups(self) -> list[dict]:
         return [group | {"betas": (0.9, self.hparams["beta2"]), "eps": 1e-6} for group in super().parameter_groups()]
 
-    def optimizer_step(self, *arguments, **keywords) -> None:
-        # Not at the end of the batch: a checkpoint taken there would hold the teacher of the step before.
-        super().optimizer_step(*arguments, **keywords)
-        self.follow()
-
     def follow(self) -> None:
         """Moves the teacher towards the student, at the decay of this step."""
         h = self.hparams

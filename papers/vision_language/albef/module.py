@@ -164,9 +164,7 @@ class ALBEF(Method):
         """Of random numbers that belong to a sample and a step, the same on any number of processes."""
         return torch.initial_seed() % (1 << 63), self.global_step
 
-    def optimizer_step(self, *arguments, **keywords) -> None:
-        # Not at the end of the batch: a checkpoint taken there would hold the teacher of the step before.
-        super().optimizer_step(*arguments, **keywords)
+    def follow(self) -> None:
         self.teacher.update(self.student, self.hparams["momentum"])
 
     def embed_image(self, pixels: Tensor) -> Tensor:
