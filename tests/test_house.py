@@ -76,7 +76,7 @@ def test_inheritance_stays_shallow() -> None:
 @pytest.mark.parametrize("arguments", [["--help"], ["list"], ["show", "supcon"]])
 def test_reading_commands_do_not_load_torch(arguments: list[str]) -> None:
     program = (
-        "import sys\nfrom common.experiments.cli import main\n"
+        "import sys\nfrom harness.cli import main\n"
         "try:\n    code = main(sys.argv[1:])\nexcept SystemExit as stop:\n    code = stop.code\n"
         "assert not code, code\nassert 'torch' not in sys.modules and 'lightning' not in sys.modules"
     )

@@ -1,18 +1,15 @@
 """The dual encoder: an image tower and a text tower into one space."""
 
 import json
-from pathlib import Path
 from typing import Literal
 
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.encoders.image import ImageEncoderName, image_encoder, to_float
 from common.encoders.text_tower import TextTower, TokenizerName
-from common.errors import UserError
-
-CHECKPOINTS = Path(__file__).parents[2] / "data" / "checkpoints"
+from common.encoders.weights import read_file
 
 TextTowerName = Literal["mini", "base"]
 TEXT_TOWERS = {"mini": {"width": 128, "layers": 2, "heads": 4}, "base": {"width": 768, "layers": 12, "heads": 12}}
@@ -52,18 +49,14 @@ class DualEncoder(nn.Module):
 
         Args:
             name: the checkpoint's name.
-            weights: folder with `config.json` and `model.safetensors`; by default data/checkpoints/<name>.
+            weights: folder with `config.json` and `model.safetensors`; by default see `weights.read_file`.
 
         Raises:
             UserError: a file is missing.
         """
-        folder = Path(weights).expanduser() if weights else CHECKPOINTS / name.replace("-", "_")
-        for file in ("config.json", "model.safetensors"):
-            if not (folder / file).is_file():
-                raise UserError(f"encoder {name}: {folder / file} does not exist")
-        encoder = cls(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        encoder = cls(**json.loads(read_file(name, "config.json", weights)))
         # Stored in half precision; loading casts to what the model has.
-        encoder.load_state_dict(load_file(folder / "model.safetensors"))
+        encoder.load_state_dict(load(read_file(name, "model.safetensors", weights)))
         return encoder
 
     def images(self, pixels: Tensor) -> Tensor:

@@ -1,8 +1,6 @@
 """Pretrained BERTs by name: their shapes, and where their weights and tokenizers are read from."""
 
 from dataclasses import dataclass
-from importlib import import_module
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -10,6 +8,7 @@ from safetensors.torch import load
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from common.encoders.weights import read_file
 from common.errors import UserError
 
 
@@ -57,20 +56,7 @@ class PretrainedFiles:
         return _as_bert(found) if any(key.startswith("distilbert.") for key in found) else found
 
     def _read(self, file: str) -> bytes:
-        if self.folder is None and self.name == "minilm":
-            # `common` does not depend on `data`; the source is looked up only when it is asked for.
-            return import_module("data.sources.minilm").read_minilm(file)[file]
-        folder = Path("checkpoints") / self.name
-        if self.folder is not None:
-            folder = Path(self.folder).expanduser()
-        elif self.name == "mini-bert":
-            folder = Path(__file__).parents[2] / "data" / "checkpoints" / "mini_bert"
-        if not (folder / file).is_file():
-            raise UserError(
-                f"encoder {self.name}: {folder / file} does not exist; put the published model.safetensors and "
-                f"tokenizer.json there (`hf download {self.name} --local-dir {folder}`), or name a folder in weights"
-            )
-        return (folder / file).read_bytes()
+        return read_file(self.name, file, self.folder)
 
 
 # DistilBERT computes what a BERT of half the layers does, under other names (Sanh et al. 2019).

@@ -1,4 +1,8 @@
-"""The benchmarks, found by looking at this folder. A new benchmark is a new file; nothing else changes."""
+"""The benchmarks, found by looking at the rooms of this folder. A new benchmark is a new file; nothing else changes.
+
+`bases` is what they are made of, `mini` small real data, `worlds` generated data, `published` the layouts of full
+recipes.
+"""
 
 from importlib import import_module
 from pathlib import Path
@@ -8,8 +12,9 @@ from common.benchmark import Benchmark
 
 def catalog() -> dict[str, type[Benchmark]]:
     """The shared benchmarks by name: all but those whose data the user brings. Imports every one of them."""
-    files = [file for file in sorted(Path(__file__).parent.glob("*.py")) if file.stem != "__init__"]
-    modules = [import_module(f"{__name__}.{file.stem}") for file in files]
+    here = Path(__file__).parent
+    files = [file for file in sorted(here.glob("*/*.py")) if file.stem != "__init__"]
+    modules = [import_module(f"{__name__}.{file.parent.name}.{file.stem}") for file in files]
     found = [
         item
         for module in modules

@@ -7,7 +7,8 @@ from typing import Any
 
 import lightning as L
 
-from common.experiments import catalog, recipe, yaml_lines
+from common.experiments import yaml_lines
+from harness import catalog, recipe
 from tests.bench.measure import Run, Task
 
 WARM, STEPS = 3, 12

@@ -8,8 +8,8 @@ import lightning as L
 import pytest
 import torch
 
-from common.experiments import catalog, recipe
 from common.experiments.card import Comparison
+from harness import catalog, recipe
 
 SLUGS = sorted(catalog.paths())
 FILES = [

@@ -11,8 +11,8 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from common.encoders.vocabulary import Vocabulary, learn_pieces
-from data.benchmarks.must_c import MustC
-from data.benchmarks.prompts import Prompts
+from data.benchmarks.mini.prompts import Prompts
+from data.benchmarks.published.must_c import MustC
 
 PROMPTS = Path(__file__).with_name("prompts.json")
 

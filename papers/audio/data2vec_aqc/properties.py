@@ -5,10 +5,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from common.evaluation.embed import evaluating
-from common.experiments import catalog, recipe
 from common.sampling.clusters import cosine_clusters
-from data.benchmarks.speech_probes import SYLLABLE_VOICES, VOWELS, vowel_of
-from data.benchmarks.spoken import Spoken
+from data.benchmarks.bases.speech_probes import SYLLABLE_VOICES, VOWELS, vowel_of
+from data.benchmarks.mini.spoken import Spoken
+from harness import catalog, recipe
 from papers.audio.data2vec_aqc.contrast import damped_cross_entropy, draw_negatives
 from papers.audio.data2vec_aqc.module import Data2VecAQC
 

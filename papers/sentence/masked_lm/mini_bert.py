@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from common.encoders.pretrained import ARCHITECTURES
 from common.training.log_table import write_log
-from data.benchmarks.english import English
+from data.benchmarks.mini.english import English
 from data.sources.minilm import read_minilm
 from papers.sentence.masked_lm.module import MaskedLM
 from papers.sentence.masked_lm.narrow import cut_vocabulary

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from common.evaluation.embed import evaluating
-from common.experiments import catalog, recipe
-from data.benchmarks.scenes import Scenes
+from data.benchmarks.worlds.scenes import Scenes
+from harness import catalog, recipe
 from papers.vision_language.coca.module import CoCa
 
 

@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 
 from common.encoders.vocabulary import Vocabulary, learn_pieces
-from data.benchmarks.laion import Laion400M
-from data.benchmarks.scenes import Scenes
+from data.benchmarks.published.laion import Laion400M
+from data.benchmarks.worlds.scenes import Scenes
 
 START = "[START]"
 SCENES = Path(__file__).with_name("scenes.json")

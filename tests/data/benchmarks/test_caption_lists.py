@@ -10,7 +10,7 @@ from torch import Tensor
 
 from common.batches import ImageText
 from common.errors import UserError
-from data.benchmarks.caption_lists import CaptionLists
+from data.benchmarks.published.caption_lists import CaptionLists
 from tests.data.benchmarks.by_colour import ByColour
 
 PLAIN = {"crop": 1.0, "flip": 0.0, "operations": 0}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.errors import UserError
-from data.benchmarks.demonstrations import FRAMES, TEST, TRAIN, Demonstrations, _worlds
+from data.benchmarks.worlds.demonstrations import FRAMES, TEST, TRAIN, Demonstrations, _worlds
 from data.grid_world import (
     KINDS,
     MISSIONS,

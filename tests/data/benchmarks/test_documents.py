@@ -4,7 +4,7 @@ import pytest
 from torch import nn
 
 from common.errors import UserError
-from data.benchmarks.documents import Documents, TextFile
+from data.benchmarks.published.documents import Documents, TextFile
 
 CORPUS = "One two three.\nFour five.\nSix seven eight nine ten eleven.\n\n  \nÉin Täg.\nEnd.\n"
 

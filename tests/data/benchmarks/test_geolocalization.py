@@ -11,7 +11,7 @@ from scipy.io import savemat
 from torch import Tensor, nn
 
 from common.errors import UserError
-from data.benchmarks.geolocalization import CITIES, Geolocalization
+from data.benchmarks.published.geolocalization import CITIES, Geolocalization
 
 SIDE = 16
 

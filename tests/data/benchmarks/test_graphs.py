@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
-from data.benchmarks.films import CLASSES, GENRE, Films
-from data.benchmarks.knowledge_graph import KnowledgeGraph
-from data.benchmarks.movielens import MovieLens
+from data.benchmarks.mini.films import CLASSES, GENRE, Films
+from data.benchmarks.mini.knowledge_graph import KnowledgeGraph
+from data.benchmarks.mini.movielens import MovieLens
 from data.sources.pykeen import PYKEEN, read_triples
 from data.sources.recbole import RECBOLE, read_movielens
 

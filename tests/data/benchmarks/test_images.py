@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
-from data.benchmarks.digits import Digits
-from data.benchmarks.fashion import Fashion
-from data.benchmarks.images import LabelledImages, RawPixels, stratified
+from data.benchmarks.bases.images import LabelledImages, RawPixels, stratified
+from data.benchmarks.mini.digits import Digits
+from data.benchmarks.mini.fashion import Fashion
 from data.sources.fashion_mnist import FASHION_MNIST
 from data.sources.mnist5k import MNIST5K
 

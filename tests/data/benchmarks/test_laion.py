@@ -12,7 +12,7 @@ from PIL import Image
 
 from common.batches import ImageText
 from common.errors import UserError
-from data.benchmarks.laion import Laion400M, random_box
+from data.benchmarks.published.laion import Laion400M, random_box
 from tests.data.benchmarks.by_colour import ByColour
 
 SIZES = (5, 3, 4)

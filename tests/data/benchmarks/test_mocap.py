@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from data.benchmarks.mocap import CAPTIONS, GAP, GRAMMAR, SHARES, WINDOW, Mocap, _both_sides, _measured
+from data.benchmarks.mini.mocap import CAPTIONS, GAP, GRAMMAR, SHARES, WINDOW, Mocap, _both_sides, _measured
 from data.sources.pybullet_motions import PYBULLET_MOTIONS, Motion, read_motions
 
 

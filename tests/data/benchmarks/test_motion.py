@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from common.batches import CaptionedMotions
 from common.errors import UserError
 from common.random import uniform
-from data.benchmarks.captioned_motion import CaptionedMotion, ChannelStatistics
-from data.benchmarks.captions import Attribute, Grammar
-from data.benchmarks.humanml3d import HumanML3D, KitML
-from data.benchmarks.motion import CAPTIONS, GRAMMAR, Motion
+from data.benchmarks.bases.captioned_motion import CaptionedMotion, ChannelStatistics
+from data.benchmarks.bases.captions import Attribute, Grammar
+from data.benchmarks.mini.motion import CAPTIONS, GRAMMAR, Motion
+from data.benchmarks.published.humanml3d import HumanML3D, KitML
 from data.sources.seglearn import SEGLEARN
 
 GREETING = Grammar(
@@ -122,7 +122,7 @@ def test_captions_agree_with_the_labels(motion: Motion) -> None:
 
 
 def test_tempo_is_that_of_the_recording() -> None:
-    from data.benchmarks.motion import RATE, _windows
+    from data.benchmarks.mini.motion import RATE, _windows
     from data.sources.seglearn import Series
 
     for period in (1.0, 1.6, 2.4):

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.random import uniform
-from data.benchmarks.moving_scenes import MovingScenes
+from data.benchmarks.worlds.moving_scenes import MovingScenes
 from data.scenes.motion import COUNTS, VERBS, clips_of, meaning
 from data.scenes.words import CLASSES
 from data.sources.tuxpaint_stamps import TUXPAINT_STAMPS

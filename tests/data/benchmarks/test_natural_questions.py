@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
-from data.benchmarks import natural_questions
-from data.benchmarks.natural_questions import ANSWERS, PASSAGES, POOLS, NaturalQuestions, _holds, _tokens
+from data.benchmarks.published import natural_questions
+from data.benchmarks.published.natural_questions import ANSWERS, PASSAGES, POOLS, NaturalQuestions, _holds, _tokens
 
 WIKIPEDIA = [
     ("Tea came from China.", "Tea"),

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
-from data.benchmarks.bible import split_of
-from data.benchmarks.floors import Scattered
-from data.benchmarks.greek import Greek
-from data.benchmarks.quran import Quran
+from data.benchmarks.bases.bible import split_of
+from data.benchmarks.bases.floors import Scattered
+from data.benchmarks.mini.greek import Greek
+from data.benchmarks.mini.quran import Quran
 from data.sources.bible_alignments import BIBLE_ALIGNMENTS
 from data.sources.quran import QURAN
 

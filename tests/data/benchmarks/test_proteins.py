@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
-from data.benchmarks.floors import Scattered
-from data.benchmarks.proteins import Proteins, word_f1
+from data.benchmarks.bases.floors import Scattered
+from data.benchmarks.mini.proteins import Proteins, word_f1
 from data.sources.mmseqs2 import MMSEQS2
 
 

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from common.errors import UserError
-from data.benchmarks.cifar import TEST, TRAIN, Cifar10
-from data.benchmarks.librispeech import LibriSpeech, LibriSpeechTranscripts
-from data.benchmarks.must_c import MustC
-from data.benchmarks.sts import SICK, STS, STSB, YEARS
+from data.benchmarks.published.cifar import TEST, TRAIN, Cifar10
+from data.benchmarks.published.librispeech import LibriSpeech, LibriSpeechTranscripts
+from data.benchmarks.published.must_c import MustC
+from data.benchmarks.published.sts import SICK, STS, STSB, YEARS
 
 
 class LengthAndVowels(nn.Module):

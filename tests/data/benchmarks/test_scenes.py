@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.random import uniform
-from data.benchmarks.scenes import Scenes
+from data.benchmarks.worlds.scenes import Scenes
 from data.scenes.layout import ASPECTS
 from data.scenes.words import CLASSES, MENTIONS, phrases
 from data.sources.tuxpaint_stamps import TUXPAINT_STAMPS

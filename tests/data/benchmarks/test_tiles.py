@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
-from data.benchmarks.tiles import (
+from data.benchmarks.mini.tiles import (
     BAND,
     MARGIN,
     SIDE,

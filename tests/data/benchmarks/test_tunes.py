@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from common.batches import TextPairs
 from common.errors import UserError
 from common.random import uniform
-from data.benchmarks.abc import music_of, same_tune, steps_of
-from data.benchmarks.tunes import (
+from data.benchmarks.bases.abc_notation import music_of, same_tune, steps_of
+from data.benchmarks.mini.tunes import (
     HELD_OUT,
     PER_CLASS,
     RUN,

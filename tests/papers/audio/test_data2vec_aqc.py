@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from common.batches import SpeechViews
 from common.errors import UserError
 from common.sampling.masking import span_mask
-from data.benchmarks.recordings import SOURCES
-from data.benchmarks.spoken import Spoken
+from data.benchmarks.bases.recordings import SOURCES
+from data.benchmarks.mini.spoken import Spoken
 from papers.audio.data2vec_aqc.contrast import clusters_of_all, damped_cross_entropy, draw_negatives
 from papers.audio.data2vec_aqc.module import Data2VecAQC
 from tests.processes import on_processes

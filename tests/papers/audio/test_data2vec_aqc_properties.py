@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from data.benchmarks.recordings import SOURCES
-from data.benchmarks.spoken import Spoken
+from data.benchmarks.bases.recordings import SOURCES
+from data.benchmarks.mini.spoken import Spoken
 from papers.audio.data2vec_aqc import contrast, properties
 from tests.papers.audio.test_data2vec_aqc import module
 

@@ -8,9 +8,9 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from common.experiments import catalog, recipe
-from data.benchmarks.cross_view import Pairs
-from data.benchmarks.tiles import Tiles
+from data.benchmarks.bases.cross_view import Pairs
+from data.benchmarks.mini.tiles import Tiles
+from harness import catalog, recipe
 from papers.geo.sample4geo.confusions import draw, main
 
 

@@ -12,7 +12,7 @@ from common.batches import ImageText
 from common.encoders.vocabulary import TOKENS, learn_pieces
 from common.errors import UserError
 from common.protocols import Captions
-from data.benchmarks.scenes import Scenes
+from data.benchmarks.worlds.scenes import Scenes
 from papers.vision_language.coca import properties
 from papers.vision_language.coca.module import CoCa, Unimodal
 from papers.vision_language.coca.show_captions import main

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from common.encoders.dual import DualEncoder
 from common.errors import UserError
 from common.evaluation.image_text import image_text_retrieval
-from data.benchmarks.scenes import Scenes
+from data.benchmarks.worlds.scenes import Scenes
 from papers.vision_language.clip.mini_clip import export
 from papers.vision_language.clip.module import CLIP
 

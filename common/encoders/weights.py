@@ -1,0 +1,42 @@
+"""Where the files of a named encoder are read from.
+
+Encoders know weights by name alone. Whoever has weights to give (a folder of checkpoints, an archive) offers them here;
+a name that nobody offers is looked for in checkpoints/<name>, and a folder given by the user comes before both.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from common.errors import UserError
+
+_OFFERS: dict[str, Callable[[str], bytes]] = {}
+
+
+def offer(name: str, read: Callable[[str], bytes]) -> None:
+    """Lets encoders find the weights `name`.
+
+    Args:
+        read: returns the content of one of its files, such as "model.safetensors" or "tokenizer.json".
+    """
+    _OFFERS[name] = read
+
+
+def read_file(name: str, file: str, folder: str | None = None) -> bytes:
+    """The content of a file of the encoder `name`.
+
+    Args:
+        folder: where the user has the files; by default they are as offered, or in checkpoints/<name>.
+
+    Raises:
+        UserError: the file does not exist; says how it gets there.
+    """
+    if folder is None and name in _OFFERS:
+        return _OFFERS[name](file)
+    place = Path(folder).expanduser() if folder is not None else Path("checkpoints") / name
+    if not (place / file).is_file():
+        here = f"; without a folder there are: {', '.join(sorted(_OFFERS))}" if _OFFERS else ""
+        raise UserError(
+            f"encoder {name}: {place / file} does not exist; put the published files there "
+            f"(`hf download {name} --local-dir {place}`), or name a folder in weights{here}"
+        )
+    return (place / file).read_bytes()

@@ -1,0 +1,40 @@
+"""A metric that remembers what it is the mean of, so that its error over test items can be told."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class Mean(float):
+    """The mean of one value for each unit (a query, a document, a speaker): a float, with the values beside it.
+
+    Args:
+        items: one value per unit, shape (n,), in an order that is the same for every method and seed.
+        value: the metric where it is not exactly the mean of `items`, such as a correlation whose items are the
+            influence of each pair; by default their mean in float64.
+
+    Raises:
+        ValueError: `items` is empty or has another shape.
+    """
+
+    items: Tensor
+
+    def __new__(cls, items: Tensor | Sequence[float], value: float | None = None) -> "Mean":
+        values = torch.as_tensor(items, dtype=torch.float64).detach().cpu()
+        if values.ndim != 1 or not len(values):
+            raise ValueError(f"a mean is over values of shape (n,), n at least 1; found {tuple(values.shape)}")
+        mean = super().__new__(cls, values.mean().item() if value is None else value)
+        mean.items = values
+        return mean
+
+
+def both(left: float, right: float) -> float:
+    """The mean of two metrics, such as the two directions of retrieval; of two means over as many units it is a `Mean`.
+
+    Unit i of both is the same thing looked at from two sides, so their values are averaged too.
+    """
+    value = (left + right) / 2
+    if isinstance(left, Mean) and isinstance(right, Mean) and len(left.items) == len(right.items):
+        return Mean((left.items + right.items) / 2, value)
+    return value

@@ -1,0 +1,1 @@
+"""What benchmarks are made of: protocols of a modality, readers that several share, floors."""

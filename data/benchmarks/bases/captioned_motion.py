@@ -1,0 +1,225 @@
+"""The base of benchmarks of described motions: batches to train on, and the four retrieval protocols of TMR."""
+
+from abc import abstractmethod
+from typing import ClassVar, NamedTuple
+
+import torch
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import Ridge
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from common.batches import CaptionedMotions
+from common.benchmark import Benchmark, Metrics, digest
+from common.encoders.sequence import Sequences
+from common.evaluation.embed import embed_dataset
+from common.evaluation.knn import knn_accuracy
+from common.evaluation.probe import linear_probe_accuracy
+from common.evaluation.retrieval import Positives, best_ranks, similar
+from common.protocols import EmbedsText
+from common.random import uniform
+from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+from data.benchmarks.bases.floors import Scattered
+
+RECALLS = (1, 2, 3, 5, 10)
+THRESHOLD = 0.95
+"""Similarity, in [0, 1], from which another's caption is as good as one's own."""
+SMALL_BATCH = 32
+
+
+class Described(NamedTuple):
+    """`n` samples with `m` descriptions. Descriptions of one sample may be of different parts of its motion."""
+
+    motion: list[Tensor]
+    """What each description is about: normalized frames, float of shape (t_i, c); m tensors."""
+    text: list[str]
+    """The descriptions; those of a sample stand together, and the first is the one that is scored."""
+    meaning: Tensor
+    """Unit vectors, shape (m, e)."""
+    start: Tensor
+    """The descriptions of sample i are start[i] to start[i + 1], int64 of shape (n + 1,)."""
+    ids: Tensor
+    """Global sample ids, int64 of shape (n,)."""
+    labels: Tensor | None
+    """Class of each sample where there are classes, int64 of shape (n,)."""
+
+    def scored_motions(self) -> list[Tensor]:
+        return [self.motion[i] for i in self.start[:-1].tolist()]
+
+    def scored_texts(self) -> list[str]:
+        return [self.text[i] for i in self.start[:-1].tolist()]
+
+
+class _Batches(Dataset):
+    """Takes a whole list of indices at once; each epoch draws one of a sample's descriptions."""
+
+    def __init__(self, part: Described, order: GlobalBatchSampler) -> None:
+        self.part = part
+        self.order = order
+
+    def __getitem__(self, index: list[int]) -> CaptionedMotions:
+        part, rows = self.part, torch.tensor(index)
+        first, count = part.start[rows], part.start[rows + 1] - part.start[rows]
+        draw = uniform(part.ids[rows], 1, self.order.seed, self.order.epoch).flatten()
+        chosen = first + (draw * count).long()
+        motion = [part.motion[i] for i in chosen.tolist()]
+        padded = Sequences.padded(motion)
+        text = [part.text[i] for i in chosen.tolist()]
+        return CaptionedMotions(padded.values, padded.real.sum(1), text, part.meaning[chosen], part.ids[rows])
+
+
+class CaptionedMotion(Benchmark):
+    """Learns from described motions; finds motions by text and text by motion, and tells activities apart.
+
+    The protocols are those of TMR (Petrovich et al. 2023, section 4.1). Scores are cosines. Equal scores count against
+    the method, where the authors take the middle of the tied ranks.
+    """
+
+    primary = f"text_to_motion/recall@1/threshold{THRESHOLD}"
+    dissimilar: ClassVar[int]
+    """Pairs in the subset of dissimilar captions."""
+
+    def __init__(self, batch_size: int = 64, seed: int = 0, data_root: str | None = None) -> None:
+        super().__init__(batch_size, seed, data_root)
+        self.splits: dict[str, Described] = {}
+
+    @abstractmethod
+    def load(self) -> dict[str, Described]:
+        """Reads the source and returns its fixed "train", "val" and "test" splits."""
+
+    def build(self) -> None:
+        self.splits = self.load()
+
+    def train_dataloader(self) -> ResumableLoader:
+        self.setup()
+        train = self.splits["train"]
+        order = GlobalBatchSampler(len(train.ids), self.batch_size, self.seed)
+        return ResumableLoader(_Batches(train, order), sampler=order, batch_size=None)
+
+    def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
+        """Scores the activity, and retrieval if the module embeds text too.
+
+        Returns:
+            `{direction}/recall@{k}/{protocol}` and `{direction}/median_rank/{protocol}`, the direction text_to_motion
+            or motion_to_text, for the protocols
+            `all`: a query's own partner in the whole split;
+            `threshold0.95`: any whose caption is that similar to the query's is right, too;
+            `dissimilar{n}`: among n pairs whose captions say different things;
+            `batches32`: among 32 random pairs, the mean over the batches of the split.
+            Where there are classes, `knn20_cosine/top1` and `probe_linear/top1`, both fitted on the train split.
+
+        Raises:
+            UserError: the module does not offer `embed_motion`, or there is no such split.
+        """
+        self.setup()
+        self.check_request(module, split, "embed_motion")
+        part = self.splits[split]
+        motion = embed_dataset(module.embed_motion, part.scored_motions(), 256, module)
+        metrics = {}
+        if isinstance(module, EmbedsText):
+            text = embed_dataset(module.embed_text, part.scored_texts(), 256, module)
+            metrics |= self._retrieval(F.normalize(text, dim=1), F.normalize(motion, dim=1), split)
+        train = self.splits["train"]
+        if train.labels is not None and part.labels is not None:
+            fitted = embed_dataset(module.embed_motion, train.scored_motions(), 256, module).cpu(), train.labels
+            metrics["knn20_cosine/top1"] = knn_accuracy(*fitted, motion.cpu(), part.labels, k=20)
+            metrics["probe_linear/top1"] = linear_probe_accuracy(*fitted, motion.cpu(), part.labels)
+        return metrics
+
+    def _retrieval(self, text: Tensor, motion: Tensor, split: str) -> Metrics:
+        part = self.splits[split]
+        meaning = part.meaning[part.start[:-1]].to(text.device)
+        # A similarity in [0, 1] is (1 + cosine) / 2.
+        alike = similar(meaning, meaning, 2 * THRESHOLD - 1)
+        few = self.dissimilar_subset(split)
+        shuffled = uniform(part.ids, 1, SMALL_BATCH).flatten().argsort(stable=True)
+        batches = [rows for rows in shuffled.split(SMALL_BATCH) if len(rows) == SMALL_BATCH]
+        metrics = {}
+        for direction, query, key in (("text_to_motion", text, motion), ("motion_to_text", motion, text)):
+            small = [_recalls(query[rows], key[rows]) for rows in batches]
+            found = {
+                "all": _recalls(query, key),
+                f"threshold{THRESHOLD}": _recalls(query, key, alike),
+                f"dissimilar{len(few)}": _recalls(query[few], key[few]),
+                f"batches{SMALL_BATCH}": {name: sum(one[name] for one in small) / len(small) for name in small[0]},
+            }
+            for protocol, values in found.items():
+                metrics |= {f"{direction}/{name}/{protocol}": value for name, value in values.items()}
+        return metrics
+
+    def dissimilar_subset(self, split: str) -> Tensor:
+        """Positions of `dissimilar` samples, each as far as can be in meaning from those chosen before it."""
+        part = self.splits[split]
+        meaning = part.meaning[part.start[:-1]]
+        chosen, nearest = [0], meaning @ meaning[0]
+        while len(chosen) < min(self.dissimilar, len(meaning)):
+            chosen.append(int(nearest.argmin()))
+            nearest = torch.maximum(nearest, meaning @ meaning[chosen[-1]])
+        return torch.tensor(chosen)
+
+    def floor(self) -> dict[str, Metrics]:
+        """Chance (the mean of ten random embeddings), channel statistics, and a linear map of them to counted words."""
+        self.setup()
+        scattered = [self.evaluate(ScatteredMotion(draw)) for draw in range(10)]
+        return {
+            "chance": {name: sum(one[name] for one in scattered) / len(scattered) for name in scattered[0]},
+            "channel statistics": self.evaluate(ChannelStatistics()),
+            "linear map of channel statistics to words": self.evaluate(LinearMap(self.splits["train"])),
+        }
+
+    def example(self) -> str:
+        self.setup()
+        test = self.splits["test"]
+        return "\n".join(f"{len(test.motion[i])} frames: {test.text[i]}" for i in test.start[:4].tolist())
+
+    def sizes(self) -> dict[str, int]:
+        self.setup()
+        return {split: len(self.splits[split].ids) for split in ("train", "val", "test")}
+
+    def fingerprint(self) -> str:
+        self.setup()
+        found = []
+        for part in self.splits.values():
+            labels = () if part.labels is None else (part.labels,)
+            found += [part.text, *part.motion, part.meaning, part.start, part.ids, *labels]
+        return digest(*found)
+
+
+def _recalls(query: Tensor, key: Tensor, positives: Positives | None = None) -> Metrics:
+    ranks = best_ranks(query, key, positives).double()
+    metrics = {f"recall@{k}": float((ranks <= k).double().mean()) for k in RECALLS}
+    # The quantile averages the two middle ranks of an even number; torch.median would take the lower.
+    return metrics | {"median_rank": float(ranks.quantile(0.5))}
+
+
+class ScatteredMotion(Scattered):
+    """A random direction for every motion, too."""
+
+    def embed_motion(self, motions: list[Tensor]) -> Tensor:
+        # By content, as a motion knows neither its id nor its place.
+        return self.embed_text([motion.numpy().tobytes().hex() for motion in motions])
+
+
+class ChannelStatistics(nn.Module):
+    """Embeds a motion as the mean and the deviation of each channel."""
+
+    def embed_motion(self, motions: list[Tensor]) -> Tensor:
+        return torch.stack([torch.cat([motion.mean(0), motion.std(0)]) for motion in motions])
+
+
+class LinearMap(ChannelStatistics):
+    """Ridge regression of a text's TF-IDF from the channel statistics of the motion that it describes."""
+
+    def __init__(self, train: Described) -> None:
+        super().__init__()
+        self.words = TfidfVectorizer(ngram_range=(1, 2), max_features=2_000, sublinear_tf=True).fit(train.text)
+        self.map = Ridge(1.0).fit(
+            super().embed_motion(train.motion).numpy(), self.words.transform(train.text).toarray()
+        )
+
+    def embed_motion(self, motions: list[Tensor]) -> Tensor:
+        return torch.from_numpy(self.map.predict(super().embed_motion(motions).numpy())).float()
+
+    def embed_text(self, texts: list[str]) -> Tensor:
+        return torch.from_numpy(self.words.transform(texts).toarray()).float()

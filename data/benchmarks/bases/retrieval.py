@@ -1,0 +1,95 @@
+"""The base of benchmarks of text retrieval: each query has one document that answers it."""
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from common.batches import TextPairs
+from common.benchmark import Benchmark, Metrics, digest
+from common.evaluation.embed import embed_dataset
+from common.evaluation.retrieval import pooled_auc, ranking_metrics, retrieval_metrics
+from common.protocols import EmbedsQuery
+from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+from data.benchmarks.bases.floors import BagOfWords, Scattered
+from data.sources.base import Source
+
+_AT_ONCE = 256
+"""Texts that a module embeds in one call."""
+
+
+class PairBatches(Dataset):
+    """Takes a whole list of indices at once and returns a batch."""
+
+    def __init__(self, pairs: TextPairs) -> None:
+        self.pairs = pairs
+
+    def __getitem__(self, index: list[int]) -> TextPairs:
+        return self.pairs.rows(torch.tensor(index))
+
+
+class TextRetrieval(Benchmark):
+    """Learns from the pairs of the train split; asks each query of a scored split for its document among all of them.
+
+    Arguments as in `Benchmark`.
+    """
+
+    sources: ClassVar[tuple[Source, ...]]
+
+    def __init__(self, batch_size: int = 64, seed: int = 0, data_root: str | None = None) -> None:
+        super().__init__(batch_size, seed, data_root)
+        self.splits: dict[str, TextPairs] = {}
+
+    @abstractmethod
+    def load(self) -> dict[str, TextPairs]:
+        """Reads the sources and returns the fixed "train", "val" and "test" splits."""
+
+    def build(self) -> None:
+        self.splits = self.load()
+
+    def train_dataloader(self) -> ResumableLoader:
+        self.setup()
+        train = self.splits["train"]
+        sampler = GlobalBatchSampler(len(train.query), self.batch_size, self.seed)
+        return ResumableLoader(PairBatches(train), sampler=sampler, batch_size=None)
+
+    def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
+        """Cosines of queries and documents; queries go through `embed_query` where a module has it.
+
+        Returns:
+            `ndcg@10`, `recall@1`, `recall@10`, `mrr` and `median_rank`, each with `/galleryN` of the N documents; and
+            `auc_top100/galleryN`: whether one threshold serves all queries, against each one's 100 best wrong answers.
+
+        Raises:
+            UserError: the module does not offer `embed_text`, or there is no such split.
+        """
+        self.setup()
+        self.check_request(module, split, "embed_text")
+        pairs = self.splits[split]
+        embed_query = module.embed_query if isinstance(module, EmbedsQuery) else module.embed_text
+        query = F.normalize(embed_dataset(embed_query, pairs.query, _AT_ONCE, module), dim=1)
+        key = F.normalize(embed_dataset(module.embed_text, pairs.document, _AT_ONCE, module), dim=1)
+        name = f"ndcg@10/gallery{len(key)}"
+        return {
+            name: ranking_metrics(query, key)[name],
+            **retrieval_metrics(query, key, at=(1, 10)),
+            f"auc_top100/gallery{len(key)}": pooled_auc(query, key, hardest=100),
+        }
+
+    def floor(self) -> dict[str, Metrics]:
+        """Random directions, and the 10,000 commonest words counted."""
+        self.setup()
+        words = BagOfWords([*self.splits["train"].query, *self.splits["train"].document])
+        return {"chance": self.evaluate(Scattered()), "bag of words": self.evaluate(words)}
+
+    def example(self) -> str:
+        self.setup()
+        train = self.splits["train"]
+        return "\n".join(f"{train.query[i]}\n    {' '.join(train.document[i].split())}" for i in range(3))
+
+    def fingerprint(self) -> str:
+        self.setup()
+        return digest(*((pairs.query, pairs.document, pairs.ids.tolist()) for pairs in self.splits.values()))

@@ -1,0 +1,1 @@
+"""Benchmarks on small real data that ordinary packages ship."""

@@ -1,0 +1,1 @@
+"""Benchmarks whose data are generated."""

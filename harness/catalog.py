@@ -1,0 +1,86 @@
+"""Papers are found by looking at the folders: papers/<family>/<slug>/paper.yaml. Adding one edits no other file."""
+
+import ast
+import difflib
+import functools
+import sys
+from pathlib import Path
+
+from common.errors import UserError
+from common.experiments.card import Card, load_card
+from common.experiments.yaml_lines import load, shown
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def paths(root: Path = REPOSITORY) -> dict[str, Path]:
+    """The card of each slug, sorted by family and slug; no card is read.
+
+    Raises:
+        UserError: two families have the same slug.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(root.glob("papers/*/*/paper.yaml")):
+        slug = path.parent.name
+        if slug in found:
+            raise UserError(f"two papers are named '{slug}': {shown(found[slug], root)} and {shown(path, root)}")
+        found[slug] = path
+    return found
+
+
+def cards(root: Path = REPOSITORY) -> list[Card]:
+    """All cards, sorted by family and slug. Raises: UserError at the first faulty one."""
+    return [load_card(path, root) for path in paths(root).values()]
+
+
+def find(slug: str, root: Path = REPOSITORY) -> Card:
+    """The card of `slug`.
+
+    Raises:
+        UserError: no paper has that slug; suggests the nearest.
+    """
+    known = paths(root)
+    if slug in known:
+        return load_card(known[slug], root)
+    near = difflib.get_close_matches(slug, known, n=3, cutoff=0.5)
+    near += [name for name in known if slug and slug in name and name not in near][: 3 - len(near)]
+    hint = f"did you mean {' or '.join(near)}?" if near else "`papers list` shows all"
+    raise UserError(f"unknown paper '{slug}'; {hint}")
+
+
+def benchmark_of(card: Card, recipe: str = "mini.yaml") -> str | None:
+    """The name of the benchmark that a recipe stands on, found without importing it.
+
+    Returns:
+        The `name` of the recipe's data class, or None where it has none.
+    """
+    path = card.folder / recipe
+    if not path.is_file():
+        return None
+    data = load(path, card.root).data.get("data")
+    class_path = data.get("class_path") if isinstance(data, dict) else None
+    if not isinstance(class_path, str) or "." not in class_path:
+        return None
+    module, name = class_path.rsplit(".", 1)
+    return _class_names(card.root / (module.replace(".", "/") + ".py")).get(name)
+
+
+@functools.cache
+def _class_names(path: Path) -> dict[str, str]:
+    """The constant `name = "..."` of each class in a Python file."""
+    if not path.is_file():
+        return {}
+    names = {}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for line in node.body if isinstance(node, ast.ClassDef) else []:
+            targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
+            value = getattr(line, "value", None)
+            if any(isinstance(t, ast.Name) and t.id == "name" for t in targets) and isinstance(value, ast.Constant):
+                names[node.name] = str(value.value)
+    return names
+
+
+def importable(root: Path) -> None:
+    """Makes the classes of another root than this repository importable."""
+    if root != REPOSITORY and str(root) not in sys.path:
+        sys.path.insert(0, str(root))

@@ -1,0 +1,222 @@
+"""The command line `papers`. Parsing stands here; what a command does is in `commands` and the files it names.
+
+`--help`, `list` and `show` answer at once, so nothing here or in what they import may load torch.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import NoReturn
+
+from common.errors import UserError
+from harness import commands
+from harness.catalog import REPOSITORY
+from harness.completion import SHELLS, complete_with, completion
+
+EXAMPLES = """\
+start here:
+  papers list --family sentence              what there is, with verdicts
+  papers show simcse                         idea, loss, published numbers, claims, commands
+  papers rerun simcse --workers 2            test its claims; runs on record are not run again
+  papers fit simcse --model.temperature 0.1  train once, every argument typed and checked
+  papers compare --benchmark mnist5k         all methods on one benchmark, and what needs no learning
+  papers new my_method --like simcse         a paper of your own
+
+`papers COMMAND --help` shows the options and examples of a command.
+exit codes: 0 fine; 1 `verify` found differences; 2 wrong request or failed run; 130 interrupted
+"""
+
+LIST = """\
+examples:
+  papers list
+  papers list --family classification --verdict reproduced
+  papers list --benchmark mnist5k
+  papers rerun $(papers list --names --family theory)
+"""
+
+SHOW = """\
+example:
+  papers show simcse
+"""
+
+RERUN = """\
+examples:
+  papers rerun supcon                               every experiment of its card
+  papers rerun supcon --experiment jensen           one of them
+  papers rerun supcon simcse --workers 2            two runs at a time, a thread each
+  papers rerun supcon --dry-run                     what would run, and what is on record already
+  papers rerun supcon --seeds 2 --results /tmp/try  afresh, with records of its own
+"""
+
+LIGHTNING = """\
+examples:
+  papers {command} simcse                                         the laptop recipe, mini.yaml
+  papers {command} simcse --model.temperature 0.05 --trainer.max_steps 100
+  papers {command} simcse --config full.yaml --trainer.devices 8  a recipe of the paper's folder
+  papers {command} simcse --print_config                          the resolved recipe
+  papers {command} simcse --help                                  every option of the trainer, the model and the data
+"""
+
+COMPARE = """\
+examples:
+  papers compare --benchmark mnist5k
+  papers compare --benchmark mnist5k --metric knn20_cosine/top1
+"""
+
+NEW = """\
+examples:
+  papers new my_method --like simcse                     beside simcse, in its family
+  papers new my_method --like simcse --family retrieval
+"""
+
+DATA = """\
+examples:
+  papers data list
+  papers data fetch mnist5k
+  papers data fetch --all
+  papers data page                     data/README.md and its contact sheets, written again
+"""
+
+COMPLETION = """\
+examples:
+  source <(papers completion bash)     in ~/.bashrc
+  source <(papers completion zsh)      in ~/.zshrc
+  papers completion fish | source      in ~/.config/fish/config.fish
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a wrong argument on one line, as every other error of the user."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def count(text: str) -> int:
+    """A whole number of at least 1, for options such as --seeds."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
+    return int(text)
+
+
+def build_parser() -> Parser:
+    """The whole command line."""
+    parser = Parser(
+        prog="papers",
+        description="Rerun, compare and extend papers on contrastive learning.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and stop")
+    added = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+
+    def command(name: str, run: str, about: str, epilog: str = "") -> Parser:
+        one = added.add_parser(
+            name,
+            help=about,
+            description=about[0].upper() + about[1:] + ".",
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        one.set_defaults(run=run)
+        return one
+
+    def slug(to: Parser, *names: str, **options: object) -> None:
+        complete_with(to.add_argument(*names, metavar="SLUG", **options), "slug")
+
+    one = command("list", "list_papers", "list the papers with their verdicts", LIST)
+    complete_with(one.add_argument("--family", help="only this family"), "family")
+    one.add_argument("--verdict", help="only papers with a claim of this verdict, as in 'reproduced' or 'not run'")
+    complete_with(one.add_argument("--benchmark", help="only papers with an experiment on this benchmark"), "benchmark")
+    one.add_argument("--names", action="store_true", help="print bare names, one a line")
+    one.add_argument("--by", choices=["slug", "family", "benchmark"], default="slug", help="what --names prints")
+
+    one = command("show", "show_paper", "show idea, loss, published numbers, claims and commands of a paper", SHOW)
+    slug(one, "slug")
+
+    one = command("rerun", "rerun", "test the claims of papers and print the verdicts", RERUN)
+    slug(one, "slugs", nargs="+", help="papers to rerun")
+    one.add_argument(
+        "--recipe", choices=["mini", "full"], default="mini", help="laptop (mini, the default) or as published"
+    )
+    one.add_argument("--experiment", metavar="NAME", help="only the experiment of this name")
+    one.add_argument("--seeds", type=count, metavar="N", help="seeds an arm (default: what the card says)")
+    one.add_argument("--workers", type=count, metavar="N", help="runs at a time, a thread each (default: one a core)")
+    one.add_argument("--results", metavar="DIR", help="where records are kept (default: results)")
+    one.add_argument("--dry-run", action="store_true", help="say what would run, and stop")
+
+    for name, about in (
+        ("fit", "train one paper with LightningCLI"),
+        ("validate", "score a paper's module on the validation split"),
+        ("test", "score a paper's module on the test split"),
+    ):
+        one = command(name, "lightning", about, LIGHTNING.format(command=name))
+        slug(one, "slug")
+        one.add_argument("overrides", nargs=argparse.REMAINDER, metavar="...", help="options of LightningCLI")
+
+    one = command("compare", "compare", "rank what is on record for a benchmark, with the trivial floor", COMPARE)
+    complete_with(one.add_argument("--benchmark", required=True, metavar="NAME"), "benchmark")
+    one.add_argument("--metric", help="rank by this metric (default: the benchmark's primary one)")
+
+    command("report", "report", "write the tables, figures, blocks of the READMEs and CITATION.cff from the records")
+    command("verify", "verify", "check that all of that, the cards and the recipes agree with the records")
+
+    one = command("new", "new", "start a paper of your own from another's folder", NEW)
+    one.add_argument("slug", metavar="NAME", help="lower_case, as in my_method")
+    slug(one, "--like", required=True, help="the paper to start from")
+    complete_with(one.add_argument("--family", help="folder to put it in (default: that of --like)"), "family")
+
+    one = command("data", "data", "list or fetch the data sources, write the page of benchmarks", DATA)
+    one.add_argument("action", choices=["list", "fetch", "page"])
+    complete_with(one.add_argument("sources", nargs="*", metavar="NAME", help="sources to fetch"), "source")
+    one.add_argument("--all", action="store_true", help="fetch all of them")
+    one.add_argument("--names", action="store_true", help="list bare names, one a line")
+
+    one = command("completion", "completion", "print the completion script of a shell", COMPLETION)
+    one.add_argument("shell", choices=SHELLS)
+    return parser
+
+
+def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parser of each command by its name."""
+    return next(dict(a.choices) for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+
+
+def main(arguments: Sequence[str] | None = None, root: Path = REPOSITORY) -> int:
+    """Runs one command on the repository at `root` and returns its exit code."""
+    try:
+        parser = build_parser()
+        given = parser.parse_args(arguments)
+        if given.version:
+            print(version("contrastive-papers"))
+            return 0
+        if given.command is None:
+            parser.print_help()
+            return 0
+        if given.command == "completion":
+            print(completion(subcommands(parser), given.shell), end="")
+            return 0
+        given.root = root
+        code = getattr(commands, given.run)(given) or 0
+        sys.stdout.flush()  # a closed pipe shows here and not when Python ends
+        return code
+    except UserError as error:
+        print(f"papers: {error}", file=sys.stderr)
+        return 2
+    except PermissionError as error:
+        print(f"papers: no permission to write {error.filename}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("papers: interrupted; finished runs are on record", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # `papers list | head` closes our end; without this, Python complains once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

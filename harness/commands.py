@@ -1,0 +1,258 @@
+"""What each command of `papers` does. Each takes the parsed options, `root` (the repository) among them."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.errors import UserError
+from common.experiments.card import Card
+from common.experiments.records import Ledger
+from common.experiments.schema import closest
+from common.experiments.texts import with_interval
+from common.experiments.verdict import Verdict
+from harness import catalog
+from harness.console import print_table, say, shown_path
+from harness.standing import Standing, standing, standings, verdict_words
+
+if TYPE_CHECKING:
+    from common.benchmark import Benchmark
+
+
+def _results(given: argparse.Namespace) -> Path:
+    option = getattr(given, "results", None)
+    return Path(option).expanduser().resolve() if option else given.root / "results"
+
+
+def _standings(given: argparse.Namespace) -> list[Standing]:
+    papers = standings(given.root, Ledger(_results(given) / "runs"))
+    for paper in papers:
+        for warning in paper.warnings:
+            say(warning)
+    return papers
+
+
+def list_papers(given: argparse.Namespace) -> None:
+    """Papers with their verdicts, or bare names for shells."""
+    if given.names and not (given.verdict or given.benchmark or given.by == "benchmark"):
+        # Completion asks for this at every press of Tab: folders tell it, no card is read.
+        folders = [path.parent for path in catalog.paths(given.root).values()]
+        folders = [folder for folder in folders if given.family in (None, folder.parent.name)]
+        names = dict.fromkeys(folder.name if given.by == "slug" else folder.parent.name for folder in folders)
+        print(*names, sep="\n")
+        return
+    papers = _standings(given)
+    for option, values in (
+        ("family", {paper.card.family for paper in papers}),
+        ("verdict", {str(verdict) for verdict in Verdict}),
+        ("benchmark", {name for paper in papers for name in paper.benchmarks}),
+    ):
+        value = getattr(given, option)
+        if value is not None and value not in values:
+            known = ", ".join(sorted(values)) or "none"
+            raise UserError(f"unknown {option} '{value}'{closest(value, values)}; there are: {known}")
+    chosen = [
+        paper
+        for paper in papers
+        if given.family in (None, paper.card.family)
+        and (given.verdict is None or given.verdict in paper.verdicts)
+        and (given.benchmark is None or given.benchmark in paper.benchmarks)
+    ]
+    if given.names:
+        of = {"slug": lambda p: [p.card.slug], "family": lambda p: [p.card.family], "benchmark": lambda p: p.benchmarks}
+        print(*dict.fromkeys(name for paper in chosen for name in of[given.by](paper)), sep="\n")
+        return
+    columns = ("paper", "family", "year", "benchmark", "verdicts", "title")
+    rows = [
+        (
+            paper.card.slug,
+            paper.card.family,
+            str(paper.card.year) if paper.card.surveyed else "",
+            ", ".join(paper.benchmarks),
+            verdict_words(paper.verdicts) if paper.trials else "baseline of others",
+            paper.card.title,
+        )
+        for paper in chosen
+    ]
+    print_table(columns, rows)
+
+
+def show_paper(given: argparse.Namespace) -> None:
+    """A paper's card beside its records."""
+    from harness.show import print_paper
+
+    paper = standing(catalog.find(given.slug, given.root), Ledger(_results(given) / "runs"))
+    print_paper(paper, _results(given))
+    for warning in paper.warnings:
+        say(warning)
+
+
+def rerun(given: argparse.Namespace) -> int:
+    """Runs what is not on record, then prints the verdicts and where table and figures lie."""
+    cards = [catalog.find(slug, given.root) for slug in dict.fromkeys(given.slugs)]
+    ledger = Ledger(_results(given) / "runs")
+    names = [given.experiment] if given.experiment else None
+    recipe = "full.yaml" if given.recipe == "full" else None
+    for card in cards:
+        if not card.experiments:
+            raise UserError(f"{card.slug} has no experiments of its own; those of other papers train it")
+        if not given.dry_run:
+            ledger.check_writable(card.slug)
+    from harness.plan import plan
+    from harness.runner import cores, execute
+
+    # All cards are planned before anything runs: a fault in the last must not show after hours.
+    plans = [plan(card, ledger, experiments=names, seeds=given.seeds, recipe=recipe) for card in cards]
+    workers = given.workers or cores()
+    for planned in plans:
+        for warning in planned.warnings:
+            say(warning)
+        print(*planned.describe(workers), sep="\n", flush=True)
+    if given.dry_run:
+        return 0
+    runs = [run for planned in plans for run in planned.runs]
+    code = execute(runs, ledger, workers=workers, logs=given.root / "logs").exit_code
+    _conclude(given, cards, ledger)
+    return code
+
+
+def _conclude(given: argparse.Namespace, cards: list[Card], ledger: Ledger) -> None:
+    from harness.report import write_results
+    from harness.show import print_trials
+
+    for card in cards:
+        trials = standing(card, ledger).trials
+        print_trials(tuple(t for t in trials if t.records and given.experiment in (None, t.experiment.name)))
+    results = _results(given)
+    page = write_results(results, standings(given.root, ledger), {card.slug for card in cards})
+    print(f"\nTable:  {shown_path(page)}")
+    for card in cards:
+        figure = results / "figures" / f"{card.slug}.svg"
+        if figure.exists():
+            print(f"Figure: {shown_path(figure)}")
+    if results == given.root / "results":
+        print("`papers report` brings the READMEs up to date.")
+
+
+def lightning(given: argparse.Namespace) -> None:
+    """LightningCLI on a recipe of the paper."""
+    card = catalog.find(given.slug, given.root)
+    from harness.recipe import run_subcommand  # loads torch
+
+    run_subcommand(card, given.command, given.overrides)
+
+
+def compare(given: argparse.Namespace) -> None:
+    """The rankings on one benchmark."""
+    from harness.compare import floor_of, measure_floors, rankings
+
+    papers = _standings(given)
+    concerned = [paper for paper in papers if any(r.benchmark == given.benchmark for r in paper.records)]
+    if concerned:
+        rankings(concerned, [], given.benchmark, given.metric)  # an unknown metric shows before floors are computed
+        floors = measure_floors(concerned, _results(given), say, given.benchmark)
+    else:
+        floors = [floor_of(_ready(given, papers), _results(given))]
+    for table in rankings(concerned, floors, given.benchmark, given.metric):
+        rows = [
+            (
+                str(row.rank or ""),
+                row.label,
+                row.slug or "floor",
+                with_interval(row.estimate),
+                str(row.estimate.n) if row.slug else "",
+            )
+            for row in table.rows
+        ]
+        print_table(("rank", "method", "paper", "mean [95% interval]", "seeds"), rows, f"{table.title}: {table.metric}")
+    waiting = [p.card.slug for p in papers if given.benchmark in p.benchmarks and p not in concerned]
+    if waiting:
+        say(f"not on record yet: {' '.join(waiting)}")
+
+
+def _ready(given: argparse.Namespace, papers: list[Standing]) -> "Benchmark":
+    """The benchmark of that name, although nothing is on record for it."""
+    catalog.importable(given.root)
+    from data.benchmarks import catalog as benchmarks  # loads torch
+
+    known = benchmarks()
+    names = sorted({*known, *(name for paper in papers for name in paper.benchmarks)})
+    if given.benchmark not in names:
+        hint = closest(given.benchmark, names)
+        raise UserError(f"unknown benchmark '{given.benchmark}'{hint}; there are: {', '.join(names) or 'none'}")
+    if given.benchmark not in known:
+        slugs = " ".join(paper.card.slug for paper in papers if given.benchmark in paper.benchmarks)
+        raise UserError(f"nothing is on record for the benchmark '{given.benchmark}'; run: papers rerun {slugs}")
+    say(f"nothing is on record for {given.benchmark} yet; computing what needs no learning")
+    benchmark = known[given.benchmark]()
+    benchmark.prepare_data()
+    benchmark.setup("test")
+    return benchmark
+
+
+def report(given: argparse.Namespace) -> None:
+    """Writes all generated files."""
+    from harness.compare import measure_floors
+    from harness.report import write
+
+    papers = _standings(given)
+    measure_floors(papers, _results(given), say)
+    changed = write(given.root, _results(given), papers)
+    print(*(shown_path(path) for path in changed), sep="\n") if changed else print("everything was up to date")
+
+
+def verify(given: argparse.Namespace) -> int:
+    """Names what differs; 1 if anything does."""
+    from harness.verify import differences
+
+    count = 0
+    for line in differences(given.root, _results(given)):
+        print(line, flush=True)
+        count += 1
+    print(f"{count} found" if count else "cards, recipes, records, tables and figures agree")
+    return 1 if count else 0
+
+
+def new(given: argparse.Namespace) -> None:
+    """A new paper's folder."""
+    from harness.scaffold import check_slug, new_paper
+
+    like = catalog.find(given.like, given.root)
+    check_slug(given.slug, set(catalog.paths(given.root)))
+    folder = new_paper(given.root, like.folder, given.slug, given.family or like.family)
+    print(f"{shown_path(folder)} starts out the same as {like.slug}. Next:")
+    print(f"  papers show {given.slug}\n  papers rerun {given.slug} --dry-run")
+
+
+def data(given: argparse.Namespace) -> None:
+    """The catalogue of sources, their download, or the page of benchmarks."""
+    from data import sources
+
+    if given.action == "fetch":
+        if bool(given.sources) == given.all:
+            raise UserError("papers data fetch takes names of sources, or --all; `papers data list` shows them")
+        sources.fetch(given.sources or None, progress=say)
+        return
+    if given.sources or given.all:
+        raise UserError(f"papers data {given.action} takes no names; `papers data fetch NAME` fetches one")
+    if given.action == "page":
+        from harness.benchmarks_page import write  # loads torch
+
+        write(given.root, _standings(given), say)
+        return
+    known = sources.catalog()
+    if given.names:
+        print(*known, sep="\n")
+        return
+    columns = ("source", "size", "fetched", "package", "licence", "what")
+    rows = [
+        (
+            source.name,
+            f"{source.size / 1e6:.1f} MB",
+            "yes" if source.fetched else "no",
+            f"{source.client} {source.package} {source.version}",
+            source.licence,
+            source.title,
+        )
+        for source in known.values()
+    ]
+    print_table(columns, rows)

@@ -1,0 +1,206 @@
+"""Which runs an experiment needs, and which of them are on record already."""
+
+import ast
+import functools
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from common.errors import UserError
+from common.experiments.card import Card, Comparison, Property
+from common.experiments.records import Ledger, Record, current, select
+from harness.progress import duration
+from harness.worker import Run
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs of one or more experiments of a paper."""
+
+    runs: tuple[Run, ...]
+    """To be done: seed by seed, so that stopping early leaves pairs."""
+    recorded: tuple[Record, ...]
+    """On record for the same recipe and data."""
+    warnings: tuple[str, ...]
+    """Broken lines of the record file."""
+
+    def estimate(self, workers: int = 1) -> float | None:
+        """Seconds that the runs will take, from earlier ones; None if some arm has never been run."""
+        seconds = [run.expected_seconds for run in self.runs]
+        if any(s is None for s in seconds):
+            return None
+        return sum(seconds) / max(1, min(workers, len(seconds)))
+
+    def describe(self, workers: int = 1) -> list[str]:
+        """The plan in words, one line an experiment and one for the time."""
+        lines = []
+        names = dict.fromkeys((x.paper, x.experiment, x.recipe) for x in (*self.recorded, *self.runs))
+        for paper, experiment, recipe in names:
+            where = {"paper": paper, "experiment": experiment, "recipe": recipe}
+            missing, done = select(self.runs, **where), select(self.recorded, **where)
+            text = f"{paper}/{experiment} ({recipe}): {len(done)} on record, {len(missing)} to run"
+            arms: dict[str, list[int]] = {}
+            for run in missing:
+                arms.setdefault(run.arm, []).append(run.seed)
+            parts = [f"{arm} seed {_ranges(seeds)}" for arm, seeds in arms.items()]
+            lines.append(text + (f": {'; '.join(parts)}" if parts else ""))
+        if self.runs:
+            seconds = self.estimate(workers)
+            time = "unknown: some arm has not been run before" if seconds is None else f"about {duration(seconds)}"
+            lines.append(f"time with {workers} worker{'s' if workers > 1 else ''}: {time}")
+        return lines
+
+
+def plan(
+    card: Card,
+    ledger: Ledger,
+    experiments: Sequence[str] | None = None,
+    seeds: int | None = None,
+    recipe: str | None = None,
+    check_data: bool = True,
+) -> Plan:
+    """The runs that the card asks for and the record lacks.
+
+    Args:
+        experiments: names of experiments; all of the card by default.
+        seeds: seeds 0 to seeds - 1 of each arm; by default as many as the card says.
+        recipe: a recipe file for all comparisons instead of their own; properties have none and are left out.
+        check_data: compare the fingerprint of the data, too, which reads them; otherwise trust the record.
+
+    Raises:
+        UserError: an unknown experiment, a faulty recipe, or a source that cannot be fetched.
+    """
+    chosen = [card.experiment(name) for name in experiments] if experiments is not None else list(card.experiments)
+    if recipe is not None:
+        chosen = [e for e in chosen if isinstance(e, Comparison)]
+    records, warnings = ledger.read(card.slug)
+    runs: list[Run] = []
+    recorded: list[Record] = []
+    for experiment in chosen:
+        # An arm that goes back to an older recipe is run again: its old records no longer stand.
+        own = current(select(records, experiment=experiment.name))
+        arms = [_check(card, experiment)] if isinstance(experiment, Property) else _arms(card, experiment, recipe)
+        for seed in range(seeds or experiment.seeds):
+            for arm in arms:
+                run = _seeded(arm, seed, _expected_seconds(own, arm))
+                found = select(own, arm=run.arm, seed=seed, recipe=run.recipe, recipe_hash=run.recipe_hash)
+                if found and check_data and run.config is not None and not _same_data(run, found[0]):
+                    found = []
+                if found:
+                    recorded += found
+                else:
+                    runs.append(run)
+    return Plan(tuple(runs), tuple(recorded), tuple(warnings))
+
+
+def _arms(card: Card, experiment: Comparison, recipe: str | None) -> list[Run]:
+    """A run of each arm, still without a seed. Every arm is checked before the first one trains."""
+    from harness import recipe as recipes  # imports torch
+
+    return [
+        Run(
+            card.slug,
+            experiment.name,
+            arm,
+            -1,
+            recipe or experiment.recipe,
+            recipes.arm_hash(card, experiment, arm, recipe),
+            card.root,
+            experiment.metrics_of(arm),
+            config=recipes.arm_config(card, experiment, arm, recipe),
+        )
+        for arm in experiment.arms
+    ]
+
+
+def _check(card: Card, experiment: Property) -> Run:
+    return Run(
+        card.slug,
+        experiment.name,
+        experiment.name,
+        -1,
+        experiment.check,
+        check_hash(card, experiment),
+        card.root,
+        experiment.metrics,
+        check=experiment.check,
+    )
+
+
+def check_hash(card: Card, experiment: Property) -> str:
+    """What stands for the recipe of a property: SHA-256 over its name and the code of the file it stands in.
+
+    Comments and layout do not count. The code that the check calls does not either, as for any other run.
+
+    Raises:
+        UserError: the file of the check does not exist.
+    """
+    module = experiment.check.partition(":")[0]
+    path = card.root / (module.replace(".", "/") + ".py")
+    try:
+        code = ast.dump(ast.parse(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UserError(
+            f"{card.slug}/{experiment.name}: the check '{experiment.check}' has no file: {error.strerror}: {path}"
+        ) from None
+    except SyntaxError as error:
+        raise UserError(f"{path}:{error.lineno}: {error.msg}") from None
+    return hashlib.sha256(f"{experiment.check}\n{code}".encode()).hexdigest()
+
+
+def _seeded(arm: Run, seed: int, expected_seconds: float | None) -> Run:
+    config = arm.config
+    if config is not None:
+        from harness.recipe import with_seed
+
+        config = with_seed(config, seed)
+    return replace(arm, seed=seed, config=config, expected_seconds=expected_seconds)
+
+
+def _expected_seconds(records: Sequence[Record], arm: Run) -> float | None:
+    alike = select(records, arm=arm.arm, recipe=arm.recipe) or select(records, recipe=arm.recipe)
+    return sum(r.seconds for r in alike) / len(alike) if alike else None
+
+
+def _same_data(run: Run, record: Record) -> bool:
+    # Most benchmarks are the same for every seed, so one of them answers for all; label noise is drawn by the seed.
+    data = run.config["data"]
+    first = {**data, "init_args": {**data["init_args"], "seed": 0}}
+    return any(_fingerprint(json.dumps(d, sort_keys=True)) == record.data_hash for d in (first, data))
+
+
+@functools.cache
+def _fingerprint(data: str) -> str:
+    from harness.recipe import build_benchmark
+
+    benchmark = build_benchmark(json.loads(data))
+    benchmark.prepare_data()
+    benchmark.setup("fit")
+    return benchmark.fingerprint()
+
+
+def prepare_data(runs: Sequence[Run]) -> None:
+    """Fetches what the runs need, once each, so that no two workers fetch the same archive.
+
+    Raises:
+        UserError: a source cannot be fetched, or its checksum differs.
+    """
+    if all(run.config is None for run in runs):
+        return
+    from harness.recipe import build_benchmark, with_seed
+
+    sections = {json.dumps(with_seed(r.config, 0)["data"], sort_keys=True) for r in runs if r.config is not None}
+    for section in sorted(sections):
+        build_benchmark(json.loads(section)).prepare_data()
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """ "0-4, 7" for 0, 1, 2, 3, 4 and 7."""
+    spans: list[list[int]] = []
+    for number in sorted(numbers):
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)

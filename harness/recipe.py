@@ -1,0 +1,256 @@
+"""Recipes: the YAML of an experiment, what its arms change, and the objects it builds."""
+
+import copy
+import hashlib
+import json
+import os
+import pydoc
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonargparse
+import lightning as L
+from lightning.pytorch import Callback, LightningModule
+
+from common.benchmark import Benchmark
+from common.errors import UserError
+from common.experiments import yaml_lines
+from common.experiments.card import Card, Comparison
+from common.experiments.schema import check_class, closest
+from common.experiments.yaml_lines import Document
+from harness.catalog import importable
+from harness.lightning_cli import PapersCLI, own_errors, readable_errors
+
+SECTIONS = ("seed_everything", "model", "data", "trainer")
+
+# What does not change the outcome: where data lie, how a run is shown, on how many devices it is spread.
+_NOT_IN_HASH = {
+    "data": {"seed", "data_root", "num_workers"},
+    "trainer": {
+        *("accelerator", "devices", "num_nodes", "strategy"),
+        *("logger", "log_every_n_steps", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"),
+        *("default_root_dir", "profiler"),
+    },
+}
+
+
+def load_recipe(card: Card, recipe: str) -> Document:
+    """Reads a recipe file that lies beside the card.
+
+    Raises:
+        UserError: no such file, no valid YAML, an unknown section or a missing one; names file and line.
+    """
+    path = card.folder / recipe
+    if not path.is_file():
+        found = ", ".join(sorted(p.name for p in card.folder.glob("*.yaml") if p.name != "paper.yaml")) or "none"
+        raise UserError(f"{card.slug} has no recipe '{recipe}'; it has: {found}")
+    document = yaml_lines.load(path, card.root)
+    for section, value in document.data.items():
+        if section not in SECTIONS:
+            raise UserError(f"{document.at((section,))}: unknown section '{section}'{closest(section, SECTIONS)}")
+        if section != "seed_everything" and not isinstance(value, dict):
+            raise UserError(f"{document.at((section,))}: '{section}' must be a mapping")
+    for section in ("model", "data"):
+        if "class_path" not in document.data.get(section, {}):
+            raise UserError(f"{document.at((section,))}: '{section}' needs a class_path")
+        check_class(document, (section,), document.data[section])
+    return document
+
+
+def merge(base: Any, override: Any) -> Any:
+    """`override` laid over `base`: mappings merge key by key, everything else is replaced.
+
+    A mapping with another class_path replaces the whole of the old one: the arguments of one class mean nothing to
+    the next.
+    """
+    if not (isinstance(base, dict) and isinstance(override, dict)):
+        return copy.deepcopy(override)
+    if override.get("class_path", base.get("class_path")) != base.get("class_path"):
+        return copy.deepcopy(override)
+    merged = {key: copy.deepcopy(value) for key, value in base.items() if key not in override}
+    return merged | {key: merge(base.get(key), value) for key, value in override.items()}
+
+
+def arm_config(card: Card, experiment: Comparison, arm: str, recipe: str | None = None) -> dict[str, Any]:
+    """The configuration of an arm: the recipe with the arm's overrides, as written, without defaults and seed.
+
+    Args:
+        recipe: a recipe file of the paper instead of the experiment's own.
+    """
+    if arm not in experiment.arms:
+        known = ", ".join(experiment.arms)
+        raise UserError(
+            f"{card.slug}/{experiment.name} has no arm '{arm}'{closest(arm, experiment.arms)}; it has: {known}"
+        )
+    document = load_recipe(card, recipe or experiment.recipe)
+    config = merge(document.data, experiment.arms[arm].overrides)
+    config.pop("seed_everything", None)
+    return config
+
+
+def resolve(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with the defaults of every constructor filled in.
+
+    Raises:
+        UserError: an unknown argument, or a value of the wrong type; names key, value and what is allowed.
+    """
+    return PapersCLI(config, run=False, build=False).resolved()
+
+
+def resolve_arm(card: Card, experiment: Comparison, arm: str, recipe: str | None = None) -> dict[str, Any]:
+    """`resolve` for an arm; errors begin with the file and the line at fault."""
+    importable(card.root)
+    config = arm_config(card, experiment, arm, recipe)
+    try:
+        return resolve(config)
+    except UserError as error:
+        raise UserError(f"{_place(card, experiment, arm, recipe, str(error))}: {error}") from None
+
+
+def _place(card: Card, experiment: Comparison, arm: str, recipe: str | None, message: str) -> str:
+    """Where the key that an error message names stands: in the card's arm or in the recipe."""
+    key = re.search(r"\b(model|data|trainer)((?:\.\w+)*)", message)
+    document = load_recipe(card, recipe or experiment.recipe)
+    if not key:
+        return document.shown
+    section, *rest = key[0].split(".")
+    ways = [(section, *rest), *([(section, "init_args", *rest)] if section != "trainer" else [])]
+    index = card.experiments.index(experiment)
+    in_card = yaml_lines.load(card.path, card.root)
+    for way in reversed(ways):
+        if (where := ("experiments", index, "arms", arm, *way)) in in_card.lines:
+            return in_card.at(where)
+        if way in document.lines:
+            return document.at(way)
+    return document.at((section,))
+
+
+def with_seed(config: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The configuration for one seed: it fixes the initial weights and the order and augmentation of the data."""
+    return merge(config, {"seed_everything": seed, "data": {"init_args": {"seed": seed}}})
+
+
+def recipe_hash(config: dict[str, Any], resolved: dict[str, Any]) -> str:
+    """SHA-256 of what decides the outcome of a run, its seed left out.
+
+    Args:
+        config: as written. Of the trainer only these keys count: its defaults change with Lightning's version, which
+            is in the record anyway.
+        resolved: the same with defaults (see `resolve`).
+    """
+    model, data = _before_additions(resolved["model"]), _before_additions(resolved["data"])
+    data["init_args"] = {k: v for k, v in data.get("init_args", {}).items() if k not in _NOT_IN_HASH["data"]}
+    trainer = {k: resolved["trainer"][k] for k in config.get("trainer", {}) if k not in _NOT_IN_HASH["trainer"]}
+    text = json.dumps({"model": model, "data": data, "trainer": trainer}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _before_additions(value: Any) -> Any:
+    """A copy without the arguments that stand at the value their class lists in `added_later`.
+
+    A class names there what it took on after runs were recorded, with the value under which it still does what it did:
+    `added_later = {"margin": 0.0}`. Those records stay valid.
+    """
+    if not isinstance(value, dict):
+        return copy.deepcopy(value)
+    kept = {k: _before_additions(v) for k, v in value.items()}
+    if isinstance(kept.get("init_args"), dict):
+        bases = pydoc.locate(kept["class_path"]).__mro__
+        added = {k: v for base in bases for k, v in vars(base).get("added_later", {}).items()}
+        arguments = kept["init_args"].items()
+        kept["init_args"] = {k: v for k, v in arguments if not (k in added and v == added[k])}
+    return kept
+
+
+def arm_hash(card: Card, experiment: Comparison, arm: str, recipe: str | None = None) -> str:
+    """The `recipe_hash` that a run of this arm gets today."""
+    return recipe_hash(arm_config(card, experiment, arm, recipe), resolve_arm(card, experiment, arm, recipe))
+
+
+def build_model(model: dict[str, Any]) -> LightningModule:
+    """The module alone, from the `model` section of a recipe."""
+    return _build(LightningModule, "model", model)
+
+
+def build_benchmark(data: dict[str, Any]) -> Benchmark:
+    """The benchmark alone, from the `data` section of a recipe."""
+    return _build(Benchmark, "data", data)
+
+
+def _build(base: type, section: str, content: dict[str, Any]) -> Any:
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(base, section)
+    with readable_errors():
+        parsed = parser.parse_object({section: content})
+    with own_errors():
+        return parser.instantiate_classes(parsed)[section]
+
+
+def tensorboard(folder: Path, name: str = "", version: str | None = "") -> dict[str, Any]:
+    """The logger as a recipe would write it."""
+    arguments = {"save_dir": str(folder), "name": name, "version": version}
+    return {"class_path": "lightning.pytorch.loggers.TensorBoardLogger", "init_args": arguments}
+
+
+def build(
+    config: dict[str, Any], log_folder: Path | None = None, callbacks: tuple[Callback, ...] = ()
+) -> tuple[L.Trainer, LightningModule, Benchmark]:
+    """What an unattended run needs: one device, no checkpoint and no validation unless the recipe asks for them.
+
+    Args:
+        config: as from `arm_config`, with a seed (see `with_seed`).
+        log_folder: where TensorBoard's events and the resolved config.yaml go; None logs nothing.
+    """
+    quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    logger = tensorboard(log_folder) if log_folder is not None else False
+    trainer = quiet | {"limit_val_batches": 0, "devices": 1, "logger": logger, "callbacks": list(callbacks)}
+    cli = PapersCLI(config, trainer, run=False, save_config=log_folder is not None)
+    return cli.trainer, cli.model, cli.datamodule
+
+
+class StepReporter(Callback):
+    """Tells `report` the steps done and their total, about twice a second."""
+
+    def __init__(self, report: Callable[[int, int], None]) -> None:
+        self.report = report
+        self.last = 0.0
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        if time.monotonic() - self.last > 0.5:
+            self.last = time.monotonic()
+            total = trainer.max_steps if trainer.max_steps > 0 else int(trainer.estimated_stepping_batches)
+            self.report(trainer.global_step, total)
+
+
+def run_subcommand(card: Card, subcommand: str, args: list[str], logs: Path | None = None) -> None:
+    """`papers fit|validate|test SLUG [LightningCLI options]`, from mini.yaml unless --config names another recipe.
+
+    Args:
+        args: options of LightningCLI. A --config that does not exist here is looked for beside the card.
+    """
+    importable(card.root)
+    args = _with_recipe(card, list(args))
+    logger = tensorboard((logs or card.root / "logs") / card.slug, subcommand, None)
+    PapersCLI([subcommand, *args], {"logger": logger})
+
+
+def _with_recipe(card: Card, args: list[str]) -> list[str]:
+    named = False
+    for i, arg in enumerate(args):
+        option, equals, value = arg.partition("=")
+        if option not in ("--config", "-c"):
+            continue
+        named = True
+        at = i if equals else i + 1
+        if not equals:
+            value = args[at] if at < len(args) else ""
+        if value and not os.path.exists(value):  # noqa: PTH110 - any text may stand there
+            load_recipe(card, value)
+            args[at] = f"{option}={card.folder / value}" if equals else str(card.folder / value)
+    if named:
+        return args
+    load_recipe(card, "mini.yaml")
+    return ["--config", str(card.folder / "mini.yaml"), *args]

@@ -1,0 +1,83 @@
+"""`papers verify`: whether everything generated agrees with the records, and the records with the cards and recipes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from common.errors import UserError
+from common.experiments.card import Card, Comparison, Experiment, load_card
+from common.experiments.records import Ledger, Record, current
+from common.experiments.yaml_lines import shown
+from harness import catalog, report
+from harness.console import track
+from harness.standing import standing
+
+
+def differences(root: Path, results: Path) -> Iterator[str]:
+    """One line for each thing that is not as it should be; nothing if all is well."""
+    ledger = Ledger(results / "runs")
+    cards, faulty = [], False
+    for path in catalog.paths(root).values():
+        try:
+            cards.append(load_card(path, root))  # refuses a published number without a source, too
+        except UserError as error:
+            faulty = True
+            yield str(error)
+    known = {card.slug for card in cards}
+    if not faulty:
+        for slug in ledger.slugs():
+            if slug not in known:
+                yield f"{shown(ledger.path(slug), root)}: there is no paper '{slug}'"
+    for card in track(cards, "recipes", len(cards)):
+        records, warnings = ledger.read(card.slug)
+        yield from (warning.removeprefix(f"{root}/") for warning in warnings)
+        yield from _changed(card, current(records))
+    if faulty:
+        return  # what the tables should say is unknown
+    papers = [standing(card, ledger) for card in cards]
+    expected = set()
+    try:
+        for path, text in track(report.outputs(root, results, papers), "files", report.count(papers)):
+            expected.add(path)
+            if not report.agrees(path, text):
+                state = "is out of date" if path.exists() else "is missing"
+                yield f"{shown(path, root)}: {state}; `papers report` writes it from the records"
+    except UserError as error:
+        yield str(error)
+        return
+    for path in sorted((results / "figures").glob("*.svg")):
+        if path not in expected:
+            yield f"{shown(path, root)}: no records belong to it; `papers report` removes it"
+
+
+def _changed(card: Card, records: list[Record]) -> Iterator[str]:
+    """Records whose experiment, arm, recipe or check is not what the card and the files beside it say today."""
+    latest = {(r.experiment, r.arm, r.recipe): r.recipe_hash for r in records}
+    experiments = {experiment.name: experiment for experiment in card.experiments}
+    for (name, arm, source), recorded in latest.items():
+        where = f"{card.slug}/{name}"
+        experiment = experiments.get(name)
+        if experiment is None:
+            yield f"{where}: has records, but the card has no such experiment"
+            continue
+        if isinstance(experiment, Comparison) and arm not in experiment.arms:
+            yield f"{where}: the arm '{arm}' has records, but the card has no such arm"
+            continue
+        try:
+            today = _hash(card, experiment, arm, source)
+        except UserError as error:
+            yield str(error)
+            continue
+        if today != recorded:
+            what = f"{source} for the arm '{arm}'" if isinstance(experiment, Comparison) else source
+            redo = f"`papers rerun {card.slug} --experiment {name}` makes new ones"
+            yield f"{where}: {what} changed since its records; {redo}"
+
+
+def _hash(card: Card, experiment: Experiment, arm: str, source: str) -> str:
+    if isinstance(experiment, Comparison):
+        from harness.recipe import arm_hash  # loads torch
+
+        return arm_hash(card, experiment, arm, source)
+    from harness.plan import check_hash
+
+    return check_hash(card, experiment)

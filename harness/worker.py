@@ -1,0 +1,232 @@
+"""A worker: a process of one thread that trains and scores one run after the other and tells its parent."""
+
+import ctypes
+import gc
+import importlib
+import math
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from common.errors import UserError
+from harness.catalog import importable
+
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    # The order of a set of strings must not differ from one process to the next.
+    "PYTHONHASHSEED": "0",
+    # cuBLAS is deterministic only with a fixed workspace.
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+}
+"""Set before a worker starts: libraries read these when they are loaded."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One arm and seed of an experiment, ready to be sent to a worker."""
+
+    paper: str
+    experiment: str
+    arm: str
+    seed: int
+    recipe: str
+    recipe_hash: str
+    root: Path
+    metrics: tuple[str, ...]
+    """The metrics that the claims on this arm are about."""
+    config: dict[str, Any] | None = None
+    """The recipe of a comparison, with the arm's overrides and the seed."""
+    check: str | None = None
+    """The "module:function" of a property."""
+    expected_seconds: float | None = None
+    """As earlier runs took; None if there are none."""
+
+    @property
+    def name(self) -> str:
+        arm = "" if self.arm == self.experiment else f" {self.arm}"
+        return f"{self.paper}/{self.experiment}{arm} seed {self.seed}"
+
+    def log_folder(self, logs: Path) -> Path:
+        return logs / self.paper / self.experiment / self.arm / f"seed{self.seed}"
+
+
+class Scores(NamedTuple):
+    """What a run found out."""
+
+    benchmark: str
+    metrics: dict[str, float]
+    steps: int
+    device: str
+    data_hash: str
+
+
+class Result(NamedTuple):
+    """What a worker sends back: the fields of a record that the parent cannot know."""
+
+    scores: Scores
+    seconds: float
+    peak_memory_mb: float
+    threads: int
+
+
+def serve(connection: Connection, logs: Path) -> None:
+    """The life of a worker: takes runs until it is told None.
+
+    Sends ("step", (done, total)) while it trains, then ("done", Result) or ("failed", message).
+    """
+    _die_with_parent()
+    # Once more, for systems without signal masks.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("ignore")
+    try:
+        while (run := connection.recv()) is not None:
+            connection.send(_outcome(run, logs, connection))
+    except (EOFError, BrokenPipeError):
+        os._exit(1)  # the parent is gone
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
+        if parent is not None and os.getppid() != parent.pid:
+            os._exit(1)  # it died before we asked
+    elif parent is not None:
+        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+
+
+def _outcome(run: Run, logs: Path, connection: Connection) -> tuple[str, Any]:
+    folder = run.log_folder(logs)
+    try:
+        # A repeated run starts a new curve instead of a second one in the same plot.
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        output = os.open(folder / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    except OSError as error:
+        return "failed", f"{folder}: cannot be written: {error.strerror}"
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
+    try:
+        return "done", perform(run, folder, lambda done, total: connection.send(("step", (done, total))))
+    except UserError as error:
+        return "failed", str(error)
+    except Exception as error:
+        traceback.print_exc()
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        return "failed", f"{reason} (traceback in {folder / 'output.txt'})"
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+def perform(run: Run, log_folder: Path, report: Callable[[int, int], None] = lambda done, total: None) -> Result:
+    """Does one run in this process.
+
+    Args:
+        report: is told the steps done and their total, about twice a second.
+
+    Raises:
+        UserError: the recipe is wrong, the loss is not finite, or a metric is not.
+    """
+    importable(run.root)
+    # Trainer, module and data of the run before refer to one another, and wait for this.
+    gc.collect()
+    # Loading the libraries is no part of the run: the first of a worker would look the slowest.
+    work = _training(run, log_folder, report) if run.config is not None else _check(run)
+    _reset_peak_memory()
+    start = time.perf_counter()
+    scores = work()
+    seconds = time.perf_counter() - start
+    for name, value in scores.metrics.items():
+        if not math.isfinite(value):
+            raise UserError(f"the metric '{name}' is {value}")
+    threads = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 1
+    return Result(scores, seconds, _peak_memory_mb(), threads)
+
+
+def _training(run: Run, log_folder: Path, report: Callable[[int, int], None]) -> Callable[[], Scores]:
+    import torch
+
+    from harness import recipe
+
+    _same_state(torch)
+
+    def work() -> Scores:
+        trainer, module, benchmark = recipe.build(run.config, log_folder, (recipe.StepReporter(report),))
+        trainer.fit(module, benchmark)
+        device = trainer.strategy.root_device
+        module.to(device).eval()
+        with torch.no_grad():
+            metrics = {name: float(value) for name, value in benchmark.evaluate(module, "test").items()}
+        device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        return Scores(benchmark.name, metrics, trainer.global_step, device_name, benchmark.fingerprint())
+
+    return work
+
+
+def _check(run: Run) -> Callable[[], Scores]:
+    module, _, name = run.check.partition(":")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"the check '{run.check}' cannot be imported: {error}") from None
+    random.seed(run.seed)
+    if "torch" in sys.modules:  # a check need not use it
+        import torch
+        from lightning import seed_everything
+
+        _same_state(torch)
+        seed_everything(run.seed, workers=True, verbose=False)
+
+    def work() -> Scores:
+        found = function(run.seed)
+        if not isinstance(found, dict):
+            return Scores("property", {"deviation": float(found)}, 0, "cpu", "")
+        parts = {name: float(value) for name, value in found.items()}
+        if not parts:
+            raise UserError(f"the check '{run.check}' returned no deviation")
+        named = {f"deviation/{name}": value for name, value in parts.items()}
+        return Scores("property", {"deviation": max(parts.values(), key=abs)} | named, 0, "cpu", "")
+
+    return work
+
+
+def _same_state(torch: Any) -> None:
+    """What an earlier run of this worker may have changed."""
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float32)
+    torch.set_grad_enabled(True)
+    torch.use_deterministic_algorithms(True)
+
+
+def _reset_peak_memory() -> None:
+    if sys.platform == "linux":
+        with open("/proc/self/clear_refs", "w") as file:  # noqa: PTH123 - a switch of the kernel, not a file
+            file.write("5")
+
+
+def _peak_memory_mb() -> float:
+    """Peak resident memory of this run, or where the system cannot tell runs apart, of this worker so far."""
+    if sys.platform == "linux":
+        status = Path("/proc/self/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 1024

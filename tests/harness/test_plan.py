@@ -1,0 +1,158 @@
+import dataclasses
+import sys
+
+import pytest
+
+from common.errors import UserError
+from common.experiments.records import Ledger, Record
+from harness import plan as plans
+from harness import recipe
+from harness.catalog import find
+from harness.plan import check_hash, plan
+
+
+@pytest.fixture
+def root(toy_root, monkeypatch):
+    monkeypatch.syspath_prepend(str(toy_root))
+    monkeypatch.setattr(sys, "argv", ["papers"])
+    plans._fingerprint.cache_clear()
+    return toy_root
+
+
+@pytest.fixture
+def ledger(root):
+    return Ledger(root / "results" / "runs")
+
+
+def toy_plan(root, ledger, **options):
+    return plan(find("toy", root), ledger, **options)
+
+
+def write_records(root, ledger, runs, **changes) -> None:
+    """Puts runs on record as if they had been done."""
+    for run in runs:
+        data_hash = recipe.build_benchmark(run.config["data"]).fingerprint() if run.config else ""
+        values = dict.fromkeys((f.name for f in dataclasses.fields(Record)), "")
+        for name in ("paper", "experiment", "arm", "recipe", "seed", "recipe_hash"):
+            values[name] = getattr(run, name)
+        values |= {"metrics": {"repeat/error": 0.5}, "versions": {}, "steps": 8, "threads": 1, "git_dirty": False}
+        values |= {"seconds": 3.0, "peak_memory_mb": 1.0, "data_hash": data_hash} | changes
+        ledger.append(Record(**values))
+
+
+def edit(root, old: str, new: str, file: str = "papers/toys/toy/mini.yaml") -> None:
+    path = root / file
+    assert path.read_text().count(old) == 1
+    path.write_text(path.read_text().replace(old, new))
+
+
+def names(found) -> list[tuple[str, int]]:
+    return [(run.arm, run.seed) for run in found]
+
+
+def test_everything_is_missing_at_first_seed_by_seed(root, ledger):
+    found = toy_plan(root, ledger, experiments=["main"])
+    arms = ("repeat", "plain", "untrained")
+    assert names(found.runs) == [(arm, seed) for seed in range(3) for arm in arms]
+    assert found.recorded == () and found.estimate() is None
+    run = found.runs[3]
+    assert run.config["seed_everything"] == run.config["data"]["init_args"]["seed"] == 1
+    assert run.metrics == ("repeat/error",)
+    assert not ledger.folder.exists()
+
+
+def test_an_arm_owes_the_metrics_of_its_own_claims(root, ledger):
+    claim = "      - {text: one beats the other, method: repeat, baseline: plain, metric: weight/norm, better: lower}\n"
+    edit(root, "        published: main\n", "        published: main\n" + claim, "papers/toys/toy/paper.yaml")
+    owed = {run.arm: run.metrics for run in toy_plan(root, ledger, experiments=["main"]).runs}
+    expected = {"repeat": ("repeat/error", "weight/norm"), "plain": ("weight/norm",), "untrained": ("repeat/error",)}
+    assert owed == expected
+
+
+def test_what_is_on_record_is_not_run_again(root, ledger):
+    write_records(root, ledger, toy_plan(root, ledger, experiments=["main"]).runs[:4])
+    found = toy_plan(root, ledger, experiments=["main"])
+    assert names(found.recorded) == [("repeat", 0), ("plain", 0), ("untrained", 0), ("repeat", 1)]
+    assert len(found.runs) == 5
+    assert found.estimate(workers=1) == 15.0 and found.estimate(workers=2) == 7.5
+    assert found.describe(workers=2) == [
+        "toy/main (mini.yaml): 4 on record, 5 to run: plain seed 1-2; untrained seed 1-2; repeat seed 2",
+        "time with 2 workers: about 8 s",
+    ]
+
+
+def test_more_seeds_than_the_card_says(root, ledger):
+    assert len(toy_plan(root, ledger, experiments=["main"], seeds=5).runs) == 15
+    assert len(toy_plan(root, ledger, experiments=["main"], seeds=1).runs) == 3
+
+
+def test_a_changed_recipe_is_run_anew_and_so_is_one_that_goes_back(root, ledger):
+    first = toy_plan(root, ledger, experiments=["main"]).runs
+    write_records(root, ledger, first)
+    edit(root, "lr: 5e-2", "lr: 6e-2")
+    second = toy_plan(root, ledger, experiments=["main"]).runs
+    # `plain` has another class, so it takes nothing of the recipe's arguments.
+    assert names(second) == [(arm, seed) for seed in range(3) for arm in ("repeat", "untrained")]
+    write_records(root, ledger, second)
+    assert toy_plan(root, ledger, experiments=["main"]).runs == ()
+    edit(root, "lr: 6e-2", "lr: 5e-2")
+    assert names(toy_plan(root, ledger, experiments=["main"]).runs) == names(second)
+
+
+def test_changed_data_are_run_anew(root, ledger, monkeypatch):
+    runs = toy_plan(root, ledger, experiments=["main"]).runs
+    write_records(root, ledger, runs)
+    numbers = sys.modules["toylab"].Numbers
+    monkeypatch.setattr(numbers, "fingerprint", lambda self: "another version")
+    plans._fingerprint.cache_clear()
+    assert names(toy_plan(root, ledger, experiments=["main"]).runs) == names(runs)
+    assert toy_plan(root, ledger, experiments=["main"], check_data=False).runs == ()
+
+
+def test_a_fingerprint_may_depend_on_the_seed(root, ledger):
+    edit(root, "    size: 32\n", "    size: 32\n    noisy: true\n")
+    write_records(root, ledger, toy_plan(root, ledger, experiments=["main"]).runs)
+    assert len(set(r.data_hash for r in ledger.read("toy")[0])) == 3
+    assert toy_plan(root, ledger, experiments=["main"]).runs == ()
+
+
+def test_another_recipe_of_the_paper_has_records_of_its_own(root, ledger):
+    folder = root / "papers" / "toys" / "toy"
+    (folder / "full.yaml").write_text((folder / "mini.yaml").read_text())
+    write_records(root, ledger, toy_plan(root, ledger, experiments=["main"]).runs)
+    found = toy_plan(root, ledger, recipe="full.yaml")
+    assert {(run.experiment, run.recipe) for run in found.runs} == {("main", "full.yaml")}
+    with pytest.raises(UserError, match=r"^toy has no recipe 'fool.yaml'; it has: full.yaml, mini.yaml$"):
+        toy_plan(root, ledger, recipe="fool.yaml")
+
+
+def test_a_property_is_run_anew_when_its_code_changes_and_not_its_comments(root, ledger):
+    write_records(root, ledger, toy_plan(root, ledger, experiments=["slow"]).runs)
+    assert toy_plan(root, ledger, experiments=["slow"]).runs == ()
+    edit(root, "import os\n", "import os  # a comment\n", "toychecks.py")
+    assert toy_plan(root, ledger, experiments=["slow"]).runs == ()
+    edit(root, "seed * 1e-6", "seed * 1e-7", "toychecks.py")
+    assert len(toy_plan(root, ledger, experiments=["slow"]).runs) == 12
+
+
+def test_a_check_without_a_file_is_one_clear_line(root):
+    card = find("toy", root)
+    check = dataclasses.replace(card.experiment("slow"), check="toychicks:slow")
+    with pytest.raises(UserError, match=r"^toy/slow: the check 'toychicks:slow' has no file: No such file"):
+        check_hash(card, check)
+
+
+def test_unknown_experiments_are_refused(root, ledger):
+    with pytest.raises(
+        UserError, match=r"^toy has no experiment 'mian' \(did you mean 'main'\?\); it has: main, exact"
+    ):
+        toy_plan(root, ledger, experiments=["mian"])
+
+
+def test_a_broken_record_is_reported_and_the_rest_still_counts(root, ledger):
+    write_records(root, ledger, toy_plan(root, ledger, experiments=["slow"]).runs)
+    with ledger.path("toy").open("a") as file:
+        file.write('{"paper": "toy", "exp')
+    found = toy_plan(root, ledger, experiments=["slow"])
+    assert found.runs == ()
+    assert len(found.warnings) == 1 and found.warnings[0].startswith(f"{ledger.path('toy')}:13: skipped")

@@ -1,0 +1,255 @@
+import copy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.errors import NonFiniteLoss, UserError
+from common.training.method import Method
+from harness import recipe
+from harness.catalog import find
+from harness.lightning_cli import explain
+
+
+@pytest.fixture
+def card(toy_root, monkeypatch):
+    # Another copy of the toy may have been imported by an earlier test.
+    monkeypatch.syspath_prepend(str(toy_root))
+    monkeypatch.setattr(sys, "argv", ["papers"])
+    return find("toy", toy_root)
+
+
+def edit(card, old: str, new: str, file: str = "mini.yaml") -> None:
+    path = card.folder / file
+    assert path.read_text().count(old) == 1
+    path.write_text(path.read_text().replace(old, new))
+
+
+def reread(card):
+    return find(card.slug, card.root)
+
+
+def toy_hash(card, arm: str = "repeat") -> str:
+    card = reread(card)
+    return recipe.arm_hash(card, card.experiment("main"), arm)
+
+
+def toy_config(card, arm: str = "repeat", seed: int = 0) -> dict:
+    card = reread(card)
+    return recipe.with_seed(recipe.arm_config(card, card.experiment("main"), arm), seed)
+
+
+def test_overrides_merge_key_by_key_and_another_class_replaces_the_arguments():
+    base = {"model": {"class_path": "a.A", "init_args": {"x": 1, "y": [1, 2]}}, "trainer": {"max_steps": 3}}
+    before = copy.deepcopy(base)
+    assert recipe.merge(base, {"model": {"init_args": {"y": [3]}}}) == {
+        "model": {"class_path": "a.A", "init_args": {"x": 1, "y": [3]}},
+        "trainer": {"max_steps": 3},
+    }
+    same = {"model": {"class_path": "a.A", "init_args": {"x": 2}}}
+    assert recipe.merge(base, same)["model"]["init_args"] == {"x": 2, "y": [1, 2]}
+    assert recipe.merge(base, {"model": {"class_path": "b.B"}})["model"] == {"class_path": "b.B"}
+    nested = {"init_args": {"head": {"class_path": "h.H", "init_args": {"n": 1}}}}
+    assert recipe.merge(nested, {"init_args": {"head": {"class_path": "h.G"}}})["init_args"]["head"] == {
+        "class_path": "h.G"
+    }
+    assert base == before
+
+
+def test_defaults_are_filled_in(card):
+    resolved = recipe.resolve(toy_config(card, seed=3))
+    assert resolved["model"]["init_args"] == {
+        "width": 4,
+        "dropout": 0.1,
+        "fault": "none",
+        "lr": 0.05,
+        "weight_decay": 0.0,
+        "optimizer": "adamw",
+        "schedule": "cosine",
+        "warmup": 0.0,
+    }
+    assert resolved["data"]["init_args"]["seed"] == resolved["seed_everything"] == 3
+    assert resolved["trainer"]["use_distributed_sampler"] is False
+    assert resolved["trainer"]["deterministic"] is True
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("# Learns within a blink.", "# Another comment.", True),
+        ("seed_everything: 0", "seed_everything: 5", True),
+        ("    lr: 5e-2\n", "    lr: 0.05\n", True),
+        ("    width: 4\n", "    width: 4\n    dropout: 0.1\n", True),  # the default, spelt out
+        ("  accelerator: cpu", "  accelerator: auto\n  devices: 2", True),
+        ("  accelerator: cpu", "  accelerator: cpu\n  log_every_n_steps: 1", True),
+        ("    size: 32\n", "    size: 32\n    seed: 9\n", True),
+        ("    lr: 5e-2\n", "    lr: 6e-2\n", False),
+        ("    width: 4\n", "    width: 4\n    dropout: 0.2\n", False),
+        ("    size: 32\n", "    size: 33\n", False),
+        ("max_epochs: 2", "max_epochs: 3", False),
+        ("  accelerator: cpu", "  accelerator: cpu\n  gradient_clip_val: 1.0", False),
+        ("toylab.Repeat", "toylab.Plain", False),
+    ],
+)
+def test_the_hash_changes_with_what_decides_the_outcome_and_only_then(card, old, new, same):
+    before = toy_hash(card)
+    edit(card, old, new)
+    assert (toy_hash(card) == before) is same
+
+
+def test_an_argument_added_later_leaves_old_hashes_alone(card, monkeypatch):
+    config = toy_config(card)
+    resolved = recipe.resolve(config)
+    old = copy.deepcopy(resolved)
+    del old["model"]["init_args"]["dropout"]
+    before = recipe.recipe_hash(config, old)
+    assert recipe.recipe_hash(config, resolved) != before
+    monkeypatch.setattr(Method, "added_later", {"dropout": 0.1}, raising=False)
+    assert recipe.recipe_hash(config, resolved) == before
+    resolved["model"]["init_args"]["dropout"] = 0.2
+    assert recipe.recipe_hash(config, resolved) != before
+
+
+def test_arms_have_hashes_of_their_own(card):
+    hashes = {toy_hash(card, arm) for arm in ("repeat", "plain", "untrained")}
+    assert len(hashes) == 3
+
+
+# what to write into the recipe, and the whole message; %d is the line
+FAULTS = {
+    "type": ("width: 4", "width: four", 6, "model.width is 'four'; it must be a whole number"),
+    "choice": ("width: 4", "fault: fire", 6, "model.fault is 'fire'; it must be 'none' or 'nan' or 'crash' or 'die'"),
+    "unknown": (
+        "width: 4",
+        "widht: 4",
+        6,
+        "unknown option model.widht (did you mean 'width'?); Repeat takes",
+    ),
+    "class": ("toylab.Repeat", "toylab.Repaet", 4, "model.class_path is 'toylab.Repaet', which cannot be imported"),
+    "module": ("toylab.Repeat", "toylap.Repeat", 4, "model.class_path is 'toylap.Repeat', which cannot be imported"),
+    "no model": (
+        "toylab.Repeat",
+        "torch.nn.Linear",
+        4,
+        "model.class_path is 'torch.nn.Linear', which is no",
+    ),
+    "no data": ("toylab.Numbers", "toylab.Repeat", 9, "data.class_path is 'toylab.Repeat', which is no Benchmark"),
+    "data": ("size: 32", "size: 2.5", 11, "data.size is '2.5'; it must be a whole number"),
+    "trainer": ("max_epochs: 2", "max_epoch: 2", 13, "unknown option trainer.max_epoch (did you mean 'max_epochs'?)"),
+    "trainer type": (
+        "max_epochs: 2",
+        "max_epochs: two",
+        13,
+        "trainer.max_epochs is 'two'; it must be a whole",
+    ),
+    "section": ("trainer:", "trianer:", 12, "unknown section 'trianer' (did you mean 'trainer'?)"),
+    "key": (
+        "toylab.Repeat\n  init_args",
+        "toylab.Repeat\n  int_args",
+        5,
+        "unknown key 'int_args' in 'model'",
+    ),
+    "yaml": ("trainer:", "trainer: }", 12, "not valid YAML"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_faulty_recipe_is_refused_with_file_line_and_what_is_allowed(card, fault):
+    old, new, line, message = FAULTS[fault]
+    edit(card, old, new)
+    with pytest.raises(UserError) as error:
+        toy_hash(card)
+    assert str(error.value).startswith(f"papers/toys/toy/mini.yaml:{line}: {message}")
+    assert "\n" not in str(error.value)
+
+
+def test_a_fault_of_an_arm_is_placed_in_the_card(card):
+    edit(card, "{class_path: toylab.Plain}", "{init_args: {widht: 3}}", "paper.yaml")
+    line = (card.folder / "paper.yaml").read_text().split("widht")[0].count("\n") + 1
+    with pytest.raises(UserError, match=rf"^papers/toys/toy/paper\.yaml:{line}: unknown option model\.widht"):
+        toy_hash(card, "plain")
+    toy_hash(card, "repeat")
+
+
+def test_an_unknown_message_is_still_one_line():
+    assert explain('Parser key "x":\n  something\n  else') == '"x": something else'
+
+
+def test_an_error_of_a_constructor_is_let_through(card):
+    config = toy_config(card)
+    config["data"]["init_args"]["size"] = 0
+    for build in (lambda: recipe.build(config), lambda: recipe.build_benchmark(config["data"])):
+        with pytest.raises(UserError) as error:
+            build()
+        assert str(error.value) == "data.size is 0; it must be at least 1"
+
+
+def test_without_a_log_folder_nothing_is_written(card, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path / "papers")
+    trainer, module, benchmark = recipe.build(toy_config(card))
+    trainer.fit(module, benchmark)
+    assert trainer.global_step == 8
+    assert [path.name for path in (tmp_path / "papers").iterdir()] == ["toys"]
+
+
+def fit(card, *options: str, logs: Path | None = None) -> None:
+    quiet = ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
+    recipe.run_subcommand(card, "fit", [*options, *quiet], logs)
+
+
+def test_fit_takes_mini_yaml_and_its_checkpoint_loads_with_weights_only(card, tmp_path):
+    fit(card, "--model.dropout", "0.2", "--trainer.max_epochs", "1", logs=tmp_path / "logs")
+    folder = tmp_path / "logs" / "toy" / "fit" / "version_0"
+    assert (folder / "config.yaml").is_file()
+    (path,) = folder.glob("checkpoints/*.ckpt")
+    checkpoint = torch.load(path, weights_only=True)
+    hparams = checkpoint["hyper_parameters"]
+    assert hparams["width"] == 4 and hparams["dropout"] == 0.2
+    module_class = sys.modules["toylab"].Repeat
+    loaded = module_class.load_from_checkpoint(path, weights_only=True)
+    assert loaded.dropout.p == 0.2
+    for name, value in checkpoint["state_dict"].items():
+        assert torch.equal(loaded.state_dict()[name], value)
+
+
+def test_a_recipe_named_on_the_command_line_stands_alone(card, tmp_path):
+    text = (
+        (card.folder / "mini.yaml").read_text().replace("max_epochs: 2", "max_steps: 1").replace("    lr: 5e-2\n", "")
+    )
+    (card.folder / "full.yaml").write_text(text)
+    for option in (["--config", "full.yaml"], ["--config=full.yaml"], ["-c", "full.yaml"]):
+        assert recipe._with_recipe(card, option)[-1].endswith(str(card.folder / "full.yaml"))
+    fit(card, "--config", "full.yaml", logs=tmp_path / "logs")
+    saved = (tmp_path / "logs" / "toy" / "fit" / "version_0" / "config.yaml").read_text()
+    assert "lr: 0.001" in saved and "max_epochs: null" in saved
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model.width", "four"], "model.width is 'four'; it must be a whole number"),
+        (["--model.widht", "4"], "unknown option model.widht (did you mean 'width'?)"),
+        (["--data.size", "0"], "data.size is 0; it must be at least 1"),
+        (["--trainer.max_steps", "x"], "trainer.max_steps is 'x'; it must be a whole number"),
+        (["--colour", "red"], "unknown arguments: --colour red"),
+        (["--config", "fulll.yaml"], "toy has no recipe 'fulll.yaml'; it has: mini.yaml"),
+        (["--data", "toylab.Nothing"], "data.class_path is 'toylab.Nothing', which cannot be imported: no 'Nothing'"),
+    ],
+)
+def test_a_faulty_override_is_one_clear_line(card, options, message):
+    with pytest.raises(UserError) as error:
+        fit(card, *options)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+def test_a_loss_that_is_not_finite_stops_fit_and_names_step_and_term(card, tmp_path):
+    with pytest.raises(NonFiniteLoss, match=r"^step 2: the term 'error' is nan"):
+        fit(card, "--model.fault", "nan", logs=tmp_path / "logs")
+
+
+def test_test_scores_by_the_benchmark(card, tmp_path, capsys):
+    quiet = ["--trainer.enable_progress_bar", "false"]
+    recipe.run_subcommand(card, "test", quiet, tmp_path / "logs")
+    assert "repeat/error" in capsys.readouterr().out

@@ -1,0 +1,316 @@
+import contextlib
+import dataclasses
+import io
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from common.errors import UserError
+from common.experiments.records import Ledger, select
+from common.experiments.verdict import Verdict, judge
+from harness import runner
+from harness.catalog import REPOSITORY, find
+from harness.plan import plan
+from harness.runner import execute
+
+FAULTS = """\
+      nan: {model: {init_args: {fault: nan}}}
+      crash: {model: {init_args: {fault: crash}}}
+      die: {model: {init_args: {fault: die}}}
+"""
+
+
+def quiet() -> Console:
+    return Console(file=io.StringIO(), width=200)
+
+
+def outcome_of(runs, ledger, workers=2):
+    console = quiet()
+    return execute(runs, ledger, workers, console=console), console.file.getvalue()
+
+
+@pytest.fixture
+def root(toy_root, monkeypatch):
+    monkeypatch.syspath_prepend(str(toy_root))
+    monkeypatch.setattr(sys, "argv", ["papers"])
+    monkeypatch.chdir(toy_root)  # the checks leave files
+    return toy_root
+
+
+def test_runs_are_trained_scored_and_recorded_and_failures_do_not_stop_them(root):
+    """One long test, since every worker must load torch: good and bad runs together, then the good ones once more."""
+    path = root / "papers" / "toys" / "toy" / "paper.yaml"
+    path.write_text(path.read_text().replace("    claims:\n", FAULTS + "    claims:\n"))
+    card, ledger = find("toy", root), Ledger(root / "results" / "runs")
+    todo = [
+        r for r in plan(card, ledger, ["main", "exact"]).runs if r.seed < (2 if r.arm in ("repeat", "exact") else 1)
+    ]
+    outcome, shown = outcome_of(todo, ledger)
+    good = {(r.arm, r.seed) for r in outcome.finished}
+    assert good == {("repeat", 0), ("repeat", 1), ("plain", 0), ("untrained", 0), ("exact", 0), ("exact", 1)}
+
+    # What failed is reported, with the step and the term or with the place of the traceback.
+    assert outcome.exit_code == 2
+    messages = {failure.run.arm: failure.message for failure in outcome.failed}
+    assert set(messages) == {"nan", "crash", "die"}
+    assert messages["nan"].startswith("step 2: the term 'error' is nan")
+    assert messages["crash"].startswith("KeyError: 'no such thing' (traceback in ")
+    assert 'raise KeyError("no such thing")' in Path(messages["crash"].split("traceback in ")[1][:-1]).read_text()
+    assert messages["die"] == "its process ended with code 7"
+    assert f"toy/main nan seed 0: failed: {messages['nan']}" in shown
+    assert re.search(r"\[9/9\] ", shown) and "repeat/error" in shown
+
+    # The record says what was run.
+    records, warnings = ledger.read("toy")
+    assert not warnings and sorted(r.key for r in records) == sorted(r.key for r in outcome.finished)
+    one = select(records, arm="repeat", seed=1)[0]
+    assert (one.benchmark, one.steps, one.device, one.threads, one.recipe) == ("numbers", 8, "cpu", 1, "mini.yaml")
+    assert set(one.metrics) == {"repeat/error", "weight/norm"}
+    assert one.seconds > 0 and one.peak_memory_mb > 50
+    assert one.versions["torch"] and len(one.recipe_hash) == len(one.data_hash) == 64
+    (untrained,) = select(records, arm="untrained")
+    assert untrained.steps == 0
+    assert untrained.metrics["repeat/error"] > select(records, arm="repeat", seed=0)[0].metrics["repeat/error"]
+    folder = root / "logs" / "toy" / "main" / "repeat" / "seed0"
+    assert list(folder.glob("events.*")) and "lr: 0.05" in (folder / "config.yaml").read_text()
+
+    # Only what is missing is left to do.
+    left = plan(card, ledger, ["main"], seeds=1)
+    assert sorted({r.arm for r in left.runs}) == ["crash", "die", "nan"]
+
+    # The same seed gives the same metric to the last bit, in another process, in another order, after other runs.
+    again = Ledger(root / "again")
+    repeated, _ = outcome_of([r for r in reversed(todo) if (r.arm, r.seed) in good], again, workers=1)
+    assert repeated.exit_code == 0
+    assert {(r.arm, r.seed): r.metrics for r in repeated.finished} == {(r.arm, r.seed): r.metrics for r in records}
+    # And not because nothing depends on the seed.
+    assert len({r.metrics["repeat/error"] for r in select(records, arm="repeat")}) == 2
+    # A second run starts a curve of its own.
+    assert len(list(folder.glob("events.*"))) == 1
+
+
+def slow_runs(root, **changes):
+    card = find("toy", root)
+    runs = plan(card, Ledger(root / "none"), ["slow"]).runs
+    return [dataclasses.replace(run, **changes) for run in runs]
+
+
+def test_named_deviations_and_faulty_checks(root):
+    (root / "checks2.py").write_text(
+        textwrap.dedent("""
+        def parts(seed):
+            return {"value": 1e-12, "gradient": -(seed + 1.0)}
+
+        def nan(seed):
+            return {"value": 0.0, "gradient": float("nan")}
+
+        def nothing(seed):
+            return {}
+        """)
+    )
+    run = slow_runs(root)[1]
+    checks = ["checks2:parts", "checks2:nan", "checks2:nothing", "checks2:missing", "checks3:parts"]
+    todo = [dataclasses.replace(run, arm=check.replace(":", "-"), check=check) for check in checks]
+    outcome, _ = outcome_of(todo, Ledger(root / "runs"), workers=1)
+    (record,) = outcome.finished
+    assert record.metrics == {"deviation": -2.0, "deviation/value": 1e-12, "deviation/gradient": -2.0}
+    assert [failure.message for failure in outcome.failed] == [
+        "the metric 'deviation/gradient' is nan",
+        "the check 'checks2:nothing' returned no deviation",
+        "the check 'checks2:missing' cannot be imported: module 'checks2' has no attribute 'missing'",
+        "the check 'checks3:parts' cannot be imported: No module named 'checks3'",
+    ]
+
+
+def test_a_run_leaves_no_data_behind_in_its_worker(root):
+    (root / "checks4.py").write_text(
+        textwrap.dedent("""
+        import gc
+
+        def by_itself_python_collects_nothing(seed):
+            gc.disable()
+            return 0.0
+
+        def left(seed):
+            return sum(type(one).__name__ == "Numbers" for one in gc.get_objects())
+        """)
+    )
+    run = slow_runs(root)[1]
+    first, last = (
+        dataclasses.replace(run, arm=name, check=f"checks4:{name}")
+        for name in ("by_itself_python_collects_nothing", "left")
+    )
+    training = plan(find("toy", root), Ledger(root / "none"), ["main"]).runs[0]
+    outcome, _ = outcome_of([first, training, last], Ledger(root / "runs"), workers=1)
+    assert [record.metrics.get("deviation") for record in outcome.finished] == [0.0, None, 0.0]
+
+
+def test_a_claim_about_a_metric_that_no_one_measures_is_reported_and_the_run_kept(root):
+    outcome, shown = outcome_of(slow_runs(root, metrics=("top1",))[:1], Ledger(root / "runs"))
+    assert len(outcome.finished) == 1 and outcome.exit_code == 2
+    assert "a claim is about the metric 'top1'; property gives: deviation" in shown
+
+
+def test_records_that_cannot_be_written_are_noticed_before_anything_runs(root, monkeypatch):
+    (root / "file").touch()
+    monkeypatch.setattr(runner, "Pool", None)
+    with pytest.raises(UserError, match="cannot be written"):
+        execute(slow_runs(root), Ledger(root / "file"), console=quiet())
+
+
+def test_a_disk_that_fills_up_loses_no_result(root, monkeypatch, tmp_path):
+    monkeypatch.setattr(runner.tempfile, "gettempdir", lambda: str(tmp_path))
+
+    def full(self, record):
+        raise UserError("toy.jsonl: cannot be written: No space left on device")
+
+    monkeypatch.setattr(Ledger, "append", full)
+    with pytest.raises(
+        UserError, match=r"No space left on device; the result of the last run is in .*unsaved-toy\.jsonl"
+    ):
+        execute(slow_runs(root)[:1], Ledger(root / "runs"), console=quiet())
+    monkeypatch.undo()
+    (tmp_path / "toy.jsonl").write_bytes((tmp_path / "unsaved-toy.jsonl").read_bytes())
+    records, warnings = Ledger(tmp_path).read("toy")
+    assert [r.seed for r in records] == [0] and not warnings
+
+
+RERUN = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from harness.catalog import find
+from harness.plan import plan
+from common.experiments.records import Ledger
+from harness.runner import execute
+
+if __name__ == "__main__":
+    root = Path(sys.argv[1])
+    ledger = Ledger(root / "runs")
+    runs = [replace(run, check=sys.argv[2]) for run in plan(find("toy", root), ledger, ["slow"]).runs]
+    sys.exit(execute(runs, ledger, workers=2).exit_code)
+"""
+
+
+def start(root: Path, check: str = "toychecks:slow", **options) -> subprocess.Popen:
+    (root / "rerun.py").write_text(RERUN)
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        [sys.executable, "rerun.py", str(root), check],
+        cwd=root,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        # A shell starts background jobs deaf to Ctrl-C, and the deafness is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **options,
+    )
+
+
+def alive(root: Path) -> list[int]:
+    """Workers that still run: each left its process id in the folder."""
+    found = []
+    for path in root.glob("worker-*"):
+        pid = int(path.name.removeprefix("worker-"))
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if state not in "ZX":
+            found.append(pid)
+    return found
+
+
+def gone(root: Path) -> bool:
+    """Whether all workers end within half a minute, long before their runs would."""
+    deadline = time.monotonic() + 30
+    while alive(root) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not alive(root)
+
+
+in_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for orphans in /proc")
+
+
+@in_proc
+def test_workers_die_with_their_parent_in_the_middle_of_a_run(root):
+    process = start(root, "toychecks:asleep")
+    while len(alive(root)) < 2:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert gone(root)
+
+
+@in_proc
+def test_kill_9_at_ten_moments_loses_no_finished_run(root):
+    dice, ledger, kept = random.Random(0), Ledger(root / "runs"), []
+    for _ in range(10):
+        if len(kept) == 12:
+            ledger.path("toy").unlink()
+            kept = []
+        process = start(root)
+        first = process.stdout.readline()
+        time.sleep(dice.uniform(0, 0.7))
+        process.kill()
+        reported = [line for line in [first, *process.stdout.read().splitlines()] if line.startswith("[")]
+        process.wait()
+        assert gone(root)
+        records, warnings = ledger.read("toy")
+        # Readable to the end, nothing of before lost, nothing twice, and all that was reported as done is there.
+        assert not warnings
+        assert records[: len(kept)] == kept
+        assert len({r.seed for r in records}) == len(records)
+        assert len(records) - len(kept) >= len(reported) >= 1
+        kept = records
+    assert start(root).wait() == 0
+    records, _ = ledger.read("toy")
+    card = find("toy", root)
+    assert sorted(r.seed for r in records) == list(range(12))
+    assert [r.verdict for r in judge(card.experiment("slow"), records)] == [Verdict.HOLDS]
+    assert {r.seed: r.metrics["deviation"] for r in records} == {seed: seed * 1e-6 for seed in range(12)}
+
+
+def test_ctrl_c_keeps_what_has_ended_and_says_so(root):
+    process = start(root, "toychecks:slow_but_the_first", stderr=subprocess.PIPE, start_new_session=True)
+    first = process.stdout.readline()
+    os.killpg(process.pid, signal.SIGINT)
+    shown, complaints = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert complaints == ""
+    records, warnings = Ledger(root / "runs").read("toy")
+    assert first.startswith("[1/12] toy/slow seed ") and not warnings
+    assert 1 <= len(records) < 12
+    assert f"interrupted: {len(records)} of 12 runs are on record; the same command goes on from there" in shown
+    assert alive(root) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for children in /proc")
+def test_workers_are_deaf_to_ctrl_c_from_the_start(root):
+    process = start(root)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while not (workers := [pid for pid in children.read_text().split() if "spawn_main" in command_line(pid)]):
+        assert process.poll() is None
+    for _ in range(20):
+        with contextlib.suppress(ProcessLookupError):  # it has done its work, or the exit code will tell
+            os.kill(int(workers[0]), signal.SIGINT)
+        time.sleep(0.05)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def command_line(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+from tests.harness import house
+
+
+def verify(root: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    capsys.readouterr()
+    return main(["verify"], root), capsys.readouterr().out
+
+
+def test_verify_is_green_after_report(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report"], root) == 0
+    assert verify(root, capsys) == (0, "cards, recipes, records, tables and figures agree\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "said"),
+    [
+        ("results/README.md", "0.920", "0.960", "results/README.md: is out of date"),
+        ("results/figures/forest.svg", "+0.100", "+0.200", "results/figures/forest.svg: is out of date"),
+        ("README.md", "**1**", "**2**", "README.md: is out of date"),
+        ("papers/toys/alpha/README.md", "+0.100", "+0.200", "papers/toys/alpha/README.md: is out of date"),
+        ("CITATION.cff", "Ada", "Eda", "CITATION.cff: is out of date"),
+        (
+            "papers/toys/alpha/mini.yaml",
+            "temperature: 0.1",
+            "temperature: 0.2",
+            "mini.yaml for the arm 'alpha' changed",
+        ),
+        ("papers/toys/alpha/paper.yaml", "    source: Table 2\n", "", "paper.yaml:14: the field 'source' is missing"),
+        ("papers/toys/alpha/paper.yaml", "beta: {label", "gamma: {label", "'baseline' names the unknown arm"),
+        ("results/runs/alpha.jsonl", '"seed": 1', '"seed": 1,', "results/runs/alpha.jsonl:2: skipped a broken record"),
+        ("toyhouse.py", "def bound(seed", "def bound(seed_", "alpha/bound: toyhouse:bound changed since its records"),
+    ],
+)
+def test_verify_names_what_differs(
+    root: Path, capsys: pytest.CaptureFixture[str], path: str, old: str, new: str, said: str
+) -> None:
+    assert main(["report"], root) == 0
+    text = (root / path).read_text()
+    assert old in text
+    (root / path).write_text(text.replace(old, new))
+    code, out = verify(root, capsys)
+    assert code == 1 and said in out, out
+
+
+def test_verify_names_records_without_a_home(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report"], root) == 0
+    house.record(root, paper="gone", recipe_hash="x")
+    house.record(root, experiment="dropped", recipe_hash="x")
+    house.record(root, arm="dropped", recipe_hash="x")
+    _, out = verify(root, capsys)
+    assert "results/runs/gone.jsonl: there is no paper 'gone'" in out
+    assert "alpha/dropped: has records, but the card has no such experiment" in out
+    assert "alpha/main: the arm 'dropped' has records, but the card has no such arm" in out
