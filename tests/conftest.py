@@ -1,13 +1,15 @@
-"""Fixtures for tests that read real data."""
+"""Fixtures that several folders of tests share."""
 
 import os
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 # One thread a worker of pytest, said before torch is imported: with two, `-n 2` has four threads on two cores.
 for library in ("OMP", "MKL", "OPENBLAS"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
-import pytest
+import pytest  # noqa: E402
 
 from data.clients import MissingClient  # noqa: E402
 from data.sources.base import Source  # noqa: E402
@@ -25,3 +27,10 @@ def fetched() -> Callable[..., None]:
                 pytest.skip(str(error))
 
     return fetch
+
+
+@pytest.fixture
+def toy_root(tmp_path):
+    """A repository with one small paper, `toy`."""
+    shutil.copytree(Path(__file__).parent / "fixtures" / "toy", tmp_path, dirs_exist_ok=True)
+    return tmp_path

@@ -1,16 +1,8 @@
 import shutil
-from pathlib import Path
 
 import pytest
 
 from tests.harness import house
-
-
-@pytest.fixture
-def toy_root(tmp_path):
-    """A repository with one small paper, `toy`."""
-    shutil.copytree(Path(__file__).parents[2] / "fixtures" / "toy", tmp_path, dirs_exist_ok=True)
-    return tmp_path
 
 
 @pytest.fixture(scope="session")
