@@ -1,20 +1,15 @@
 """The record of what was run: one line of JSON a run, in results/runs/<slug>.jsonl, appended and never rewritten."""
 
-import contextlib
 import dataclasses
 import json
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from common.errors import UserError
+from common.experiments.journal import Journal, parse_object
 
-try:
-    import fcntl
-except ImportError:  # Windows: one O_APPEND write a record still keeps lines apart
-    fcntl = None
+HASH_VERSION = 2
+"""The scheme of today's recipe hashes; records of an older one are brought up to it by `papers migrate`."""
 
 
 class Key(NamedTuple):
@@ -57,6 +52,17 @@ class Record:
     data_hash: str
     finished: str
     """UTC, ISO 8601."""
+    # What records gained later has a default, so that older lines are read too.
+    hash_version: int = 1
+    """The scheme of `recipe_hash`."""
+    cpu_seconds: float = 0.0
+    """Processor time of training and scoring, user and system, child processes included; 0 in records without it."""
+    processor: str = ""
+    """The model's name, as in "AMD EPYC 9V74"."""
+    capability: str = ""
+    """The vector instructions that PyTorch used, as in "AVX512"; "" where nothing loaded PyTorch."""
+    first_losses: tuple[float, ...] = ()
+    """The losses of the first three training batches; () where nothing was trained."""
 
     @property
     def key(self) -> Key:
@@ -69,74 +75,62 @@ class Record:
     @classmethod
     def parse(cls, line: str) -> "Record":
         """Raises: ValueError that says what is wrong. Fields of a later version are ignored."""
-        try:
-            data = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"not valid JSON ({error.msg} at column {error.colno})") from None
-        if not isinstance(data, dict):
-            raise ValueError("not a JSON object")
+        data = parse_object(line)
         values: dict[str, Any] = {}
         for field in dataclasses.fields(cls):
-            if field.name not in data:
+            if field.name in data:
+                values[field.name] = _typed(field, data[field.name])
+            elif field.default is dataclasses.MISSING:
                 raise ValueError(f"the field '{field.name}' is missing")
-            value = data[field.name]
-            wanted = {"metrics": dict, "versions": dict}.get(field.name, field.type)
-            if wanted is float and type(value) is int:
-                value = float(value)
-            if type(value) is not wanted:
-                raise ValueError(f"the field '{field.name}' is {value!r}, not of type {wanted.__name__}")
-            values[field.name] = value
         for name, value in values["metrics"].items():
             if type(value) not in (int, float):
                 raise ValueError(f"the metric '{name}' is {value!r}, not a number")
         return cls(**values)
 
 
-class Ledger:
-    """A folder of record files.
+def _typed(field: dataclasses.Field, value: Any) -> Any:
+    if field.name == "first_losses":
+        if type(value) is not list or any(type(v) not in (int, float) for v in value):
+            raise ValueError(f"the field '{field.name}' is {value!r}, not a list of numbers")
+        return tuple(map(float, value))
+    wanted = {"metrics": dict, "versions": dict}.get(field.name, field.type)
+    if wanted is float and type(value) is int:
+        value = float(value)
+    # A boolean is an int to Python, but no seed: its type is another.
+    if type(value) is not wanted:
+        raise ValueError(f"the field '{field.name}' is {value!r}, not of type {wanted.__name__}")
+    if wanted in (int, float) and value < 0:
+        raise ValueError(f"the field '{field.name}' is {value!r}; it must not be negative")
+    return value
 
-    Args:
-        folder: usually `results/runs` of the repository; made at the first append.
-    """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = Path(folder)
-
-    def path(self, slug: str) -> Path:
-        return self.folder / f"{slug}.jsonl"
-
-    def slugs(self) -> list[str]:
-        """The papers that have a record file."""
-        return sorted(path.stem for path in self.folder.glob("*.jsonl"))
+class Ledger(Journal):
+    """A folder of record files, usually `results/runs` of the repository."""
 
     def read(self, slug: str) -> tuple[list[Record], list[str]]:
-        """The records of a paper in the order they were written, and one warning for each line that cannot be read.
+        """The records of a paper in the order they were written, and one warning for each line that is amiss.
+
+        A line that cannot be read, or is another paper's, is skipped; a second record of the same run is kept, as the
+        one that counts (see `current`).
 
         Raises:
             UserError: the file exists and cannot be opened.
         """
-        path = self.path(slug)
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return [], []
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-        records, warnings = [], []
-        for number, line in enumerate(content.split(b"\n"), start=1):
-            if not line.strip():
-                continue
-            try:
-                records.append(Record.parse(line.decode("utf-8")))
-            except ValueError as error:
-                reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error
-                warnings.append(f"{path}:{number}: skipped a broken record: {reason}")
-        return records, warnings
 
-    def check_writable(self, slug: str) -> None:
-        """Raises: UserError if a record could not be appended; asked before any training starts."""
-        with self._open(slug):
-            pass
+        def parse(line: str) -> Record:
+            record = Record.parse(line)
+            if record.paper != slug:
+                raise ValueError(f"it is of the paper '{record.paper}'")
+            return record
+
+        found, warnings = self.entries(slug, parse, "record")
+        first: dict[Key, int] = {}
+        for number, record in found:
+            if (earlier := first.setdefault(record.key, number)) != number:
+                run = f"{record.experiment}/{record.arm} seed {record.seed}"
+                said = f"{run} is on record in line {earlier} already; the last record counts"
+                warnings.append(f"{self.path(slug)}:{number}: {said}")
+        return [record for _, record in found], warnings
 
     def append(self, record: Record) -> None:
         """Adds one line, whole or not at all, and waits until it is on the disk.
@@ -144,34 +138,7 @@ class Ledger:
         Raises:
             UserError: no permission, or the disk is full; the file is as it was before.
         """
-        with self._open(record.paper) as descriptor:
-            size = os.fstat(descriptor).st_size
-            # After a power cut the last line may be half a record: it stays as it is, and this one starts afresh.
-            fresh = size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
-            line = (b"" if fresh else b"\n") + record.line().encode("utf-8") + b"\n"
-            try:
-                if os.write(descriptor, line) != len(line):
-                    raise OSError(28, "No space left on device")
-                os.fsync(descriptor)
-            except OSError as error:
-                with contextlib.suppress(OSError):
-                    os.ftruncate(descriptor, size)
-                raise UserError(f"{self.path(record.paper)}: cannot be written: {error.strerror}") from None
-
-    @contextlib.contextmanager
-    def _open(self, slug: str) -> Iterator[int]:
-        path = self.path(slug)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written: {error.strerror}") from None
-        try:
-            if fcntl is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)  # released by closing, also when the process is killed
-            yield descriptor
-        finally:
-            os.close(descriptor)
+        self.write(record.paper, record.line())
 
 
 def current(records: Iterable[Record]) -> list[Record]:
@@ -181,9 +148,15 @@ def current(records: Iterable[Record]) -> list[Record]:
     because its data changed or by two people at once, the last line counts.
     """
     records = list(records)
-    latest = {(r.paper, r.experiment, r.recipe, r.arm): r.recipe_hash for r in records}
-    standing = [r for r in records if latest[r.paper, r.experiment, r.recipe, r.arm] == r.recipe_hash]
-    return list({(r.paper, r.experiment, r.recipe, r.arm, r.seed): r for r in standing}.values())
+    latest = {_place(r): r.recipe_hash for r in records}
+    standing = [r for r in records if latest[_place(r)] == r.recipe_hash]
+    return list({(*_place(r), r.seed): r for r in standing}.values())
+
+
+def _place(record: Record) -> tuple[str, ...]:
+    # A property has one check, whose module may move; a comparison may have records of several recipe files.
+    recipe = "" if record.benchmark == "property" else record.recipe
+    return record.paper, record.experiment, recipe, record.arm
 
 
 T = TypeVar("T")

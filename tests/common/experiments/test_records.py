@@ -73,6 +73,20 @@ def reason(ledger: Ledger, line: int) -> str:
         (b"{}", "the field 'paper' is missing"),
         (record().line().replace('"seed": 0', '"seed": "0"').encode(), "the field 'seed' is '0', not of type int"),
         (record().line().replace("0.1}", '"high"}').encode(), "the metric 'repeat/error' is 'high', not a number"),
+        (record().line().replace("0.1}", "NaN}").encode(), "NaN is not a number"),
+        (record().line().replace("0.1}", "-Infinity}").encode(), "-Infinity is not a number"),
+        (record().line().replace("0.1}", "1e999}").encode(), "1e999 is not finite"),
+        (record().line().replace("0.1}", "7" * 400 + "}").encode(), f"{'7' * 20}... has 400 digits"),
+        (record().line().replace("0.1}", "[" * 50_000).encode(), "brackets are nested too deeply"),
+        (record().line().replace("0.1}", "true}").encode(), "the metric 'repeat/error' is True, not a number"),
+        (
+            record().line().replace("0.1}", '0.1, "repeat/error": 0.2}').encode(),
+            "the key 'repeat/error' is given twice",
+        ),
+        (record(paper="other").line().encode(), "it is of the paper 'other'"),
+        (record(seed=-1).line().encode(), "the field 'seed' is -1; it must not be negative"),
+        (record().line().replace('"seed": 0', '"seed": false').encode(), "the field 'seed' is False, not of type int"),
+        (record(first_losses=("a",)).line().encode(), "the field 'first_losses' is ['a'], not a list of numbers"),
     ],
 )
 def test_a_broken_line_does_not_hide_the_others(ledger, line, message):
@@ -83,6 +97,31 @@ def test_a_broken_line_does_not_hide_the_others(ledger, line, message):
     records, warnings = ledger.read("toy")
     assert [r.seed for r in records] == [0, 1]
     assert warnings == [f"{ledger.path('toy')}:2: skipped a broken record: {message}"]
+
+
+def test_a_line_of_before_a_field_was_added_is_read(ledger):
+    written = record(first_losses=(1.0, 0.5), cpu_seconds=2.0, hash_version=2, capability="AVX2", processor="p")
+    old = {k: v for k, v in json.loads(written.line()).items() if k not in ADDED}
+    assert Record.parse(json.dumps(old)) == RECORD
+    assert RECORD.hash_version == 1
+    assert Record.parse(written.line()) == written
+
+
+ADDED = ("hash_version", "cpu_seconds", "processor", "capability", "first_losses")
+
+
+def test_a_second_record_of_a_run_is_said_and_counts(ledger):
+    for value in (1.0, 2.0):
+        ledger.append(record(metrics={"m": value}))
+    records, warnings = ledger.read("toy")
+    assert [r.metrics["m"] for r in current(records)] == [2.0]
+    said = "main/a seed 0 is on record in line 1 already; the last record counts"
+    assert warnings == [f"{ledger.path('toy')}:2: {said}"]
+
+
+def test_the_check_of_a_property_may_move_to_another_module():
+    old, new = (record(benchmark="property", recipe=f"{module}:check", recipe_hash="r2") for module in "ab")
+    assert current([old, new]) == [new]
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(ledger, monkeypatch):
@@ -119,7 +158,7 @@ def test_no_permission_is_one_clear_line(tmp_path):
 def test_writers_at_the_same_time_do_not_mix_lines(ledger):
     def write(seed: int) -> None:
         for step in range(20):
-            Ledger(ledger.folder).append(record(seed=seed, steps=step, git_commit="x" * 3000))
+            Ledger(ledger.folder).append(record(seed=seed, data_hash=str(step), steps=step, git_commit="x" * 3000))
 
     threads = [threading.Thread(target=write, args=(seed,)) for seed in range(4)]
     for thread in threads:
