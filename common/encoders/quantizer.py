@@ -11,7 +11,9 @@ from common.distributed import sum_over_processes
 
 class Quantized(NamedTuple):
     vectors: Tensor
-    """Shape (n, m, d)."""
+    """Shape (n, m, d); rows of equal codes are equal to the bit."""
+    codes: Tensor
+    """The number of the chosen code in each group, int64 of shape (n, m, groups)."""
     diversity: Tensor
     """Share of the codes that are not used on average, in [0, 1): (codes - perplexity) / codes."""
 
@@ -52,8 +54,11 @@ class GumbelQuantizer(nn.Module):
             gumbel = -(-noise.clamp(min=1e-7).log()).log()
             logits = (logits + gumbel.view_as(logits)) / temperature
         soft = logits.softmax(-1)
-        hard = F.one_hot(soft.argmax(-1), self.codes).to(soft)
-        weights = hard if noise is None else hard + soft - soft.detach()
+        chosen = soft.argmax(-1)
+        hard = F.one_hot(chosen, self.codes).to(soft)
+        # In torch's order the value is exactly one-hot: what 1 - p loses, adding p restores. From the left, hard + soft
+        # would lose it for good, and equal codes would not be equal vectors.
+        weights = hard if noise is None else hard - soft.detach() + soft
         vectors = torch.einsum("nmgc,gcd->nmgd", weights, self.book).flatten(2)
         total = self.groups * self.codes
-        return Quantized(vectors, (total - perplexity) / total)
+        return Quantized(vectors, chosen, (total - perplexity) / total)

@@ -30,7 +30,8 @@ class Case:
         given: integer and boolean inputs, word for word.
         arguments: plain numbers of the call.
         value, gradients: what the function gave; gradients as `summary` gives them.
-        precision: of the recorded function, "float64" or "float32".
+        precision: of the recorded function, "float64" or "float32"; "float32 on both sides" where ours is computed in
+            it too, and rounding is part of what is compared.
     """
 
     name: str

@@ -6,7 +6,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from common.encoders.audio import mean_of_real
-from common.encoders.quantizer import GumbelQuantizer
+from common.encoders.quantizer import GumbelQuantizer, Quantized
 from common.encoders.sequence import Sequences
 from common.losses import info_nce, symmetric_info_nce
 from papers.audio.data2vec_aqc.contrast import damped_cross_entropy
@@ -33,14 +33,44 @@ def data2vec_aqc(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> 
     key = x["key"][torch.arange(len(given["rows"]))[:, None], given["rows"]]
     # The released code damps only in batches where some negative equals its positive.
     clusters = given["clusters"] if case.name.endswith("damped") else None
-    return damped_cross_entropy(x["query"], key, given["negatives"], clusters, **case.arguments).sum()
+    codes = given["rows"][..., None]
+    return damped_cross_entropy(x["query"], key, codes, given["negatives"], clusters, **case.arguments).sum()
+
+
+def quantize(features: Tensor, gumbel: Tensor, choose: Tensor, book: Tensor, temperature: float) -> Quantized:
+    groups, codes, width = book.shape
+    ours = GumbelQuantizer(features.shape[2], groups * width, codes, groups)
+    weights = {"choose.weight": choose, "choose.bias": choose.new_zeros(groups * codes), "book": book}
+    return functional_call(ours, weights, (features, temperature, (-(-gumbel).exp()).exp().flatten(1)))
 
 
 @like("data2vec_aqc/quantizer")
 def quantizer(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
-    groups, codes, width = x["book"].shape
-    ours = GumbelQuantizer(x["features"].shape[2], groups * width, codes, groups).double()
-    weights = {"choose.weight": x["choose"], "choose.bias": torch.zeros(groups * codes).double(), "book": x["book"]}
-    noise = (-(-x["gumbel"]).exp()).exp().flatten(1)
-    quantized = functional_call(ours, weights, (x["features"], case.arguments["temperature"], noise))
+    quantized = quantize(x["features"], x["gumbel"], x["choose"], x["book"], case.arguments["temperature"])
     return (quantized.vectors * x["weights"]).sum() + quantized.diversity
+
+
+@like("data2vec_aqc/joined", "data2vec_aqc/joined_low_temperature")
+def quantizer_and_contrast(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
+    # In float32, where equal codes must still be equal vectors for the authors' test to find them.
+    x = {name: array.float() for name, array in x.items()}
+    sides = [
+        quantize(x[view], x[f"gumbel_{view}"], x["choose"], x["book"], case.arguments["gumbel"])
+        for view in ("clean", "augmented")
+    ]
+    total = 0.1 * sides[0].diversity
+    for query, side, negatives, clusters in zip(
+        (x["state"], x["target"]), sides, given["negatives"], given["clusters"], strict=True
+    ):
+        key = F.linear(side.vectors, x["quantized"])
+        loss = damped_cross_entropy(
+            F.linear(query, x["states"]),
+            key,
+            side.codes,
+            negatives,
+            clusters,
+            temperature=case.arguments["temperature"],
+            scale=case.arguments["scale"],
+        )
+        total = total + 0.5 * loss.mean()
+    return total

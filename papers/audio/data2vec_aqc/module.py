@@ -150,10 +150,11 @@ class Data2VecAQC(Method):
             clusters = clusters_of_all(*keys, max(2, frames // h["cluster_factor"]), step, 3)
         terms = []
         # Crosswise: the student, which saw the augmented view, and the clean codes; the teacher and the augmented ones.
-        for number, (query, key, cluster) in enumerate(zip((state, target), keys, clusters, strict=True), start=4):
+        queries = [self.project_states(x) for x in (state, target)]
+        for number, (query, key, side, cluster) in enumerate(zip(queries, keys, sides, clusters, strict=True), start=4):
             others = draw_negatives(ids, masked, h["negatives"], step, number)
             loss = damped_cross_entropy(
-                self.project_states(query), key, others, cluster, temperature=h["temperature"], scale=h["scale"]
+                query, key, side.codes, others, cluster, temperature=h["temperature"], scale=h["scale"]
             )
             terms.append(global_mean(loss.flatten()))
         return {"student": terms[0], "teacher": terms[1], "diversity": sides[0].diversity}

@@ -26,9 +26,9 @@ def gradient(seed: int) -> dict[str, float]:
     """
     generator = torch.Generator().manual_seed(seed)
     query, key = torch.randn(2, 4, 12, 8, generator=generator, dtype=torch.float64).requires_grad_()
-    negatives = draw_negatives(torch.arange(4), 12, 9, seed)
+    codes, negatives = torch.arange(12).expand(4, 12)[..., None], draw_negatives(torch.arange(4), 12, 9, seed)
     clusters = torch.randint(3, (4, 12), generator=generator)
-    loss = damped_cross_entropy(query, key, negatives, clusters, temperature=TEMPERATURE, scale=SCALE).sum()
+    loss = damped_cross_entropy(query, key, codes, negatives, clusters, temperature=TEMPERATURE, scale=SCALE).sum()
     found = torch.autograd.grad(loss, (query, key), retain_graph=True)
 
     cosine = F.normalize(query, dim=2) @ F.normalize(key, dim=2).transpose(1, 2)

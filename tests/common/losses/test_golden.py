@@ -24,7 +24,7 @@ def test_value_and_gradient_are_the_recorded_ones(case: Case) -> None:
     inputs = case.inputs()
     value = OURS[case.name](case, inputs, case.constants())
     gradients = torch.autograd.grad(value, [inputs[name] for name in case.gradients])
-    tolerance = {"float64": 1e-9, "float32": 2e-5}[case.precision]
+    tolerance = {"float64": 1e-9, "float32": 2e-5, "float32 on both sides": 2e-6}[case.precision]
     assert value.item() == pytest.approx(case.value, rel=tolerance, abs=tolerance)
     for recorded, gradient in zip(case.gradients.values(), gradients, strict=True):
         size = recorded["norm"]

@@ -83,7 +83,9 @@ def test_damping_multiplies_the_logits_of_the_same_cluster() -> None:
     key[1, 4] = key[1, 2]
     negatives, clusters = draw_negatives(torch.arange(2), 5, 6, 0), torch.tensor([[0, 0, 1, 1, 0], [0, 1, 2, 2, 2]])
     negatives[1, 2, 0] = 4
-    found = damped_cross_entropy(query, key, negatives, clusters, temperature=0.2, scale=0.3)
+    codes = torch.arange(5).repeat(2, 1)[..., None]
+    codes[1, 4] = 2
+    found = damped_cross_entropy(query, key, codes, negatives, clusters, temperature=0.2, scale=0.3)
     for n in range(2):
         for m in range(5):
             positive = math.exp(F.cosine_similarity(query[n, m], key[n, m], dim=0) / 0.2)
