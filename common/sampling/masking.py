@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from common.encoders.sequence import Sequences
 from common.encoders.text import TextEncoder, Tokens
 from common.random import uniform
 
@@ -75,3 +76,21 @@ def span_mask(ids: Tensor, frames: int, share: float, span: int, *key: int) -> T
     first = -F.max_pool1d(F.pad(-rank, (span - 1, span - 1), value=-math.inf), span, stride=1)
     order = first * frames + torch.arange(frames, device=ids.device)
     return torch.zeros_like(first, dtype=torch.bool).scatter_(1, order.topk(count, largest=False).indices, True)
+
+
+def silence_spans(speech: Sequences, ids: Tensor, share: float, span: int, *key: int) -> Sequences:
+    """Silences spans of the speech; each frame (or sample) begins one with probability share / span.
+
+    Args:
+        speech: values of shape (n, t, c), or (n, t) for waveforms.
+        ids: global sample ids, shape (n,).
+        share: silenced if no two spans met.
+        span: frames or samples of a span; the last one is cut.
+        key: what else the places depend on.
+    """
+    frames = speech.values.shape[1]
+    begins = (uniform(ids, frames, *key) < share / span).float()
+    silent = F.max_pool1d(F.pad(begins, (span - 1, 0)), span, stride=1) > 0
+    if speech.values.ndim == 3:
+        silent = silent[:, :, None]
+    return Sequences(speech.values.masked_fill(silent, 0.0), speech.real)

@@ -1,4 +1,4 @@
-"""How ConST makes the positives of its contrast harder: it damages the speech, the transcript, or what both enter as.
+"""How ConST makes the positives of its contrast harder, beside silence in the speech: in the transcript or the means.
 
 All draws belong to a sample, so that they are the same in any company.
 """
@@ -6,29 +6,10 @@ All draws belong to a sample, so that they are the same in any company.
 from typing import Literal
 
 from torch import Tensor
-from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from common.encoders.sequence import Sequences
 from common.random import uniform
-
-
-def mask_spans(speech: Sequences, ids: Tensor, share: float, span: int, *key: int) -> Sequences:
-    """Silences spans of the speech; each frame (or sample) begins one with probability share / span.
-
-    Args:
-        speech: values of shape (n, t, c), or (n, t) for waveforms.
-        ids: global sample ids, shape (n,).
-        share: silenced if no two spans met.
-        span: frames or samples of a span; the last one is cut.
-        key: what else the places depend on.
-    """
-    frames = speech.values.shape[1]
-    begins = (uniform(ids, frames, *key) < share / span).float()
-    silent = F.max_pool1d(F.pad(begins, (span - 1, 0)), span, stride=1) > 0
-    if speech.values.ndim == 3:
-        silent = silent[:, :, None]
-    return Sequences(speech.values.masked_fill(silent, 0.0), speech.real)
 
 
 def repeat_tokens(tokens: Tensor, ids: Tensor, share: float, pad: int, end: int, *key: int) -> Tensor:

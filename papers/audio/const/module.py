@@ -15,8 +15,9 @@ from common.encoders.speech_text import SpeechTextTransformer
 from common.encoders.vocabulary import TOKENS
 from common.errors import UserError
 from common.losses import info_nce
+from common.sampling.masking import silence_spans
 from common.training.method import Method
-from papers.audio.const.hardening import cut, mask_spans, repeat_tokens
+from papers.audio.const.hardening import cut, repeat_tokens
 from papers.audio.const.vocabulary import read_vocabulary, tag
 
 SPAN = {"log_mel": 11, "wav2vec2": 3600}
@@ -118,7 +119,7 @@ class ConST(Method):
         kind, share = self.hparams["hardening"], self.hparams["hardness"]
         key = torch.initial_seed() % (1 << 63), self.global_step
         if kind == "mask":
-            masked = mask_spans(speech, ids, share, SPAN[self.hparams["acoustic"]], *key)
+            masked = silence_spans(speech, ids, share, SPAN[self.hparams["acoustic"]], *key)
             spoken = self.network.enter_speech(masked)
         elif kind == "repeat":
             written = self.network.enter_text(repeat_tokens(source, ids, share, *TOKENS, *key))

@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from common.encoders.narrow import cut_vocabulary
 from common.encoders.pretrained import ARCHITECTURES
 from common.training.log_table import write_log
 from data.benchmarks.mini.english import English
 from data.sources.minilm import read_minilm
 from papers.sentence.masked_lm.module import MaskedLM
-from papers.sentence.masked_lm.narrow import cut_vocabulary
 
 FOLDER = Path(__file__).parents[3] / "data" / "checkpoints" / "mini_bert"
 

@@ -7,13 +7,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.batches import Sentences
+from common.encoders.narrow import lower_layers, narrow
 from common.encoders.pretrained import PretrainedFiles
 from common.encoders.text import MaskedLMHead, Pooling, TextEncoder, Tokens
 from common.errors import UserError
 from common.evaluation.embed import evaluating
 from common.sampling.masking import IGNORED, hide_tokens
 from common.training.method import Method
-from papers.sentence.masked_lm.narrow import lower_layers, narrow
 
 
 class MaskedLM(Method):

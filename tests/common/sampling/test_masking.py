@@ -1,9 +1,11 @@
 """Hidden tokens and frames: what is asked for, what is read, and whose the draws are."""
 
+import pytest
 import torch
 
+from common.encoders.sequence import Sequences
 from common.encoders.text import TextEncoder, Tokens
-from common.sampling.masking import IGNORED, hide_tokens, hide_tokens_by_sample, span_mask
+from common.sampling.masking import IGNORED, hide_tokens, hide_tokens_by_sample, silence_spans, span_mask
 
 TEXTS = ["a dog", "the small red circle and the large blue star stand below a green heart"]
 
@@ -56,3 +58,21 @@ def test_masks_are_spans_and_as_many_in_every_row() -> None:
     assert sum(run < 10 for run in runs) <= 200 and max(runs) > 10
     everywhere = mask.float().mean(0)
     assert everywhere[10:90].std() < 0.06
+
+
+def test_silent_spans_are_whole_and_as_many_as_asked_for() -> None:
+    ids = torch.arange(200)
+    for values in (torch.ones(200, 100, 3), torch.ones(200, 100)):
+        speech = Sequences(values, torch.ones(200, 100, dtype=torch.bool))
+        masked = silence_spans(speech, ids, 0.3, 10, 5)
+        silent = masked.values.view(200, 100, -1)[..., 0] == 0
+        assert torch.equal(masked.real, speech.real) and not masked.values[silent].any()
+        # A frame is spared if none of the ten places from which a span reaches it begins one.
+        assert float(silent[:, 9:].float().mean()) == pytest.approx(1 - (1 - 0.03) ** 10, abs=0.02)
+        for row in silent.int().tolist():
+            runs = "".join(map(str, row)).split("0")
+            assert all(len(run) >= 10 for run in runs[:-1] if run), "only the last span may be cut"
+        some = torch.tensor([7, 3])
+        alone = silence_spans(Sequences(values[some], speech.real[some]), ids[some], 0.3, 10, 5)
+        assert torch.equal(alone.values, masked.values[some])
+        assert not torch.equal(silence_spans(speech, ids, 0.3, 10, 6).values, masked.values)

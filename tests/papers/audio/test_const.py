@@ -16,7 +16,7 @@ from common.encoders.sequence import Sequences
 from common.encoders.vocabulary import TOKENS
 from common.errors import UserError
 from harness import catalog, recipe
-from papers.audio.const.hardening import cut, mask_spans, repeat_tokens
+from papers.audio.const.hardening import cut, repeat_tokens
 from papers.audio.const.module import ConST
 from papers.audio.const.vocabulary import learn, read_vocabulary, tag
 from papers.audio.const.vocabulary import main as learn_vocabulary
@@ -122,24 +122,6 @@ def test_harder_positives_change_the_contrast_alone(hardening: str) -> None:
     assert not torch.isclose(plain["ctr"], hard["ctr"])
     spared = terms(module(hardening=hardening, hardness=0.0), batch())
     torch.testing.assert_close(spared["ctr"], plain["ctr"])
-
-
-def test_masked_spans_are_whole_and_as_many_as_asked_for() -> None:
-    ids = torch.arange(200)
-    for values in (torch.ones(200, 100, 3), torch.ones(200, 100)):
-        speech = Sequences(values, torch.ones(200, 100, dtype=torch.bool))
-        masked = mask_spans(speech, ids, 0.3, 10, 5)
-        silent = masked.values.view(200, 100, -1)[..., 0] == 0
-        assert torch.equal(masked.real, speech.real) and not masked.values[silent].any()
-        # A frame is spared if none of the ten places from which a span reaches it begins one.
-        assert float(silent[:, 9:].float().mean()) == pytest.approx(1 - (1 - 0.03) ** 10, abs=0.02)
-        for row in silent.int().tolist():
-            runs = "".join(map(str, row)).split("0")
-            assert all(len(run) >= 10 for run in runs[:-1] if run), "only the last span may be cut"
-        some = torch.tensor([7, 3])
-        alone = mask_spans(Sequences(values[some], speech.real[some]), ids[some], 0.3, 10, 5)
-        assert torch.equal(alone.values, masked.values[some])
-        assert not torch.equal(mask_spans(speech, ids, 0.3, 10, 6).values, masked.values)
 
 
 def test_repeated_tokens_stay_where_they_are() -> None:
