@@ -1,15 +1,13 @@
 """Which runs an experiment needs, and which of them are on record already."""
 
-import ast
 import functools
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from common.errors import UserError
 from common.experiments.card import Card, Comparison, Property
 from common.experiments.records import Ledger, Record, current, select
+from harness.identity import arm_hash, check_hash
 from harness.progress import duration
 from harness.worker import Run
 
@@ -105,7 +103,7 @@ def _arms(card: Card, experiment: Comparison, recipe: str | None) -> list[Run]:
             arm,
             -1,
             recipe or experiment.recipe,
-            recipes.arm_hash(card, experiment, arm, recipe),
+            arm_hash(card, experiment, arm, recipe),
             card.root,
             experiment.metrics_of(arm),
             config=recipes.arm_config(card, experiment, arm, recipe),
@@ -126,27 +124,6 @@ def _check(card: Card, experiment: Property) -> Run:
         experiment.metrics,
         check=experiment.check,
     )
-
-
-def check_hash(card: Card, experiment: Property) -> str:
-    """What stands for the recipe of a property: SHA-256 over its name and the code of the file it stands in.
-
-    Comments and layout do not count. The code that the check calls does not either, as for any other run.
-
-    Raises:
-        UserError: the file of the check does not exist.
-    """
-    module = experiment.check.partition(":")[0]
-    path = card.root / (module.replace(".", "/") + ".py")
-    try:
-        code = ast.dump(ast.parse(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise UserError(
-            f"{card.slug}/{experiment.name}: the check '{experiment.check}' has no file: {error.strerror}: {path}"
-        ) from None
-    except SyntaxError as error:
-        raise UserError(f"{path}:{error.lineno}: {error.msg}") from None
-    return hashlib.sha256(f"{experiment.check}\n{code}".encode()).hexdigest()
 
 
 def _seeded(arm: Run, seed: int, expected_seconds: float | None) -> Run:

@@ -1,10 +1,7 @@
 """Recipes: the YAML of an experiment, what its arms change, and the objects it builds."""
 
 import copy
-import hashlib
-import json
 import os
-import pydoc
 import re
 import time
 from collections.abc import Callable
@@ -25,16 +22,6 @@ from harness.catalog import importable
 from harness.lightning_cli import PapersCLI, own_errors, readable_errors
 
 SECTIONS = ("seed_everything", "model", "data", "trainer")
-
-# What does not change the outcome: where data lie, how a run is shown, on how many devices it is spread.
-_NOT_IN_HASH = {
-    "data": {"seed", "data_root", "num_workers"},
-    "trainer": {
-        *("accelerator", "devices", "num_nodes", "strategy"),
-        *("logger", "log_every_n_steps", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"),
-        *("default_root_dir", "profiler"),
-    },
-}
 
 
 def load_recipe(card: Card, recipe: str) -> Document:
@@ -131,43 +118,6 @@ def _place(card: Card, experiment: Comparison, arm: str, recipe: str | None, mes
 def with_seed(config: dict[str, Any], seed: int) -> dict[str, Any]:
     """The configuration for one seed: it fixes the initial weights and the order and augmentation of the data."""
     return merge(config, {"seed_everything": seed, "data": {"init_args": {"seed": seed}}})
-
-
-def recipe_hash(config: dict[str, Any], resolved: dict[str, Any]) -> str:
-    """SHA-256 of what decides the outcome of a run, its seed left out.
-
-    Args:
-        config: as written. Of the trainer only these keys count: its defaults change with Lightning's version, which
-            is in the record anyway.
-        resolved: the same with defaults (see `resolve`).
-    """
-    model, data = _before_additions(resolved["model"]), _before_additions(resolved["data"])
-    data["init_args"] = {k: v for k, v in data.get("init_args", {}).items() if k not in _NOT_IN_HASH["data"]}
-    trainer = {k: resolved["trainer"][k] for k in config.get("trainer", {}) if k not in _NOT_IN_HASH["trainer"]}
-    text = json.dumps({"model": model, "data": data, "trainer": trainer}, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _before_additions(value: Any) -> Any:
-    """A copy without the arguments that stand at the value their class lists in `added_later`.
-
-    A class names there what it took on after runs were recorded, with the value under which it still does what it did:
-    `added_later = {"margin": 0.0}`. Those records stay valid.
-    """
-    if not isinstance(value, dict):
-        return copy.deepcopy(value)
-    kept = {k: _before_additions(v) for k, v in value.items()}
-    if isinstance(kept.get("init_args"), dict):
-        bases = pydoc.locate(kept["class_path"]).__mro__
-        added = {k: v for base in bases for k, v in vars(base).get("added_later", {}).items()}
-        arguments = kept["init_args"].items()
-        kept["init_args"] = {k: v for k, v in arguments if not (k in added and v == added[k])}
-    return kept
-
-
-def arm_hash(card: Card, experiment: Comparison, arm: str, recipe: str | None = None) -> str:
-    """The `recipe_hash` that a run of this arm gets today."""
-    return recipe_hash(arm_config(card, experiment, arm, recipe), resolve_arm(card, experiment, arm, recipe))
 
 
 def build_model(model: dict[str, Any]) -> LightningModule:

@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from common.errors import UserError
-from common.experiments.records import Ledger, Record
+from common.experiments.records import HASH_VERSION, Ledger, Record
 from harness.plan import prepare_data
 from harness.pool import Pool, uninterrupted
 from harness.progress import Reporter
@@ -164,6 +164,7 @@ def _record(run: Run, result: Result, facts: dict) -> Record:
         recipe_hash=run.recipe_hash,
         data_hash=scores.data_hash,
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        hash_version=HASH_VERSION,
         **facts,
     )
 

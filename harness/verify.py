@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common.errors import UserError
-from common.experiments.card import Card, Comparison, Experiment, load_card
+from common.experiments.card import Card, Comparison, load_card
 from common.experiments.records import Ledger, Record, current
 from common.experiments.yaml_lines import shown
 from harness import catalog, report
 from harness.console import track
+from harness.identity import experiment_hash
 from harness.standing import standing
 
 
@@ -63,7 +64,7 @@ def _changed(card: Card, records: list[Record]) -> Iterator[str]:
             yield f"{where}: the arm '{arm}' has records, but the card has no such arm"
             continue
         try:
-            today = _hash(card, experiment, arm, source)
+            today = experiment_hash(card, experiment, arm, source)
         except UserError as error:
             yield str(error)
             continue
@@ -71,13 +72,3 @@ def _changed(card: Card, records: list[Record]) -> Iterator[str]:
             what = f"{source} for the arm '{arm}'" if isinstance(experiment, Comparison) else source
             redo = f"`papers rerun {card.slug} --experiment {name}` makes new ones"
             yield f"{where}: {what} changed since its records; {redo}"
-
-
-def _hash(card: Card, experiment: Experiment, arm: str, source: str) -> str:
-    if isinstance(experiment, Comparison):
-        from harness.recipe import arm_hash  # loads torch
-
-        return arm_hash(card, experiment, arm, source)
-    from harness.plan import check_hash
-
-    return check_hash(card, experiment)

@@ -56,7 +56,7 @@ class Method(L.LightningModule):
 
     contrastive: ClassVar[bool] = False
     """Whether the loss compares the samples of a batch, so that a smaller batch is another objective."""
-    # A subclass that gains an argument after runs were recorded names it in `added_later`: see `recipe_hash`.
+    # A subclass that gains an argument after runs were recorded names it in `added_later`: see `harness.identity`.
 
     def __init__(
         self,

@@ -177,13 +177,10 @@ def record(root: Path, **fields: object) -> None:
 def today(root: Path, experiment: str, arm: str) -> str:
     """The hash that a run gets now."""
     from harness import catalog
-    from harness.plan import check_hash
-    from harness.recipe import arm_hash
+    from harness.identity import experiment_hash
 
     card = catalog.find("alpha", root)
-    if experiment == "bound":
-        return check_hash(card, card.experiment("bound"))
-    return arm_hash(card, card.experiment(experiment), arm)
+    return experiment_hash(card, card.experiment(experiment), arm)
 
 
 def papers(root: Path) -> list[Standing]:

@@ -8,7 +8,8 @@ from common.experiments.records import Ledger, Record
 from harness import plan as plans
 from harness import recipe
 from harness.catalog import find
-from harness.plan import check_hash, plan
+from harness.identity import check_hash
+from harness.plan import plan
 
 
 @pytest.fixture
@@ -32,7 +33,8 @@ def write_records(root, ledger, runs, **changes) -> None:
     """Puts runs on record as if they had been done."""
     for run in runs:
         data_hash = recipe.build_benchmark(run.config["data"]).fingerprint() if run.config else ""
-        values = dict.fromkeys((f.name for f in dataclasses.fields(Record)), "")
+        required = (f.name for f in dataclasses.fields(Record) if f.default is dataclasses.MISSING)
+        values = dict.fromkeys(required, "")
         for name in ("paper", "experiment", "arm", "recipe", "seed", "recipe_hash"):
             values[name] = getattr(run, name)
         values |= {"metrics": {"repeat/error": 0.5}, "versions": {}, "steps": 8, "threads": 1, "git_dirty": False}

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from common.errors import NonFiniteLoss, UserError
-from common.training.method import Method
 from harness import recipe
 from harness.catalog import find
+from harness.identity import arm_hash
 from harness.lightning_cli import explain
 
 
@@ -32,7 +32,7 @@ def reread(card):
 
 def toy_hash(card, arm: str = "repeat") -> str:
     card = reread(card)
-    return recipe.arm_hash(card, card.experiment("main"), arm)
+    return arm_hash(card, card.experiment("main"), arm)
 
 
 def toy_config(card, arm: str = "repeat", seed: int = 0) -> dict:
@@ -72,48 +72,6 @@ def test_defaults_are_filled_in(card):
     assert resolved["data"]["init_args"]["seed"] == resolved["seed_everything"] == 3
     assert resolved["trainer"]["use_distributed_sampler"] is False
     assert resolved["trainer"]["deterministic"] is True
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "same"),
-    [
-        ("# Learns within a blink.", "# Another comment.", True),
-        ("seed_everything: 0", "seed_everything: 5", True),
-        ("    lr: 5e-2\n", "    lr: 0.05\n", True),
-        ("    width: 4\n", "    width: 4\n    dropout: 0.1\n", True),  # the default, spelt out
-        ("  accelerator: cpu", "  accelerator: auto\n  devices: 2", True),
-        ("  accelerator: cpu", "  accelerator: cpu\n  log_every_n_steps: 1", True),
-        ("    size: 32\n", "    size: 32\n    seed: 9\n", True),
-        ("    lr: 5e-2\n", "    lr: 6e-2\n", False),
-        ("    width: 4\n", "    width: 4\n    dropout: 0.2\n", False),
-        ("    size: 32\n", "    size: 33\n", False),
-        ("max_epochs: 2", "max_epochs: 3", False),
-        ("  accelerator: cpu", "  accelerator: cpu\n  gradient_clip_val: 1.0", False),
-        ("toylab.Repeat", "toylab.Plain", False),
-    ],
-)
-def test_the_hash_changes_with_what_decides_the_outcome_and_only_then(card, old, new, same):
-    before = toy_hash(card)
-    edit(card, old, new)
-    assert (toy_hash(card) == before) is same
-
-
-def test_an_argument_added_later_leaves_old_hashes_alone(card, monkeypatch):
-    config = toy_config(card)
-    resolved = recipe.resolve(config)
-    old = copy.deepcopy(resolved)
-    del old["model"]["init_args"]["dropout"]
-    before = recipe.recipe_hash(config, old)
-    assert recipe.recipe_hash(config, resolved) != before
-    monkeypatch.setattr(Method, "added_later", {"dropout": 0.1}, raising=False)
-    assert recipe.recipe_hash(config, resolved) == before
-    resolved["model"]["init_args"]["dropout"] = 0.2
-    assert recipe.recipe_hash(config, resolved) != before
-
-
-def test_arms_have_hashes_of_their_own(card):
-    hashes = {toy_hash(card, arm) for arm in ("repeat", "plain", "untrained")}
-    assert len(hashes) == 3
 
 
 # what to write into the recipe, and the whole message; %d is the line

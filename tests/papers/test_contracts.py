@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from common.experiments.card import Comparison
-from harness import catalog, recipe
+from harness import catalog, identity, recipe
 
 SLUGS = sorted(catalog.paths())
 FILES = [
@@ -75,7 +75,7 @@ def test_every_arm_is_valid(slug: str) -> None:
     card = catalog.find(slug)
     for experiment in card.experiments:
         if isinstance(experiment, Comparison):
-            hashes = {arm: recipe.arm_hash(card, experiment, arm) for arm in experiment.arms}
+            hashes = {arm: identity.arm_hash(card, experiment, arm) for arm in experiment.arms}
             assert len(set(hashes.values())) == len(hashes), "two arms are the same recipe"
 
 
