@@ -45,7 +45,9 @@ class Method(L.LightningModule):
 
     Args:
         lr: peak learning rate.
-        weight_decay: decay on weights with two or more dimensions; biases and norms have none.
+        weight_decay: decay on weights with two or more dimensions; biases and norms have none. With "adamw" it is
+            multiplied by the learning rate, and with "sgd" it joins the gradient, which comes to the same.
+        decay_all: biases, norms and temperatures decay too, as PyTorch's and fairseq's optimizers have it by default.
         optimizer: "adamw", "adafactor" (the same with less memory, see `Adafactor`) or "sgd" (momentum 0.9).
         schedule: what follows the warm-up, stepped once a batch.
         warmup: share of all steps over which the learning rate rises linearly, in [0, 1].
@@ -56,6 +58,7 @@ class Method(L.LightningModule):
 
     contrastive: ClassVar[bool] = False
     """Whether the loss compares the samples of a batch, so that a smaller batch is another objective."""
+    added_later: ClassVar[dict[str, Any]] = {"decay_all": False}
     # A subclass that gains an argument after runs were recorded names it in `added_later`: see `harness.identity`.
 
     def __init__(
@@ -65,6 +68,7 @@ class Method(L.LightningModule):
         optimizer: Literal["adamw", "sgd", "adafactor"] = "adamw",
         schedule: Schedule = "cosine",
         warmup: float = 0.0,
+        decay_all: bool = False,
     ) -> None:
         super().__init__()
         # Collects the arguments of the subclasses too; plain values, so a checkpoint loads with weights_only=True.
@@ -146,9 +150,10 @@ class Method(L.LightningModule):
     def parameter_groups(self) -> list[dict]:
         """What the optimizer is given; a subclass may part the groups further and give one an `lr` of its own."""
         parameters = [p for p in self.parameters() if p.requires_grad]
+        least = 0 if self.hparams["decay_all"] else 2
         return [
-            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": self.hparams["weight_decay"]},
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+            {"params": [p for p in parameters if p.ndim >= least], "weight_decay": self.hparams["weight_decay"]},
+            {"params": [p for p in parameters if p.ndim < least], "weight_decay": 0.0},
         ]
 
     def configure_optimizers(self) -> dict:

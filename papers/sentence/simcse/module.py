@@ -45,8 +45,10 @@ class SimCSE(Method):
     ) -> None:
         super().__init__(**optimization)
         self.encoder = TextEncoder.named(encoder, pooling, dropout, max_length, layers, weights)
-        # As in the released code: the shape of BERT's pooler, but freshly initialized.
+        # As in the released code: the shape of BERT's pooler, but drawn afresh, as BERT's weights are.
         self.head = nn.Sequential(nn.Linear(self.encoder.width, self.encoder.width), nn.Tanh())
+        nn.init.normal_(self.head[0].weight, std=0.02)
+        nn.init.zeros_(self.head[0].bias)
         self.masks = masks
         self.temperature = temperature
 

@@ -55,6 +55,11 @@ def test_warmup_rises_to_one_and_decays_to_zero() -> None:
     assert half(99) == half(500) == 1.0 and half(750) == pytest.approx(0.05**0.5)
 
 
+def test_all_decay_where_the_recipe_says_so() -> None:
+    groups = Line(weight_decay=0.3, decay_all=True).parameter_groups()
+    assert [(len(group["params"]), group["weight_decay"]) for group in groups] == [(2, 0.3), (0, 0.0)]
+
+
 def test_norms_and_biases_do_not_decay() -> None:
     module = Line(lr=0.1, weight_decay=0.3, optimizer="sgd", schedule="constant")
     trainer = fit(module, 1)
