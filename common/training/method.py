@@ -1,6 +1,7 @@
 """The base of every paper's module: an optimizer, a guarded log of the loss, scoring by the benchmark. Nothing else."""
 
 import math
+import zlib
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
@@ -63,6 +64,7 @@ class Method(L.LightningModule):
 
     def __init__(
         self,
+        *,
         lr: float = 1e-3,
         weight_decay: float = 0.0,
         optimizer: Literal["adamw", "sgd", "adafactor"] = "adamw",
@@ -82,8 +84,29 @@ class Method(L.LightningModule):
         ):
             if not right:
                 raise UserError(f"model.{name} is {value}; it must be {allowed}")
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.warmup = warmup
+        self.decay_all = decay_all
         self._loader_states: list[dict[str, Any]] = []
         self._random_state: RandomState | None = None
+        self._unread: list[tuple[int, tuple[str, ...], Tensor]] = []
+
+    def key(self, purpose: str, *, per_process: bool = False) -> tuple[int, ...]:
+        """What random numbers of this training step depend on, for `common.random` and all that takes a key.
+
+        Args:
+            purpose: what they are for, such as "masks"; each purpose has numbers of its own.
+            per_process: draw other numbers on each process. Numbers that belong to a sample need it not: `uniform`
+                takes the sample's id, and they are to be the same on any number of processes.
+
+        Returns:
+            The run's seed, the step, the purpose as a number and, if asked for, the rank of the process.
+        """
+        rank = (self.global_rank,) if per_process else ()
+        return torch.initial_seed() % (1 << 63), self.global_step, zlib.crc32(purpose.encode()), *rank
 
     def on_fit_start(self) -> None:
         """Refuses gradient accumulation with a contrastive loss, which would meet fewer negatives than it seems to.
@@ -101,6 +124,7 @@ class Method(L.LightningModule):
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._check_finite()  # no checkpoint is taken of weights that have gone wrong
         checkpoint["random_state"] = capture(self.device)._asdict()
 
     # `estimated_stepping_batches` makes Lightning build the training loader before it restores the loops, and a loader
@@ -135,38 +159,55 @@ class Method(L.LightningModule):
     def log_loss(self, loss: Tensor, **terms: Tensor) -> Tensor:
         """Logs the loss and its terms and returns the loss.
 
+        Whether they are finite is looked up at the logging interval, when a checkpoint is taken and in the end, for all
+        steps since in one read: a read at every step would make a GPU wait for each of them.
+
         Raises:
-            NonFiniteLoss: names the step and the first term that is NaN or infinite.
+            NonFiniteLoss: names the first step, since the last look, and the first term that is NaN or infinite.
         """
-        for name, term in {**terms, "loss": loss}.items():
-            value = float(term.detach())
-            if not math.isfinite(value):
-                raise NonFiniteLoss(
-                    f"step {self.global_step}: the term '{name}' is {value}; lower the learning rate (model.lr)"
-                )
-            self.log(f"train/{name}", value, prog_bar=name == "loss", batch_size=1)
+        terms = {**{name: term.detach() for name, term in terms.items()}, "loss": loss.detach()}
+        self._unread.append((self.global_step, tuple(terms), torch.stack([term.float() for term in terms.values()])))
+        # Without a trainer, in a loop of one's own, there is no logging interval: every loss is looked at.
+        if self._trainer is None or (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+            self._check_finite()
+        for name, term in terms.items():
+            self.log(f"train/{name}", term, prog_bar=name == "loss", batch_size=1)
         return loss
+
+    def _check_finite(self) -> None:
+        unread, self._unread = self._unread, []
+        if not unread or torch.stack([values.isfinite().all() for _, _, values in unread]).all():
+            return
+        for step, names, values in unread:
+            for name, value in zip(names, values.tolist(), strict=True):
+                if not math.isfinite(value):
+                    raise NonFiniteLoss(
+                        f"step {step}: the term '{name}' is {value}; lower the learning rate (model.lr)"
+                    )
+
+    def on_train_end(self) -> None:
+        self._check_finite()
 
     def parameter_groups(self) -> list[dict]:
         """What the optimizer is given; a subclass may part the groups further and give one an `lr` of its own."""
         parameters = [p for p in self.parameters() if p.requires_grad]
-        least = 0 if self.hparams["decay_all"] else 2
+        least = 0 if self.decay_all else 2
         return [
-            {"params": [p for p in parameters if p.ndim >= least], "weight_decay": self.hparams["weight_decay"]},
+            {"params": [p for p in parameters if p.ndim >= least], "weight_decay": self.weight_decay},
             {"params": [p for p in parameters if p.ndim < least], "weight_decay": 0.0},
         ]
 
     def configure_optimizers(self) -> dict:
-        h, groups = self.hparams, self.parameter_groups()
-        match h["optimizer"]:
+        groups = self.parameter_groups()
+        match self.optimizer:
             case "adamw":
-                optimizer = torch.optim.AdamW(groups, lr=h["lr"])
+                optimizer = torch.optim.AdamW(groups, lr=self.lr)
             case "adafactor":
-                optimizer = Adafactor(groups, lr=h["lr"])
+                optimizer = Adafactor(groups, lr=self.lr)
             case "sgd":
-                optimizer = torch.optim.SGD(groups, lr=h["lr"], momentum=0.9)
+                optimizer = torch.optim.SGD(groups, lr=self.lr, momentum=0.9)
         total = int(self.trainer.estimated_stepping_batches)
-        factor = warmup_decay(total, h["warmup"], h["schedule"])
+        factor = warmup_decay(total, self.warmup, self.schedule)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},

@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -55,6 +54,7 @@ class ConST(Method):
 
     def __init__(
         self,
+        *,
         acoustic: Literal["log_mel", "wav2vec2"] = "log_mel",
         weights: str | None = None,
         vocabulary: str | None = None,
@@ -83,6 +83,11 @@ class ConST(Method):
             raise UserError(f"model.hardening is {hardening!r}; with model.level 'high' it must be 'none'")
         front = nn.Identity() if acoustic == "log_mel" else Wav2Vec2(weights)
         frame_width = BANDS if acoustic == "log_mel" else Wav2Vec2.output_dim
+        self.acoustic, self.source = acoustic, source
+        self.weight, self.temperature, self.level = weight, temperature, level
+        self.hardening, self.hardness = hardening, hardness
+        self.label_smoothing = label_smoothing
+        self.beam, self.max_tokens = beam, max_tokens
         self.vocabulary = read_vocabulary(vocabulary, vocab_size)
         self.network = SpeechTextTransformer(
             front, frame_width, vocab_size, TOKENS, width, layers, heads, feedforward, dropout, channels
@@ -100,26 +105,25 @@ class ConST(Method):
         # One denominator for all, as in the released code: the tokens of the translations.
         tokens = int((target[:, 1:] != TOKENS.pad).sum())
         losses = {
-            name: global_ratio(self.network.cross_entropy(memory, ids, self.hparams["label_smoothing"]), tokens)
+            name: global_ratio(self.network.cross_entropy(memory, ids, self.label_smoothing), tokens)
             for name, memory, ids in (("st", spoken, target), ("asr", spoken, source), ("mt", written, target))
         }
         total = sum(losses.values())
-        if weight := self.hparams["weight"]:
-            pair = encoded if self.hparams["level"] == "high" else self.harder(speech, source, *entered, batch.ids)
+        if self.weight:
+            pair = encoded if self.level == "high" else self.harder(speech, source, *entered, batch.ids)
             query, key = (F.normalize(mean_of_real(one).float(), dim=1) for one in pair)
-            losses["ctr"] = info_nce(query, key, temperature=self.hparams["temperature"])
+            losses["ctr"] = info_nce(query, key, temperature=self.temperature)
             utterances_per_token = global_ratio(losses["ctr"].new_tensor(float(len(target))), tokens)
-            total = total + weight * utterances_per_token * losses["ctr"]
+            total = total + self.weight * utterances_per_token * losses["ctr"]
         return self.log_loss(total, **losses)
 
     def harder(
         self, speech: Sequences, source: Tensor, spoken: Sequences, written: Sequences, ids: Tensor
     ) -> tuple[Sequences, Sequences]:
         """What enters the shared encoder, or the same of a damaged utterance or transcript."""
-        kind, share = self.hparams["hardening"], self.hparams["hardness"]
-        key = torch.initial_seed() % (1 << 63), self.global_step
+        kind, share, key = self.hardening, self.hardness, self.key("hardening")
         if kind == "mask":
-            masked = silence_spans(speech, ids, share, SPAN[self.hparams["acoustic"]], *key)
+            masked = silence_spans(speech, ids, share, SPAN[self.acoustic], *key)
             spoken = self.network.enter_speech(masked)
         elif kind == "repeat":
             written = self.network.enter_text(repeat_tokens(source, ids, share, *TOKENS, *key))
@@ -132,18 +136,18 @@ class ConST(Method):
         return self.vocabulary.ids(texts, [tag(language) for language in languages]).to(self.device)
 
     def _pooled(self, entered: Sequences) -> Tensor:
-        return mean_of_real(self.network.encode(entered) if self.hparams["level"] == "high" else entered)
+        return mean_of_real(self.network.encode(entered) if self.level == "high" else entered)
 
     def embed_speech(self, clips: list[Tensor]) -> Tensor:
         return self._pooled(self.network.enter_speech(Sequences.padded(clips).to(self.device)))
 
     def embed_text(self, texts: list[str]) -> Tensor:
-        return self._pooled(self.network.enter_text(self.tokenize(texts, [self.hparams["source"]] * len(texts))))
+        return self._pooled(self.network.enter_text(self.tokenize(texts, [self.source] * len(texts))))
 
     def translate_speech(self, clips: list[Tensor], language: str) -> list[str]:
         first, said = self.vocabulary.id_of(tag(language)), []
         for start in range(0, len(clips), 64):
             speech = Sequences.padded(clips[start : start + 64]).to(self.device)
             memory = self.network.encode(self.network.enter_speech(speech))
-            said += self.network.generate(memory, first, self.hparams["max_tokens"], self.hparams["beam"])
+            said += self.network.generate(memory, first, self.max_tokens, self.beam)
         return self.vocabulary.texts(said)

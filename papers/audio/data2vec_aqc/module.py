@@ -53,6 +53,7 @@ class Data2VecAQC(Method):
 
     def __init__(
         self,
+        *,
         parts: Literal["", "a", "aq", "aqc"] = "aqc",
         features: Literal["frames", "waveform"] = "frames",
         feature_width: int = 96,
@@ -94,17 +95,23 @@ class Data2VecAQC(Method):
         self.student = SpeechTransformer(width, layers, heads, feedforward, dropout, layerdrop)
         self.predict = nn.Linear(width, width)
         self.teacher = MomentumTeacher(self.student)
+        self.parts, self.top, self.feature_gradient = parts, top, feature_gradient
+        self.mask_share, self.mask_span = mask_share, mask_span
+        self.decay, self.end_decay, self.anneal = decay, end_decay, anneal
+        self.negatives, self.temperature, self.scale = negatives, temperature, scale
+        self.cluster_factor, self.gumbel = cluster_factor, gumbel
+        self.beta2 = beta2
         if "q" in parts:
             self.quantizer = GumbelQuantizer(feature_width, output_width, codes, groups)
             self.project_quantized = nn.Linear(output_width, output_width)
             self.project_states = nn.Linear(width, output_width)
 
     def training_step(self, batch: SpeechViews, batch_idx: int) -> Tensor:
-        h, ids, step = self.hparams, batch.ids, self.global_step
+        ids = batch.ids
         clean = self.read(batch.views[0])
         features = self.feature_norm(clean)
-        seen = self.feature_norm(self.read(batch.views[1])) if h["parts"] else features
-        mask = span_mask(ids, features.shape[1], h["mask_share"], h["mask_span"], step, 0)
+        seen = self.feature_norm(self.read(batch.views[1])) if self.parts else features
+        mask = span_mask(ids, features.shape[1], self.mask_share, self.mask_span, *self.key("masks"))
         states, _ = self.student(self.positions(torch.where(mask[:, :, None], self.masked, self.project(seen))))
         targets = self.targets(self.project(features).detach())
 
@@ -115,7 +122,7 @@ class Data2VecAQC(Method):
         error = (self.predict(state) - target).square().sum(-1) / math.sqrt(target.shape[-1])
         losses = {"regression": global_mean(error.flatten())}
         total = losses["regression"]
-        if "q" in h["parts"]:
+        if "q" in self.parts:
             losses |= self.contrast(state, target, chosen(features), chosen(seen), ids, features.shape[1])
             losses["penalty"] = global_mean(clean.float().square().mean((1, 2)))
             total = total + 0.5 * (losses["student"] + losses["teacher"])
@@ -127,46 +134,48 @@ class Data2VecAQC(Method):
     def read(self, speech: Tensor) -> Tensor:
         """The features of speech, (n, t, d), with as much gradient as the recipe wants."""
         features = self.features(speech)
-        return torch.lerp(features.detach(), features, self.hparams["feature_gradient"])
+        return torch.lerp(features.detach(), features, self.feature_gradient)
 
     def targets(self, x: Tensor) -> Tensor:
         """The teacher's mean over its top layers of what is unmasked, (n, t, d)."""
         with torch.no_grad():
             _, added = self.teacher(self.positions(x))
-            return torch.stack([_over_time(one) for one in added[-self.hparams["top"] :]]).mean(0)
+            return torch.stack([_over_time(one) for one in added[-self.top :]]).mean(0)
 
     def contrast(
         self, state: Tensor, target: Tensor, clean: Tensor, augmented: Tensor, ids: Tensor, frames: int
     ) -> dict[str, Tensor]:
         """The two cross-contrastive terms and the quantizer's diversity, from what stands at masked frames."""
-        h, step, masked = self.hparams, self.global_step, clean.shape[1]
-        first, last, factor = h["gumbel"]
-        temperature = max(first * factor**step, last)
-        size = masked * h["groups"] * h["codes"]
-        sides = [self.quantizer(x, temperature, uniform(ids, size, step, k)) for k, x in ((1, clean), (2, augmented))]
+        masked = clean.shape[1]
+        first, last, factor = self.gumbel
+        temperature = max(first * factor**self.global_step, last)
+        size = masked * self.quantizer.groups * self.quantizer.codes
+        sides = [
+            self.quantizer(x, temperature, uniform(ids, size, *self.key(f"codes of the {view} view")))
+            for view, x in (("clean", clean), ("augmented", augmented))
+        ]
         keys = [self.project_quantized(side.vectors) for side in sides]
         clusters: tuple[Tensor | None, Tensor | None] = (None, None)
-        if "c" in h["parts"]:
-            clusters = clusters_of_all(*keys, max(2, frames // h["cluster_factor"]), step, 3)
+        if "c" in self.parts:
+            clusters = clusters_of_all(*keys, max(2, frames // self.cluster_factor), *self.key("clusters"))
         terms = []
         # Crosswise: the student, which saw the augmented view, and the clean codes; the teacher and the augmented ones.
-        queries = [self.project_states(x) for x in (state, target)]
-        for number, (query, key, side, cluster) in enumerate(zip(queries, keys, sides, clusters, strict=True), start=4):
-            others = draw_negatives(ids, masked, h["negatives"], step, number)
+        names, queries = ("student", "teacher"), [self.project_states(x) for x in (state, target)]
+        for name, query, key, side, cluster in zip(names, queries, keys, sides, clusters, strict=True):
+            others = draw_negatives(ids, masked, self.negatives, *self.key(f"negatives of the {name}"))
             loss = damped_cross_entropy(
-                query, key, side.codes, others, cluster, temperature=h["temperature"], scale=h["scale"]
+                query, key, side.codes, others, cluster, temperature=self.temperature, scale=self.scale
             )
             terms.append(global_mean(loss.flatten()))
         return {"student": terms[0], "teacher": terms[1], "diversity": sides[0].diversity}
 
     def parameter_groups(self) -> list[dict]:
-        return [group | {"betas": (0.9, self.hparams["beta2"]), "eps": 1e-6} for group in super().parameter_groups()]
+        return [group | {"betas": (0.9, self.beta2), "eps": 1e-6} for group in super().parameter_groups()]
 
     def follow(self) -> None:
         """Moves the teacher towards the student, at the decay of this step."""
-        h = self.hparams
-        done = min(1.0, self.global_step / h["anneal"])
-        self.teacher.update(self.student, h["decay"] + done * (h["end_decay"] - h["decay"]))
+        done = min(1.0, self.global_step / self.anneal)
+        self.teacher.update(self.student, self.decay + done * (self.end_decay - self.decay))
 
     def embed_speech(self, clips: list[Tensor]) -> Tensor:
         """The student's last states, averaged over each third of a recording; no mask, no augmentation.

@@ -57,7 +57,7 @@ def same_vowel(seed: int) -> float:
     trainer, module, benchmark = recipe.build(config)
     trainer.fit(module, benchmark)
     keys, vowels = excerpts(module, benchmark, seed)
-    at_large, damped = shares(keys, vowels, max(2, benchmark.crop // module.hparams["cluster_factor"]), seed)
+    at_large, damped = shares(keys, vowels, max(2, benchmark.crop // module.cluster_factor), seed)
     return at_large / damped
 
 

@@ -33,6 +33,7 @@ class Recognizer(Data2VecAQC):
 
     def __init__(
         self,
+        *,
         weights: str | None = None,
         channel_share: float = 0.5,
         channel_span: int = 64,
@@ -49,16 +50,17 @@ class Recognizer(Data2VecAQC):
             missing = self.load_state_dict(known, strict=False).missing_keys
             if missing:
                 raise UserError(f"model.weights, {weights}, has no {missing[0]}; it must be of a Data2VecAQC")
+        self.channel_share, self.channel_span = channel_share, channel_span
+        self.frozen_steps = frozen_steps
         self.features.requires_grad_(False)
-        self.letters = nn.Linear(self.hparams["width"], len(CHARACTERS) + 1)
+        self.letters = nn.Linear(self.project.out_features, len(CHARACTERS) + 1)
 
     def training_step(self, batch: TranscribedSpeech, batch_idx: int) -> Tensor:
-        h, step = self.hparams, self.global_step
-        with torch.set_grad_enabled(step >= h["frozen_steps"]):
+        with torch.set_grad_enabled(self.global_step >= self.frozen_steps):
             x, real = self.frames(batch.speech, batch.length)
-            frames = span_mask(batch.ids, x.shape[1], h["mask_share"], h["mask_span"], step, 0)
+            frames = span_mask(batch.ids, x.shape[1], self.mask_share, self.mask_span, *self.key("masks"))
             x = torch.where(frames[:, :, None], self.masked, x)
-            channels = span_mask(batch.ids, x.shape[2], h["channel_share"], h["channel_span"], step, 1)
+            channels = span_mask(batch.ids, x.shape[2], self.channel_share, self.channel_span, *self.key("channels"))
             x = x.masked_fill(channels[:, None], 0.0)
             states, _ = self.student(self.positions(x, real), real)
         chances = self.letters(states).float().log_softmax(2).transpose(0, 1)

@@ -21,6 +21,7 @@ class CrossEntropy(Method):
 
     def __init__(
         self,
+        *,
         classes: int = 10,
         encoder: ImageEncoderName = "small_resnet",
         channels: int = 1,

@@ -29,6 +29,7 @@ class SupCon(Method):
 
     def __init__(
         self,
+        *,
         encoder: ImageEncoderName = "small_resnet",
         channels: int = 1,
         width: int = 16,

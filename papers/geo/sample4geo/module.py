@@ -29,6 +29,7 @@ class Sample4Geo(Method):
 
     def __init__(
         self,
+        *,
         encoder: ImageEncoderName = "small_resnet",
         width: int = 16,
         weights: str | None = None,

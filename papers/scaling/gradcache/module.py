@@ -44,6 +44,7 @@ class GradCache(Method):
 
     def __init__(
         self,
+        *,
         encoder: str = "mini-bert",
         weights: str | None = None,
         shared: bool = True,

@@ -21,7 +21,7 @@ class InfCL(CLIP):
         clip: the arguments of `CLIP`.
     """
 
-    def __init__(self, exchange: Literal["ring", "gather", "local"] = "ring", **clip) -> None:
+    def __init__(self, *, exchange: Literal["ring", "gather", "local"] = "ring", **clip) -> None:
         super().__init__(**clip)
         self.exchange = Exchange(exchange)
 

@@ -18,7 +18,7 @@ class SigLIP(CLIP):
         clip: the other arguments of `CLIP`.
     """
 
-    def __init__(self, temperature: float = 0.1, bias: float | None = -10.0, **clip) -> None:
+    def __init__(self, *, temperature: float = 0.1, bias: float | None = -10.0, **clip) -> None:
         super().__init__(**clip)
         self.temperature = LearnableTemperature(temperature, minimum=1e-6)
         self.bias = None if bias is None else nn.Parameter(torch.tensor(float(bias)))

@@ -40,6 +40,7 @@ class MaskedLM(Method):
 
     def __init__(
         self,
+        *,
         encoder: str = "mini-bert",
         pretrained: bool = False,
         weights: str | None = None,
@@ -63,6 +64,7 @@ class MaskedLM(Method):
         self.head = MaskedLMHead(self.encoder.width, self.table.shape[0])
         if pretrained and not self.table.is_meta:
             self.head.load(PretrainedFiles(encoder, weights).weights(), encoder)
+        self.pretrained = pretrained
         self.masked = masked
         self.teacher_steps = teacher_steps
         self.teacher_weight = teacher_weight
@@ -81,7 +83,7 @@ class MaskedLM(Method):
 
     def setup(self, stage: str) -> None:
         # Not in the constructor: it needs text, and a checkpoint that is resumed has no use for it.
-        fresh = not self.hparams["pretrained"] and self.trainer.ckpt_path is None
+        fresh = not self.pretrained and self.trainer.ckpt_path is None
         if stage == "fit" and self.teacher is not None and fresh:
             texts = self.trainer.datamodule.splits["train"]
             narrow(self.teacher, self.encoder, self.lifts, texts[:: max(1, len(texts) // 128)])

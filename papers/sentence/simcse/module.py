@@ -33,6 +33,7 @@ class SimCSE(Method):
 
     def __init__(
         self,
+        *,
         encoder: str = "mini-bert",
         layers: int | None = None,
         weights: str | None = None,
@@ -80,7 +81,7 @@ class SupervisedSimCSE(SimCSE):
         others: the arguments of `SimCSE` and `Method`.
     """
 
-    def __init__(self, hard_negatives: bool = True, **others) -> None:
+    def __init__(self, *, hard_negatives: bool = True, **others) -> None:
         super().__init__(**others)
         self.hard_negatives = hard_negatives
 

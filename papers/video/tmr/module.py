@@ -1,6 +1,5 @@
 """TMR (Petrovich et al. 2023): TEMOS, a variational model of motions and texts, with a filtered contrastive loss."""
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -36,6 +35,7 @@ class TEMOS(Method):
 
     def __init__(
         self,
+        *,
         channels: int = 6,
         text_encoder: str = "mini-bert",
         weights: str | None = None,
@@ -66,11 +66,10 @@ class TEMOS(Method):
     def training_step(self, batch: CaptionedMotions, batch_idx: int) -> Tensor:
         motions = Sequences.of_lengths(batch.motion, batch.length)
         gaussians = self.of_text(batch.text), self.of_motion(motions)
-        # Noise belongs to a sample, a step and a tower, so that it is the same on any number of processes.
-        key = torch.initial_seed() % (1 << 63), self.global_step
         width = gaussians[0].mean.shape[1]
         text, motion = (
-            g.sample(self.noise * normal(batch.ids, width, *key, k).to(g.mean)) for k, g in enumerate(gaussians)
+            g.sample(self.noise * normal(batch.ids, width, *self.key(f"noise of the {tower}")).to(g.mean))
+            for tower, g in zip(("text", "motion"), gaussians, strict=True)
         )
         terms = self.terms(gaussians, text, motion, motions) | self.contrast_terms(text, motion, batch.meaning)
         return self.log_loss(
@@ -124,7 +123,7 @@ class TMR(TEMOS):
 
     contrastive = True
 
-    def __init__(self, contrast: float = 0.1, temperature: float = 0.1, filter_above: float = 0.8, **others) -> None:
+    def __init__(self, *, contrast: float = 0.1, temperature: float = 0.1, filter_above: float = 0.8, **others) -> None:
         super().__init__(**others)
         self.contrast = contrast
         self.temperature = temperature

@@ -58,6 +58,7 @@ class ALBEF(Method):
 
     def __init__(
         self,
+        *,
         image_encoder: PatchEncoderName = "small_resnet",
         image_size: int = 48,
         channels: int = 16,
@@ -92,6 +93,11 @@ class ALBEF(Method):
         fusion = FusionEncoder(text_encoder, text_layers, image.width, dropout, max_length, weights=text_weights)
         self.student = VisionLanguageEncoder(image, fusion, embed_dim, masked_lm=mlm)
         self.matcher = nn.Linear(fusion.width, 2)
+        self.contrasts, self.fills_words = itc, mlm
+        self.mining = negatives
+        self.distillation, self.ramp_steps, self.momentum = distillation, ramp_steps, momentum
+        self.masked = masked
+        self.exchange = exchange
         self.temperature = PlainTemperature(temperature, pace=temperature_pace)
         for part in (self.student.image_projection, self.student.text_projection, self.temperature):
             part.requires_grad_(itc)
@@ -101,25 +107,24 @@ class ALBEF(Method):
             start_from(self, start, afresh=("image_queue", "text_queue"), resized={POSITIONS: fit_positions})
 
     def training_step(self, batch: ImageText, batch_idx: int) -> Tensor:
-        h, share, terms, keys = self.hparams, self.share(), {}, []
-        layout = shards(len(batch.ids), batch.ids.device, h["exchange"])
+        share, terms, keys = self.share(), {}, []
+        layout = shards(len(batch.ids), batch.ids.device, self.exchange)
         ids = gather(batch.text_ids, layout)
         tokens = self.student.fusion.tokenize(batch.text)
         online = self.student(batch.pixels, tokens)
-        taught = self.teacher(batch.pixels, tokens) if h["itc"] or share else None
-        if h["itc"]:
+        taught = self.teacher(batch.pixels, tokens) if self.contrasts or share else None
+        if self.contrasts:
             keys = [gather(side.vector, layout) for side in taught]
             terms["itc"] = self.itc(online, taught, keys, batch.text_ids, ids, share)
         terms["itm"] = self.itm(online, self.negatives(online, keys, batch, ids), layout)
-        if h["mlm"]:
+        if self.fills_words:
             terms["mlm"] = self.mlm(tokens, online[0], taught[0] if share else None, batch.ids, share)
         return self.log_loss(sum(terms.values()), **terms)
 
     def share(self) -> float:
         """How much of the targets is the teacher's at this step."""
-        h, step = self.hparams, self.global_step
-        ramp = self.trainer.num_training_batches if h["ramp_steps"] is None else h["ramp_steps"]
-        return h["distillation"] * (1.0 if step >= ramp else step / ramp)
+        ramp = self.trainer.num_training_batches if self.ramp_steps is None else self.ramp_steps
+        return self.distillation * (1.0 if self.global_step >= ramp else self.global_step / ramp)
 
     def itc(self, online: Pair, taught: Pair, keys: list[Tensor], own_ids: Tensor, ids: Tensor, share: float) -> Tensor:
         """Each picture finds its text among the keys and the queue, each text its picture; then the queues move on."""
@@ -136,9 +141,9 @@ class ALBEF(Method):
         """Rows among all of the batch: another picture for each text, and another text for each picture."""
         positives = batch.text_ids[:, None] == ids
         likeness = [torch.zeros_like(positives, dtype=torch.float32)] * 2
-        if self.hparams["negatives"] == "hard":
+        if self.mining == "hard":
             likeness = [online[1 - k].vector @ keys[k].T / self.temperature() for k in (0, 1)]
-        draws = uniform(batch.ids, 2, *self.key(), 0).unbind(1)
+        draws = uniform(batch.ids, 2, *self.key("negatives")).unbind(1)
         return [draw_hard_negatives(x, positives, u) for x, u in zip(likeness, draws, strict=True)]
 
     def itm(self, online: Pair, negatives: list[Tensor], layout: Shards) -> Tensor:
@@ -151,8 +156,8 @@ class ALBEF(Method):
 
     def mlm(self, tokens: Tokens, image: Encoded, taught: Encoded | None, ids: Tensor, share: float) -> Tensor:
         """Hidden words, given the picture; the teacher reads the same words hidden, and its own picture."""
-        text, masked = self.student.fusion.text, self.hparams["masked"]
-        seen, targets = hide_tokens_by_sample(tokens, masked, text, ids, *self.key(), 1)
+        text = self.student.fusion.text
+        seen, targets = hide_tokens_by_sample(tokens, self.masked, text, ids, *self.key("masks"))
         asked, teacher = targets != IGNORED, None
         logits = self.student.token_logits(seen, image, asked)
         if taught is not None:
@@ -160,12 +165,8 @@ class ALBEF(Method):
                 teacher = self.teacher.body.token_logits(seen, taught, asked)
         return global_mean(distilled_cross_entropy(logits, targets[asked], teacher, share))
 
-    def key(self) -> tuple[int, int]:
-        """Of random numbers that belong to a sample and a step, the same on any number of processes."""
-        return torch.initial_seed() % (1 << 63), self.global_step
-
     def follow(self) -> None:
-        self.teacher.update(self.student, self.hparams["momentum"])
+        self.teacher.update(self.student, self.momentum)
 
     def embed_image(self, pixels: Tensor) -> Tensor:
         return self.student.images(to_float(pixels)).vector

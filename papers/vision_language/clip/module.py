@@ -31,6 +31,7 @@ class CLIP(Method):
 
     def __init__(
         self,
+        *,
         image_encoder: ImageEncoderName = "small_resnet",
         text_encoder: TextTowerName = "mini",
         embed_dim: int = 64,
@@ -51,6 +52,8 @@ class CLIP(Method):
         )
         self.temperature = LearnableTemperature(temperature)
         self.chunk_size = chunk_size
+        self.scalar_lr = scalar_lr
+        self.beta2 = beta2
 
     def training_step(self, batch: ImageText, batch_idx: int) -> Tensor:
         image = cached_forward(self.encoder.images, batch.pixels, self.chunk_size)
@@ -64,8 +67,8 @@ class CLIP(Method):
     def parameter_groups(self) -> list[dict]:
         groups = [g | {"params": [p for p in g["params"] if p.ndim]} for g in super().parameter_groups()]
         scalars = [p for p in self.parameters() if p.ndim == 0]
-        groups.append({"params": scalars, "weight_decay": 0.0, "lr": self.hparams["lr"] * self.hparams["scalar_lr"]})
-        return [g | {"betas": (0.9, self.hparams["beta2"])} for g in groups]
+        groups.append({"params": scalars, "weight_decay": 0.0, "lr": self.lr * self.scalar_lr})
+        return [g | {"betas": (0.9, self.beta2)} for g in groups]
 
     def embed_image(self, pixels: Tensor) -> Tensor:
         return self.encoder.embed_image(pixels)

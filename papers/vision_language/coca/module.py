@@ -50,6 +50,7 @@ class Unimodal(Method):
 
     def __init__(
         self,
+        *,
         image_size: int = 48,
         patch_size: int = 8,
         stem: int = 0,
@@ -78,7 +79,9 @@ class Unimodal(Method):
         self.reader = UnimodalDecoder(
             vocab_size, TOKENS.pad, text_length, width, heads, unimodal_layers, summary=contrast > 0
         )
+        self.width, self.heads, self.text_length = width, heads, text_length
         self.contrast = contrast
+        self.chunk_size = chunk_size
         self.vocabulary = read_vocabulary(vocabulary, vocab_size)
 
     def on_fit_start(self) -> None:
@@ -87,7 +90,7 @@ class Unimodal(Method):
 
     def training_step(self, batch: ImageText, batch_idx: int) -> Tensor:
         ids = self.tokenize(batch.text)
-        rows = cached_forward(self.rows, (batch.pixels, ids), self.hparams["chunk_size"])
+        rows = cached_forward(self.rows, (batch.pixels, ids), self.chunk_size)
         terms = self.terms(rows, int((ids[:, 1:] != TOKENS.pad).sum()))
         return self.log_loss(
             sum(weight * term for weight, term in terms.values()), **{k: t for k, (_, t) in terms.items()}
@@ -100,7 +103,7 @@ class Unimodal(Method):
 
     def terms(self, rows: Tensor, words: int) -> dict[str, tuple[float, Tensor]]:
         """Weight and value of each loss, from `rows` and the number of words to predict."""
-        image, text = rows[:, : 2 * self.hparams["width"]].chunk(2, dim=1)
+        image, text = rows[:, : 2 * self.width].chunk(2, dim=1)
         loss = symmetric_info_nce(image, text, temperature=self.temperature(), directions="sum")
         return {"contrast": (self.contrast, loss)}
 
@@ -124,7 +127,7 @@ class Unimodal(Method):
 
     def tokenize(self, texts: list[str]) -> Tensor:
         """Ids with start and end, padded, int64 of shape (n, t)."""
-        return self.vocabulary.ids(texts, [START] * len(texts), self.hparams["text_length"]).to(self.device)
+        return self.vocabulary.ids(texts, [START] * len(texts), self.text_length).to(self.device)
 
     def embed_image(self, pixels: Tensor) -> Tensor:
         return self.look(to_float(pixels))[1]
@@ -151,6 +154,7 @@ class CoCa(Unimodal):
 
     def __init__(
         self,
+        *,
         caption: float = 2.0,
         multimodal_layers: int = 2,
         pooler: Literal["cascade", "parallel"] = "cascade",
@@ -159,8 +163,7 @@ class CoCa(Unimodal):
         super().__init__(**others)
         if caption <= 0:
             raise UserError(f"model.caption is {caption}; it must be above 0, or the model `Unimodal`")
-        h = self.hparams
-        self.writer = MultimodalDecoder(h["vocab_size"], h["width"], h["heads"], multimodal_layers)
+        self.writer = MultimodalDecoder(self.reader.table.num_embeddings, self.width, self.heads, multimodal_layers)
         self.caption = caption
         self.parallel = pooler == "parallel"
 
@@ -190,5 +193,5 @@ class CoCa(Unimodal):
         def next_logits(ids: Tensor) -> Tensor:
             return self.writer(self.reader(ids, summarize=False)[0], tokens)[:, -1]
 
-        longest = self.hparams["text_length"] - 1
+        longest = self.text_length - 1
         return self.vocabulary.texts(generate(next_logits, first, longest, TOKENS, generator=generator))

@@ -25,6 +25,7 @@ class SimCLR(Method):
 
     def __init__(
         self,
+        *,
         encoder: ImageEncoderName = "small_resnet",
         channels: int = 1,
         width: int = 16,

@@ -110,7 +110,7 @@ def test_the_loss_of_data2vec_frame_by_frame() -> None:
     found = terms(aqc, data)
     assert set(found) == {"regression", "loss"}
     x = aqc.project(aqc.feature_norm(aqc.features(data.views[0])))
-    mask = span_mask(data.ids, 30, 0.65, 10, 0, 0)
+    mask = span_mask(data.ids, 30, 0.65, 10, *aqc.key("masks"))
     states, _ = aqc.student(aqc.positions(torch.where(mask[:, :, None], aqc.masked, x)))
     _, added = aqc.student.eval()(aqc.positions(x))  # before any step the teacher is the student
     top = torch.stack(added[1:])

@@ -34,7 +34,7 @@ def small(step: int = 0, **arguments) -> ALBEF:
     with torch.no_grad():
         for parameter in module.student.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    module._trainer = SimpleNamespace(global_step=step, num_training_batches=10)
+    module._trainer = SimpleNamespace(global_step=step, num_training_batches=10, log_every_n_steps=1)
     module._fabric = None
     return module
 
@@ -125,7 +125,7 @@ def test_mlm_reads_the_picture_and_half_believes_the_teacher(share: float) -> No
     module, given = small(distillation=share), batch()
     text = module.student.fusion.text
     tokens = module.student.fusion.tokenize(given.text)
-    seen, targets = hide_tokens_by_sample(tokens, 0.5, text, given.ids, *module.key(), 1)
+    seen, targets = hide_tokens_by_sample(tokens, 0.5, text, given.ids, *module.key("masks"))
     module.training_step(given, 0)
     losses = []
     for body, weight in ((module.student, 1 - share), (module.teacher.body, share)):
