@@ -122,6 +122,7 @@ def test_all_arguments_are_kept_as_plain_hyper_parameters() -> None:
         "optimizer": "adamw",
         "schedule": "cosine",
         "warmup": 0.0,
+        "decay_all": False,
     }
 
 
