@@ -59,8 +59,8 @@ class Method(L.LightningModule):
 
     contrastive: ClassVar[bool] = False
     """Whether the loss compares the samples of a batch, so that a smaller batch is another objective."""
+    # A class that gains an argument after runs were recorded names it here: see `harness.identity`.
     added_later: ClassVar[dict[str, Any]] = {"decay_all": False}
-    # A subclass that gains an argument after runs were recorded names it in `added_later`: see `harness.identity`.
 
     def __init__(
         self,
