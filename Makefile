@@ -34,7 +34,7 @@ $(PEERS): $(STAMP) constraints-bench.txt
 	@touch $@
 
 bench: $(PEERS) ## Measure losses, recall, training steps and gradients beside other libraries, into results/bench.
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m bench
 
 results: $(STAMP) ## Write results/ and the generated blocks again from the records, then check them.
 	$(BIN)/papers report

@@ -2,6 +2,7 @@
 
 import ast
 import io
+import re
 import statistics
 import subprocess
 import sys
@@ -14,25 +15,92 @@ ROOT = Path(__file__).parent.parent
 MODULES = sorted(ROOT.glob("papers/*/*/module.py"))
 
 
-def imported(path: Path) -> set[str]:
-    """Top-level packages that a file imports anywhere, inside functions too."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names.add((node.module or "").split(".")[0])
-    return names
+PACKAGES = ("common", "data", "papers", "harness")
+"""From the ground up: each may import itself and what stands before it."""
 
 
-@pytest.mark.parametrize(("package", "forbidden"), [("common", {"papers", "data"}), ("data", {"papers"})])
-def test_arrows_point_one_way(package: str, forbidden: set[str]) -> None:
-    wrong = {
-        str(path.relative_to(ROOT)): sorted(imported(path) & forbidden)
-        for path in (ROOT / package).rglob("*.py")
-        if imported(path) & forbidden
-    }
-    assert not wrong
+def imported(source: str) -> set[str]:
+    """The modules of this house that a file reaches, inside functions and by strings too.
+
+    A string counts where it looks like a dotted path into one of the packages ("data.benchmarks.digits.Digits", as in
+    `import_module` or a class path) or like a path of folders ("data" / "checkpoints", "data/checkpoints").
+    """
+    names: set[str] = set()
+    tree = ast.parse(source)
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import():
+                names |= {alias.name for alias in node.names}
+            case ast.ImportFrom(module=str(module)):
+                names |= {f"{module}.{alias.name}" for alias in node.names}
+            case ast.Constant(value=str(text)) if id(node) not in docstrings:
+                if re.fullmatch(r"\w+(\.\w+)+(:\w+)?", text) and is_module(text):
+                    names.add(text)
+                elif re.fullmatch(r"\w+(/[\w.-]+)+", text) and (ROOT / text.split("/")[0]).is_dir():
+                    names.add(text.replace("/", "."))
+            case ast.BinOp(op=ast.Div(), right=ast.Constant(value=str(text))) if text in PACKAGES:
+                names.add(text)
+    return {name for name in names if name.split(".")[0] in PACKAGES}
+
+
+def is_module(text: str) -> bool:
+    """Whether "data.benchmarks.digits" or "data.benchmarks.digits:Digits" leads to a file: "data.seed" is a key."""
+    first, second = re.split(r"[.:]", text)[:2]
+    return (ROOT / first / second).is_dir() or (ROOT / first / f"{second}.py").is_file()
+
+
+def arrows_up(package: str, source: str) -> list[str]:
+    """What a file of `package` must not reach."""
+    above = PACKAGES[PACKAGES.index(package) + 1 :]
+    return sorted(name for name in imported(source) if name.split(".")[0] in above)
+
+
+@pytest.mark.parametrize("package", PACKAGES[:-1])
+def test_arrows_point_one_way(package: str) -> None:
+    files = {str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / package).rglob("*.py")}
+    assert not {path: wrong for path, source in files.items() if (wrong := arrows_up(package, source))}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import data",
+        "def f():\n    from papers.video.tmr.module import TMR",
+        "import_module('data.benchmarks')",
+        "pydoc.locate('papers.video.tmr.module.TMR')",
+        "check = 'papers.scaling.siglip.properties:ring'",
+        "Path(__file__).parents[2] / 'data' / 'checkpoints'",
+        "open('data/checkpoints/mini_bert/config.json')",
+        "from harness import catalog",
+    ],
+)
+def test_an_arrow_up_is_seen(line: str) -> None:
+    assert arrows_up("common", line)
+
+
+@pytest.mark.parametrize(
+    "line", ["f'data.{name} is 3'", "'data.seed'", "from common import data_like", '"""data.sources"""']
+)
+def test_what_is_no_arrow_is_let_be(line: str) -> None:
+    assert not arrows_up("common", line)
+
+
+def borrowed(own: str, source: str) -> list[str]:
+    """What a file of the paper `own` takes out of another paper's folder besides its module."""
+    others = [name.split(".") for name in imported(source) if name.startswith("papers.") and name.count(".") > 2]
+    return sorted(".".join(parts) for parts in others if parts[2] != own and parts[3] != "module")
+
+
+def test_what_two_papers_share_stands_in_common() -> None:
+    files = {path: borrowed(path.parent.name, path.read_text()) for path in sorted(ROOT.glob("papers/*/*/*.py"))}
+    assert not {str(path.relative_to(ROOT)): found for path, found in files.items() if found}
+
+
+def test_a_borrowed_helper_is_seen() -> None:
+    line = "from papers.audio.const.hardening import repeat_tokens"
+    assert borrowed("tmr", line) and not borrowed("const", line)
+    assert not borrowed("tmr", "from papers.vision_language.clip.module import CLIP")
 
 
 def code_lines(path: Path) -> int:

@@ -22,9 +22,7 @@ SECTIONS = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.bench", description="Measures this repository beside its peers."
-    )
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measures this repository beside its peers.")
     parser.add_argument("sections", nargs="*", help=f"of {', '.join([*SECTIONS, 'gradients'])}; all if none is named")
     parser.add_argument("--repeats", type=int, default=5, help="measurements of each cell (default 5)")
     parser.add_argument("--largest", type=int, help="leave out larger sizes")
@@ -47,10 +45,10 @@ def main() -> int:
         except ImportError:
             print(f"{peer} is not installed; its cells will say so")
 
-    from tests.bench import measure, report
+    from bench import measure, report
 
     for section in chosen:
-        module = importlib.import_module(f"tests.bench.{section}")
+        module = importlib.import_module(f"bench.{section}")
         if section == "gradients":
             module.main(arguments.out)
             continue

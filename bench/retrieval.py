@@ -2,8 +2,8 @@
 
 import torch
 
-from tests.bench.losses import WIDTH, pair
-from tests.bench.measure import Run, Task
+from bench.losses import WIDTH, pair
+from bench.measure import Run, Task
 
 
 def _ours(size: int) -> Run:

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from bench.measure import Make, Run, Task
 from common import losses as ours
-from tests.bench.measure import Make, Run, Task
 
 WIDTH = 256
 TEMPERATURE = 0.07

@@ -7,9 +7,9 @@ from typing import Any
 
 import lightning as L
 
+from bench.measure import Run, Task
 from common.experiments import yaml_lines
 from harness import catalog, recipe
-from tests.bench.measure import Run, Task
 
 WARM, STEPS = 3, 12
 

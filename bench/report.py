@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.bench.measure import Task
+from bench.measure import Task
 
 
 def table(head: list[str], rows: Iterable[list[str]]) -> str:

@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from torch.multiprocessing import start_processes
 from torch.nn.parallel import DistributedDataParallel
 
+from bench.measure import machine
+from bench.report import table, versions
 from common import losses as ours
 from common.distributed import Exchange
-from tests.bench.measure import machine
-from tests.bench.report import table, versions
 
 ROWS, INPUTS, WIDTH = 16, 12, 8
 SCALE, BIAS = 10.0, -2.0

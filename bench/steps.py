@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from bench.measure import Run, Task
 from common.batches import Images, Sentences
 from common.losses import info_nce, nt_xent
 from common.training.method import Method
-from tests.bench.measure import Run, Task
 
 WARM, STEPS = 5, 20
 LR = 1e-3

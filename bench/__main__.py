@@ -1,12 +1,12 @@
-"""`python -m tests.bench`: measures this repository beside its peers, in one run on this machine.
+"""`python -m bench`: measures this repository beside its peers, in one run on this machine.
 
-python -m tests.bench                      everything, into results/bench
-python -m tests.bench losses gradients     some of it
-python -m tests.bench losses --largest 2048 --repeats 3 --out bench-now
+python -m bench                      everything, into results/bench
+python -m bench losses gradients     some of it
+python -m bench losses --largest 2048 --repeats 3 --out bench-now
 
 Peers that are on no package index take part in `gradients` if their clones are at hand:
 
-    BENCH_CHECKOUTS=folder python -m tests.bench gradients     folder/{solo-learn,multimodal,DisCo-CLIP}
+    BENCH_CHECKOUTS=folder python -m bench gradients     folder/{solo-learn,multimodal,DisCo-CLIP}
 """
 
 import os
@@ -18,6 +18,6 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
-from tests.bench.cli import main  # noqa: E402
+from bench.cli import main  # noqa: E402
 
 sys.exit(main())

@@ -1,0 +1,1 @@
+"""Measures the losses, recall, training steps and loading beside other libraries."""
