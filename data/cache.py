@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from common.errors import UserError
+from common.paths import as_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +26,7 @@ VARIABLE = "CONTRASTIVE_PAPERS_CACHE"
 
 def cache_root() -> Path:
     """The cache folder: what CONTRASTIVE_PAPERS_CACHE says, else ~/.cache/contrastive-papers."""
-    return Path(os.environ.get(VARIABLE) or "~/.cache/contrastive-papers").expanduser()
+    return as_path(os.environ.get(VARIABLE) or "~/.cache/contrastive-papers", VARIABLE)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import UserError
+from common.paths import as_path
 
 
 def published_folder(data_root: str | None, *, title: str, files: Sequence[str], where: str, terms: str) -> Path:
@@ -19,7 +20,7 @@ def published_folder(data_root: str | None, *, title: str, files: Sequence[str],
     Raises:
         UserError: says where to get the data, under which terms, and which layout is expected.
     """
-    folder = Path(data_root).expanduser() if data_root else None
+    folder = as_path(data_root, "data.data_root") if data_root else None
     missing = [file for file in files if folder is None or not (folder / file).exists()]
     if folder is None or missing:
         given = f"data.data_root is {data_root!r}" if folder is None else f"{missing[0]} is not in {folder}"

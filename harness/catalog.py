@@ -13,24 +13,48 @@ from common.experiments.yaml_lines import load, shown
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+def _by_slug(root: Path) -> dict[str, list[Path]]:
+    """The cards of each slug, sorted by family and slug: one, unless two families have the same."""
+    cards: dict[str, list[Path]] = {}
+    for path in sorted(root.glob("papers/*/*/paper.yaml")):
+        cards.setdefault(path.parent.name, []).append(path)
+    return cards
+
+
+def found(root: Path = REPOSITORY) -> list[Path]:
+    """All cards, sorted by family and slug, faulty ones among them."""
+    return [path for places in _by_slug(root).values() for path in places]
+
+
+def _only(slug: str, paths: list[Path], root: Path) -> Path:
+    if len(paths) > 1:
+        raise UserError(f"two papers are named '{slug}': {shown(paths[0], root)} and {shown(paths[1], root)}")
+    return paths[0]
+
+
 def paths(root: Path = REPOSITORY) -> dict[str, Path]:
     """The card of each slug, sorted by family and slug; no card is read.
 
     Raises:
         UserError: two families have the same slug.
     """
-    found: dict[str, Path] = {}
-    for path in sorted(root.glob("papers/*/*/paper.yaml")):
-        slug = path.parent.name
-        if slug in found:
-            raise UserError(f"two papers are named '{slug}': {shown(found[slug], root)} and {shown(path, root)}")
-        found[slug] = path
-    return found
+    return {slug: _only(slug, paths, root) for slug, paths in _by_slug(root).items()}
 
 
 def cards(root: Path = REPOSITORY) -> list[Card]:
     """All cards, sorted by family and slug. Raises: UserError at the first faulty one."""
     return [load_card(path, root) for path in paths(root).values()]
+
+
+def readable_cards(root: Path = REPOSITORY) -> tuple[list[Card], list[str]]:
+    """The cards that can be read, and one line for each that cannot: a faulty one must not stop what needs it not."""
+    good, faults = [], []
+    for slug, places in _by_slug(root).items():
+        try:
+            good.append(load_card(_only(slug, places, root), root))
+        except UserError as error:
+            faults.append(str(error))
+    return good, faults
 
 
 def find(slug: str, root: Path = REPOSITORY) -> Card:
@@ -39,9 +63,9 @@ def find(slug: str, root: Path = REPOSITORY) -> Card:
     Raises:
         UserError: no paper has that slug; suggests the nearest.
     """
-    known = paths(root)
+    known = _by_slug(root)
     if slug in known:
-        return load_card(known[slug], root)
+        return load_card(_only(slug, known[slug], root), root)
     near = difflib.get_close_matches(slug, known, n=3, cutoff=0.5)
     near += [name for name in known if slug and slug in name and name not in near][: 3 - len(near)]
     hint = f"did you mean {' or '.join(near)}?" if near else "`papers list` shows all"
@@ -68,10 +92,12 @@ def benchmark_of(card: Card, recipe: str = "mini.yaml") -> str | None:
 @functools.cache
 def _class_names(path: Path) -> dict[str, str]:
     """The constant `name = "..."` of each class in a Python file."""
-    if not path.is_file():
-        return {}
+    try:
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return {}  # whoever imports it will say what is wrong
     names = {}
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in body:
         for line in node.body if isinstance(node, ast.ClassDef) else []:
             targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
             value = getattr(line, "value", None)

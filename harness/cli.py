@@ -4,8 +4,10 @@
 """
 
 import argparse
-import os
+import contextlib
 import sys
+import tempfile
+import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +17,8 @@ from common.errors import UserError
 from harness import commands
 from harness.catalog import REPOSITORY
 from harness.completion import SHELLS, complete_with, completion
+from harness.console import close_streams, open_streams
+from harness.signals import ended_by_signals, exit_code
 
 EXAMPLES = """\
 start here:
@@ -26,7 +30,7 @@ start here:
   papers new my_method --like simcse         a paper of your own
 
 `papers COMMAND --help` shows the options and examples of a command.
-exit codes: 0 fine; 1 `verify` found differences; 2 wrong request or failed run; 130 interrupted
+exit codes: 0 fine; 1 `verify` found differences; 2 wrong request or failed run; 130 interrupted; 143 terminated
 """
 
 LIST = """\
@@ -95,10 +99,15 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see {self.prog} --help")
 
 
+MOST = 1000
+"""Seeds of an arm or runs at a time; more is a slip of the finger, and planning alone would take minutes."""
+
+
 def count(text: str) -> int:
-    """A whole number of at least 1, for options such as --seeds."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
+    """A whole number from 1 to MOST, for options such as --seeds."""
+    # Of digits, Python takes 4300 and those of any script.
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= MOST):
+        raise argparse.ArgumentTypeError(f"'{text[:40]}' is not a whole number from 1 to {MOST}")
     return int(text)
 
 
@@ -111,6 +120,7 @@ def build_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="store_true", help="print the version and stop")
+    parser.add_argument("--traceback", action="store_true", help="print the traceback of an error that is ours")
     added = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
     def command(name: str, run: str, about: str, epilog: str = "") -> Parser:
@@ -186,36 +196,75 @@ def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = REPOSITORY) -> int:
-    """Runs one command on the repository at `root` and returns its exit code."""
+    """Runs one command on the repository at `root` and returns its exit code.
+
+    Every way in which a command can fail ends here, in one line on stderr. A fault of ours leaves its traceback in a
+    file, which the line names; with --traceback it is printed.
+    """
+    open_streams()
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        parser = build_parser()
-        given = parser.parse_args(arguments)
-        if given.version:
-            print(version("contrastive-papers"))
-            return 0
-        if given.command is None:
-            parser.print_help()
-            return 0
-        if given.command == "completion":
-            print(completion(subcommands(parser), given.shell), end="")
-            return 0
-        given.root = root
-        code = getattr(commands, given.run)(given) or 0
-        sys.stdout.flush()  # a closed pipe shows here and not when Python ends
-        return code
+        with ended_by_signals():
+            code = _run(words, root)
+            sys.stdout.flush()  # a closed pipe or a full disk shows here and not when Python ends
+            return code
     except UserError as error:
-        print(f"papers: {error}", file=sys.stderr)
-        return 2
-    except PermissionError as error:
-        print(f"papers: no permission to write {error.filename}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("papers: interrupted; finished runs are on record", file=sys.stderr)
-        return 130
+        return _fail(str(error))
     except BrokenPipeError:
-        # `papers list | head` closes our end; without this, Python complains once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        close_streams()  # `papers list | head` closes our end
         return 0
+    except KeyboardInterrupt as error:
+        return _fail("interrupted; finished runs are on record", exit_code(error))
+    except OSError as error:
+        code = _fail(_of_system(error))
+        close_streams()
+        return code
+    except Exception as error:
+        return _fail(_of_ours(error, "--traceback" in words[:1]))
+
+
+def _run(words: Sequence[str], root: Path) -> int:
+    parser = build_parser()
+    given = parser.parse_args(words)
+    if given.version:
+        print(version("contrastive-papers"))
+    elif given.command is None:
+        parser.print_help()
+    elif given.command == "completion":
+        print(completion(subcommands(parser), given.shell), end="")
+    else:
+        given.root = root
+        return getattr(commands, given.run)(given) or 0
+    return 0
+
+
+def _fail(message: str, code: int = 2) -> int:
+    with contextlib.suppress(OSError):
+        print(f"papers: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    return code
+
+
+def _of_system(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    if isinstance(error, PermissionError):
+        return f"no permission to use {error.filename}"
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def _of_ours(error: Exception, printed: bool) -> str:
+    """What is wrong in one line, and where its traceback is."""
+    # Torch and Lightning explain themselves over many lines; the first says what is wrong.
+    text = str(error).strip().splitlines()
+    reason = f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    if printed:
+        traceback.print_exc()
+        return reason
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="papers-", suffix=".txt", delete=False, encoding="utf-8") as file:
+            traceback.print_exc(file=file)
+        return f"{reason} (traceback in {file.name})"
+    except OSError:
+        return f"{reason} (`papers --traceback ...` prints where)"
 
 
 if __name__ == "__main__":

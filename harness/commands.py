@@ -10,6 +10,7 @@ from common.experiments.records import Ledger
 from common.experiments.schema import closest
 from common.experiments.texts import with_interval
 from common.experiments.verdict import Verdict
+from common.paths import as_path
 from harness import catalog
 from harness.console import print_table, say, shown_path
 from harness.standing import Standing, standing, standings, verdict_words
@@ -20,11 +21,29 @@ if TYPE_CHECKING:
 
 def _results(given: argparse.Namespace) -> Path:
     option = getattr(given, "results", None)
-    return Path(option).expanduser().resolve() if option else given.root / "results"
+    return given.root / "results" if option is None else Path.cwd() / as_path(option, "--results")
 
 
-def _standings(given: argparse.Namespace) -> list[Standing]:
-    papers = standings(given.root, Ledger(_results(given) / "runs"))
+def _standings(given: argparse.Namespace, whole: bool = False) -> list[Standing]:
+    """Where the papers stand, after a remark on each line of the records that cannot be read.
+
+    Args:
+        whole: raise UserError at the first faulty card, for what is written over all papers; otherwise it is named and
+            left out.
+    """
+    ledger = Ledger(_results(given) / "runs")
+    if whole:
+        papers = standings(given.root, ledger)
+    else:
+        papers = []
+        cards, faults = catalog.readable_cards(given.root)
+        for card in cards:
+            try:
+                papers.append(standing(card, ledger))
+            except UserError as error:  # of a recipe or of the records
+                faults.append(str(error))
+        for fault in faults:
+            say(f"left out: {fault}")
     for paper in papers:
         for warning in paper.warnings:
             say(warning)
@@ -35,7 +54,7 @@ def list_papers(given: argparse.Namespace) -> None:
     """Papers with their verdicts, or bare names for shells."""
     if given.names and not (given.verdict or given.benchmark or given.by == "benchmark"):
         # Completion asks for this at every press of Tab: folders tell it, no card is read.
-        folders = [path.parent for path in catalog.paths(given.root).values()]
+        folders = [path.parent for path in catalog.found(given.root)]
         folders = [folder for folder in folders if given.family in (None, folder.parent.name)]
         names = dict.fromkeys(folder.name if given.by == "slug" else folder.parent.name for folder in folders)
         print(*names, sep="\n")
@@ -90,7 +109,7 @@ def rerun(given: argparse.Namespace) -> int:
     """Runs what is not on record, then prints the verdicts and where table and figures lie."""
     cards = [catalog.find(slug, given.root) for slug in dict.fromkeys(given.slugs)]
     ledger = Ledger(_results(given) / "runs")
-    names = [given.experiment] if given.experiment else None
+    names = None if given.experiment is None else [given.experiment]
     recipe = "full.yaml" if given.recipe == "full" else None
     for card in cards:
         if not card.experiments:
@@ -123,8 +142,11 @@ def _conclude(given: argparse.Namespace, cards: list[Card], ledger: Ledger) -> N
         trials = standing(card, ledger).trials
         print_trials(tuple(t for t in trials if t.records and given.experiment in (None, t.experiment.name)))
     results = _results(given)
-    page = write_results(results, standings(given.root, ledger), {card.slug for card in cards})
-    print(f"\nTable:  {shown_path(page)}")
+    try:
+        page = write_results(results, standings(given.root, ledger), {card.slug for card in cards})
+        print(f"\nTable:  {shown_path(page)}")
+    except UserError as error:  # the card of another paper, say; what was run is on record
+        say(f"the table is not brought up to date: {error}")
     for card in cards:
         figure = results / "figures" / f"{card.slug}.svg"
         if figure.exists():
@@ -194,7 +216,7 @@ def report(given: argparse.Namespace) -> None:
     from harness.compare import measure_floors
     from harness.report import write
 
-    papers = _standings(given)
+    papers = _standings(given, whole=True)
     measure_floors(papers, _results(given), say)
     changed = write(given.root, _results(given), papers)
     print(*(shown_path(path) for path in changed), sep="\n") if changed else print("everything was up to date")
@@ -237,7 +259,7 @@ def data(given: argparse.Namespace) -> None:
     if given.action == "page":
         from harness.benchmarks_page import write  # loads torch
 
-        write(given.root, _standings(given), say)
+        write(given.root, _standings(given, whole=True), say)
         return
     known = sources.catalog()
     if given.names:

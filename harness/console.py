@@ -1,6 +1,9 @@
 """Output for people and for pipes: rich on a terminal, plain lines anywhere else."""
 
+import codecs
+import os
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +18,44 @@ STYLES = {
     "not run": "dim",
 }
 """How cells that are a verdict look on a terminal."""
+
+
+PLAIN = {"\u2014": "-", "\u2013": "-", "\u2212": "-", "\u00b1": "+-", "\u00d7": "x", "\u2264": "<=", "\u2265": ">="}
+"""What stands for a character that the terminal cannot show."""
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    """The nearest characters of ASCII: "Henaff" for "Hénaff"."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = []
+    for letter in error.object[error.start : error.end]:
+        base = "".join(part for part in unicodedata.normalize("NFKD", letter) if part.isascii())
+        letters.append(PLAIN.get(letter) or base or "?")
+    return "".join(letters), error.end
+
+
+codecs.register_error("plainly", _plainly)
+
+
+def open_streams() -> None:
+    """Lets output degrade to what the terminal can show, and go nowhere where it was closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - a device, to the end
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="plainly")
+
+
+def close_streams() -> None:
+    """After output failed: nothing more is written, and Python does not complain once more when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.__stdout__, sys.__stderr__):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            os.dup2(nowhere, stream.fileno()) if stream is not None else None
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:

@@ -28,10 +28,14 @@ FENCE = re.compile(r"^```.*?^```\n?", re.MULTILINE | re.DOTALL)
 
 def check_slug(slug: str, taken: set[str]) -> None:
     """Raises UserError unless `slug` can name a new folder and Python package."""
-    if not SLUG.fullmatch(slug) or keyword.iskeyword(slug) or len(slug) > 40:
-        raise UserError(f"'{slug}' cannot name a paper; allowed: lower_case words and digits, as in my_method")
+    if not _names_a_package(slug):
+        raise UserError(f"'{slug}' cannot name a paper; allowed: up to 40 letters as in my_method, no word of Python")
     if slug in taken:
         raise UserError(f"'{slug}' is taken already; choose another name")
+
+
+def _names_a_package(name: str) -> bool:
+    return bool(SLUG.fullmatch(name)) and len(name) <= 40 and not keyword.iskeyword(name)
 
 
 def new_paper(root: Path, source: Path, slug: str, family: str) -> Path:
@@ -40,8 +44,9 @@ def new_paper(root: Path, source: Path, slug: str, family: str) -> Path:
     The main class (the one that mini.yaml names) is renamed after the slug. The card keeps the experiments and loses
     what belongs to the original alone: identity, published numbers, differences between paper and code.
     """
-    if not SLUG.fullmatch(family):
-        raise UserError(f"--family '{family}' cannot name a family; allowed: lower_case words, as in vision_ssl")
+    if not _names_a_package(family):
+        allowed = "up to 40 letters as in vision_ssl, no word of Python"
+        raise UserError(f"--family '{family}' cannot name a family; allowed: {allowed}")
     target = root / "papers" / family / slug
     if target.exists():
         raise UserError(f"{target} exists already; choose another name")

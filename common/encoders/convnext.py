@@ -11,6 +11,7 @@ from torchvision.models.convnext import ConvNeXt as Body
 
 from common.encoders.pretrained import load_exactly
 from common.errors import UserError
+from common.paths import as_path
 
 # What torchvision calls the parts of a block that timm gives names.
 _PARTS = {"gamma": "layer_scale", "conv_dw": "block.0", "norm": "block.2", "mlp.fc1": "block.3", "mlp.fc2": "block.5"}
@@ -41,7 +42,7 @@ class ConvNeXt(nn.Module):
         self.body = Body([CNBlockConfig(*stage) for stage in stages], stochastic_depth_prob=0.0)
         self.body.classifier[-1] = nn.Identity()
         if weights is not None and not self.body.features[0][0].weight.is_meta:
-            load_exactly(self.body, _read(Path(weights).expanduser() / "model.safetensors"), "convnext")
+            load_exactly(self.body, _read(as_path(weights, "model.weights") / "model.safetensors"), "convnext")
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Maps float pixels in [0, 1] of shape (n, 3, h, w) to vectors of shape (n, widths[-1])."""

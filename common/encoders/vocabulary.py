@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from common.encoders.generation import Tokens
 from common.errors import UserError
+from common.paths import as_path
 
 SPECIAL = ("[PAD]", "[END]", "[UNK]")
 TOKENS = Tokens(pad=0, end=1)
@@ -57,7 +58,7 @@ class Vocabulary:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        file = self.default if self.path is None else Path(self.path).expanduser()
+        file = self.default if self.path is None else as_path(self.path, "model.vocabulary")
         if not file.is_file():
             raise UserError(f"model.vocabulary is {self.path}; make that file with `python -m {self.made_by}`")
         return Tokenizer.from_file(str(file))

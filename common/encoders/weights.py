@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.errors import UserError
+from common.paths import as_path
 
 _OFFERS: dict[str, Callable[[str], bytes]] = {}
 
@@ -32,7 +33,7 @@ def read_file(name: str, file: str, folder: str | None = None) -> bytes:
     """
     if folder is None and name in _OFFERS:
         return _OFFERS[name](file)
-    place = Path(folder).expanduser() if folder is not None else Path("checkpoints") / name
+    place = as_path(folder, "model.weights") if folder is not None else Path("checkpoints") / name
     if not (place / file).is_file():
         here = f"; without a folder there are: {', '.join(sorted(_OFFERS))}" if _OFFERS else ""
         raise UserError(

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -11,6 +11,14 @@ from common.errors import UserError
 
 Location = tuple[str | int, ...]
 """The way to a node: keys of mappings and indices of lists, as in ("experiments", 0, "seeds")."""
+
+LARGEST = 512 * 1024
+"""Bytes in a file."""
+MOST = 50_000
+"""Values in a file, aliases counted as what they stand for."""
+DEEPEST = 64
+"""Levels of nesting; a card needs eight."""
+_TAG = "tag:yaml.org,2002:"
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
@@ -68,20 +76,14 @@ def load(path: Path, root: Path | None = None) -> Document:
     """Reads a YAML file whose top level is a mapping.
 
     Raises:
-        UserError: the file is missing, is no YAML, repeats a key or holds no mapping; names file and line.
+        UserError: the file is missing, too large or nested too deeply, is no YAML, repeats a key or holds no mapping;
+            names file and line.
     """
     name = shown(path, root)
+    loader = _Loader(_text(path, name))
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{name}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{name}: is not UTF-8 text: {error.reason} at byte {error.start}") from None
-    loader = _Loader(text)
-    try:
-        node = loader.get_single_node()
-        lines: dict[Location, int] = {}
-        data = _build(loader, node, (), lines, name) if node is not None else None
+        reader = _Reader(loader, name)
+        data = reader.document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
@@ -92,27 +94,125 @@ def load(path: Path, root: Path | None = None) -> Document:
         loader.dispose()
     if not isinstance(data, dict):
         raise UserError(f"{name}:1: expected fields such as 'name: value', found {describe(data)}")
-    return Document(path, name, data, lines)
+    return Document(path, name, data, reader.lines)
 
 
-def _build(loader: Any, node: yaml.Node, where: Location, lines: dict[Location, int], name: str) -> Any:
-    lines[where] = node.start_mark.line + 1
-    if isinstance(node, yaml.SequenceNode):
-        return [_build(loader, item, (*where, i), lines, name) for i, item in enumerate(node.value)]
-    if not isinstance(node, yaml.MappingNode):
-        return loader.construct_object(node, deep=True)
-    loader.flatten_mapping(node)
-    result: dict[Any, Any] = {}
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, str):
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else str(key)
-        if key in result:
-            raise UserError(f"{name}:{key_node.start_mark.line + 1}: the field '{key}' stands here a second time")
-        result[key] = _build(loader, value_node, (*where, key), lines, name)
-        # The line of a field is that of its name: a block below it starts a line later.
-        lines[(*where, key)] = key_node.start_mark.line + 1
-    return result
+def _text(path: Path, name: str) -> str:
+    try:
+        # A pipe or a device could be read without end.
+        if path.exists() and not path.is_file():
+            raise UserError(f"{name}: cannot be read: it is no file")
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if len(content) > LARGEST:
+        raise UserError(f"{name}: is larger than {LARGEST // 1024} KiB; no card or recipe is")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name}: is not UTF-8 text: {error.reason} at byte {error.start}") from None
+
+
+class _Reader:
+    """Builds data and lines from the parser's events, within bounds that PyYAML's own composer does not have.
+
+    An alias is what it stands for, read again at its place: nine lines can so stand for a billion, or for themselves.
+    """
+
+    def __init__(self, loader: Any, name: str) -> None:
+        self.loader, self.name = loader, name
+        self.events: list[yaml.Event] = []
+        self.anchors: dict[str, int] = {}
+        """Where in `events` a node with an anchor begins."""
+        self.open: set[str] = set()
+        self.lines: dict[Location, int] = {}
+        self.left = MOST
+
+    def document(self) -> Any:
+        depth = 0
+        while self.loader.check_event():
+            event = self.loader.get_event()
+            self.events.append(event)
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                self._fail(event, f"nested more than {DEEPEST} levels deep")
+            if len(self.events) > 3 * MOST:
+                self._fail(event, f"holds more than {MOST} values; no card or recipe does")
+            if isinstance(event, yaml.DocumentStartEvent) and len(self.events) > 2:
+                self._fail(event, "a second document begins; a card or recipe is one")
+        return self._node(2, ())[0] if len(self.events) > 3 else None
+
+    def _node(self, at: int, where: Location) -> tuple[Any, int]:
+        """The value of the node that begins at event `at`, and the event after it."""
+        event = self.events[at]
+        self.left -= 1
+        if self.left < 0:
+            self._fail(event, f"the aliases stand for more than {MOST} values")
+        if len(where) > DEEPEST:
+            self._fail(event, f"the aliases nest more than {DEEPEST} levels deep")
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in self.anchors:
+                self._fail(event, f"the alias '*{event.anchor}' stands for nothing above it")
+            if event.anchor in self.open:
+                self._fail(event, f"the alias '*{event.anchor}' stands for itself")
+            return self._node(self.anchors[event.anchor], where)[0], at + 1
+        self.lines[where] = event.start_mark.line + 1
+        anchor = event.anchor
+        if anchor is not None:
+            self.anchors[anchor] = at
+            self.open.add(anchor)
+        if isinstance(event, yaml.ScalarEvent):
+            value, after = self._scalar(event), at + 1
+        elif event.tag not in (None, "!", _TAG + "seq", _TAG + "map"):
+            self._fail(event, f"the tag '{event.tag}' is not read here; plain values alone are")
+        elif isinstance(event, yaml.SequenceStartEvent):
+            value, after = self._sequence(at + 1, where)
+        else:
+            value, after = self._mapping(at + 1, where)
+        self.open.discard(anchor)
+        return value, after
+
+    def _sequence(self, at: int, where: Location) -> tuple[list[Any], int]:
+        result: list[Any] = []
+        while not isinstance(self.events[at], yaml.SequenceEndEvent):
+            value, at = self._node(at, (*where, len(result)))
+            result.append(value)
+        return result, at + 1
+
+    def _mapping(self, at: int, where: Location) -> tuple[dict[str, Any], int]:
+        result: dict[str, Any] = {}
+        while not isinstance(self.events[at], yaml.MappingEndEvent):
+            event = self.events[at]
+            if not isinstance(event, yaml.ScalarEvent):
+                self._fail(event, "the name of a field must be plain text")
+            key = event.value
+            if key == "<<" and event.implicit[0]:
+                self._fail(event, "the merge key '<<' is not read here; write the fields out")
+            if key in result:
+                self._fail(event, f"the field '{key}' stands here a second time")
+            result[key], at = self._node(at + 1, (*where, key))
+            # The line of a field is that of its name: a block below it starts a line later.
+            self.lines[(*where, key)] = event.start_mark.line + 1
+        return result, at + 1
+
+    def _scalar(self, event: yaml.ScalarEvent) -> Any:
+        tag = event.tag
+        if tag is None or tag == "!":
+            tag = self.loader.resolve(yaml.ScalarNode, event.value, event.implicit)
+        kind = tag.removeprefix(_TAG)
+        if kind in ("str", "value", "merge"):
+            return event.value
+        if kind not in ("int", "float", "bool", "null"):
+            self._fail(event, f"the tag '{tag}' is not read here; plain values alone are")
+        try:
+            return self.loader.construct_object(yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark))
+        except (ValueError, KeyError, IndexError):
+            words = describe(event.value)
+            self._fail(event, f"{words} cannot be read as {'a number' if kind in ('int', 'float') else kind}")
+
+    def _fail(self, event: yaml.Event, message: str) -> NoReturn:
+        raise UserError(f"{self.name}:{event.start_mark.line + 1}: {message}")
 
 
 def describe(value: Any) -> str:

@@ -1,12 +1,12 @@
 """Going on from the weights of an earlier training under another recipe."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
+from common.paths import as_path
 
 
 def start_from(
@@ -26,7 +26,7 @@ def start_from(
     Raises:
         UserError: there is no such file, or it lacks a tensor or has it in another shape.
     """
-    path, wanted = Path(checkpoint).expanduser(), module.state_dict()
+    path, wanted = as_path(checkpoint, "model.start"), module.state_dict()
     if any(tensor.is_meta for tensor in wanted.values()):
         return
     if not path.is_file():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.errors import UserError
+from common.paths import as_path
 from data.archives import Archive, clear_damage, unpack_deb
 from data.cache import VARIABLE, cache_root, clear_disk_errors, locked, whole_file
 from data.clients import changed, download
@@ -90,7 +91,7 @@ class Source:
         if data_root is None:
             path = self.fetch()
             return Archive(self._unpacked(path) if path.suffix == ".deb" else path, self.name)
-        folder = Path(data_root).expanduser()
+        folder = as_path(data_root, "data.data_root")
         if not folder.is_dir():
             raise UserError(f"data_root is {data_root}, which is not a folder")
         own = folder / self.name

@@ -64,7 +64,7 @@ def test_compare(root: Path, capsys: Capture) -> None:
         (["rerun", "alpha", "gamma"], "unknown paper 'gamma'"),
         (["rerun", "beta"], "beta has no experiments of its own"),
         (["rerun", "alpha", "--experiment", "mian"], "alpha has no experiment 'mian' (did you mean 'main'?)"),
-        (["rerun", "alpha", "--seeds", "0"], "argument --seeds: '0' is not a whole number of at least 1"),
+        (["rerun", "alpha", "--seeds", "0"], "argument --seeds: '0' is not a whole number from 1 to 1000"),
         (["rerun", "alpha", "--recipe", "huge"], "argument --recipe: invalid choice: 'huge'"),
         (["compare", "--benchmark", "coin"], "unknown benchmark 'coin' (did you mean 'coins'?); there are: "),
         (["compare", "--benchmark", "coins", "--metric", "top9"], "there are: loss, probe/top1"),
@@ -108,7 +108,7 @@ def test_results_that_cannot_be_written(root: Path, capsys: Capture) -> None:
 def test_a_faulty_card_names_file_and_line(root: Path, capsys: Capture) -> None:
     card = root / "papers/toys/alpha/paper.yaml"
     card.write_text(card.read_text().replace("idea:", "idee:"))
-    code, _, err = papers(root, capsys, "list")
+    code, _, err = papers(root, capsys, "show", "alpha")
     assert code == 2 and err.startswith("papers: papers/toys/alpha/paper.yaml:11: unknown field 'idee'")
 
 
