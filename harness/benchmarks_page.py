@@ -8,8 +8,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from common.benchmark import Benchmark
 from common.experiments.texts import number
 from data.benchmarks import catalog
-from harness.compare import Floor, floor_of
+from harness.compare import floor_of
 from harness.files import write_text
+from harness.floors import Floor
 from harness.standing import Standing
 
 TEMPLATES = Path(__file__).parent / "templates"

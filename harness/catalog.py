@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from common.errors import UserError
-from common.experiments.card import Card, load_card
+from common.experiments.card import Card
+from common.experiments.card_file import load_card
 from common.experiments.yaml_lines import load, shown
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -1,19 +1,19 @@
 """Every method on record for a benchmark, ranked, beside what needs no learning."""
 
 import dataclasses
-import json
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from common.errors import UserError
 from common.experiments.card import Comparison
+from common.experiments.paired import Interval, interval
 from common.experiments.records import Record
-from common.experiments.verdict import Interval, arm_values, interval
-from harness.files import write_text
+from common.experiments.verdict import arm_values
+from harness.floors import Floor, floor_path, read_floors, write_floor
 from harness.standing import Standing, Trial
 
 if TYPE_CHECKING:
@@ -34,19 +34,6 @@ class Entry:
     def data(self) -> tuple[str, str]:
         """The benchmark and the hash of its data, that of the first seed."""
         return self.records[0].benchmark, self.records[0].data_hash
-
-
-@dataclass(frozen=True)
-class Floor:
-    """What a benchmark scores without learning, on the data of that hash. One line of results/floors.jsonl."""
-
-    benchmark: str
-    data_hash: str
-    primary: str
-    """The metric that ranks methods."""
-    settings: dict[str, Any]
-    """The arguments of the benchmark that are not its defaults; some may have no part in its data."""
-    rows: dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -73,34 +60,14 @@ class Ranking:
     rows: tuple[Row, ...]
 
 
-def read_floors(results: Path) -> list[Floor]:
-    """The floors on record; a line that cannot be read is left out, since it can be computed again."""
-    path = results / "floors.jsonl"
-    floors = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        try:
-            floors.append(Floor(**json.loads(line)))
-        except (ValueError, TypeError):
-            continue
-    return floors
-
-
-def write_floors(results: Path, floors: Iterable[Floor]) -> None:
-    """Writes all floors, ordered by benchmark."""
-    ordered = sorted(floors, key=lambda floor: (floor.benchmark, floor.data_hash))
-    lines = [json.dumps(dataclasses.asdict(floor), ensure_ascii=False) for floor in ordered]
-    write_text(results / "floors.jsonl", "".join(line + "\n" for line in lines))
-
-
 def measure_floors(
     papers: Iterable[Standing], results: Path, say: Callable[[str], None], benchmark: str | None = None
 ) -> list[Floor]:
-    """Computes the floors that are missing for data on record, adds them to results/floors.jsonl and returns all.
+    """Computes the floors that are missing for data on record, puts them on record and returns all.
 
     A floor that cannot be had (the data cannot be fetched, or changed since the runs) is told to `say` and left out.
     """
-    floors = {(floor.benchmark, floor.data_hash): floor for floor in read_floors(results)}
-    count = len(floors)
+    floors = {floor.key: floor for floor in read_floors(results)}
     tried = set(floors)
     for entry in arms_on_record(papers):
         key = entry.data
@@ -112,8 +79,8 @@ def measure_floors(
             floors[key] = _measure(entry)
         except UserError as error:
             say(f"no floor for {key[0]}: {error}")
-    if len(floors) > count:
-        write_floors(results, floors.values())
+        else:
+            write_floor(results, floors[key])
     return list(floors.values())
 
 
@@ -139,13 +106,14 @@ def floor_of(benchmark: "Benchmark", results: Path) -> Floor:
 
     A measured one takes the place of what stood there for older data of the default settings.
     """
-    floors = {(floor.benchmark, floor.data_hash): floor for floor in read_floors(results)}
+    floors = {floor.key: floor for floor in read_floors(results)}
     key = benchmark.name, benchmark.fingerprint()
     if key not in floors or floors[key].primary != benchmark.primary:
-        kept = [floor for floor in floors.values() if floor.settings or floor.benchmark != benchmark.name]
-        floors = {(floor.benchmark, floor.data_hash): floor for floor in kept}
+        for floor in floors.values():
+            if floor.benchmark == benchmark.name and not floor.settings:
+                floor_path(results, floor).unlink()
         floors[key] = Floor(*key, benchmark.primary, {}, benchmark.floor())
-        write_floors(results, floors.values())
+        write_floor(results, floors[key])
     return floors[key]
 
 
@@ -180,7 +148,7 @@ def rankings(
     Raises:
         UserError: nothing is on record for `benchmark`, or no arm on it has `metric`.
     """
-    known = {(floor.benchmark, floor.data_hash): floor for floor in floors}
+    known = {floor.key: floor for floor in floors}
     groups: dict[tuple[str, str], list[Entry]] = {key: [] for key in known if key[0] == benchmark}
     for entry in arms_on_record(papers):
         if benchmark in (None, entry.data[0]):

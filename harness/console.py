@@ -12,8 +12,10 @@ T = TypeVar("T")
 STYLES = {
     "reproduced": "green",
     "holds": "green",
-    "direction only": "yellow",
-    "not reproduced": "red",
+    "contradicted": "red",
+    "no difference": "cyan",
+    "undecided": "yellow",
+    "no test": "dim",
     "violated": "red",
     "not run": "dim",
 }

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from common.experiments.paired import Interval
 from common.experiments.texts import with_interval
-from common.experiments.verdict import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 INK = "#7a7d80"
 STYLE = {
     "reproduced": ("#1f83c4", "o"),
-    "direction only": ("#c9720f", "D"),
-    "not reproduced": ("#c2559a", "X"),
+    "contradicted": ("#c2559a", "X"),
+    "no difference": ("#2a9274", "s"),
+    "undecided": ("#c9720f", "D"),
+    "no test": (INK, "v"),
+    "not run": (INK, "."),
 }
 ROW, HEAD, FOOT = 0.25, 0.34, 0.34  # inches: one row, a panel's title, its axis
 PLOT, RIGHT, EDGE = 4.0, 2.3, 0.1
@@ -110,7 +113,7 @@ def paper(panels: dict[str, Sequence[Arm]], checks: Sequence[Check]) -> "Figure"
             ratios = check.ratios()
             worst = max(ratios)
             ax.plot(ratios, [y] * len(ratios), linestyle="", marker=".", color=INK, markersize=4)
-            shade, shape = STYLE["reproduced" if worst <= 1 else "not reproduced"]
+            shade, shape = STYLE["reproduced" if worst <= 1 else "contradicted"]
             ax.plot(worst, y, color=shade, marker=shape, markersize=6, markeredgewidth=0)
             _note(ax, y, f"largest {max(map(abs, check.values)):.2g}, allowed {check.tolerance:.2g}")
     return figure

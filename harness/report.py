@@ -13,12 +13,14 @@ import jinja2
 
 from common.errors import UserError
 from common.experiments.card import Comparison, Published
+from common.experiments.paired import Interval
 from common.experiments.records import Record
 from common.experiments.texts import NOTHING, with_interval
-from common.experiments.verdict import ClaimResult, Interval, Verdict
+from common.experiments.verdict import ClaimResult, Verdict
 from harness import citation, compare, figures
 from harness.console import track
 from harness.files import write_text
+from harness.floors import read_floors
 from harness.progress import duration
 from harness.standing import Standing, tally
 
@@ -118,7 +120,7 @@ def agrees(path: Path, text: str) -> bool:
 def overview(results: Path, papers: Sequence[Standing]) -> str:
     """The text of results/README.md."""
     shown = [paper for paper in papers if paper.records]
-    ranked = compare.rankings(shown, compare.read_floors(results))
+    ranked = compare.rankings(shown, read_floors(results))
     return _render("results.md.j2", results, papers=shown, counts=counts(shown) if shown else "", rankings=ranked)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from common.errors import UserError
-from common.experiments.card import load_card
+from common.experiments.card_file import load_card
 from common.experiments.records import Ledger
 from harness import report
 from harness.files import write_text

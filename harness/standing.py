@@ -1,14 +1,16 @@
 """Where the claims of a paper stand: its card beside its current records. Everything printed or drawn starts here."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.experiments.card import Card, Comparison, Experiment
+from common.experiments.paired import Interval, interval
 from common.experiments.records import Ledger, Record, current, select
-from common.experiments.verdict import ClaimResult, Interval, PropertyResult, Verdict, arm_values, interval, judge
+from common.experiments.verdict import ClaimResult, PropertyResult, Verdict, arm_values, judge
 from harness import catalog
+from harness.floors import Floor, floors_of, read_floors
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,18 @@ class Standing:
         return list(dict.fromkeys(trial.benchmark for trial in self.trials if trial.benchmark))
 
 
-def standing(card: Card, ledger: Ledger) -> Standing:
-    """Judges every experiment of a card. The recipe that the card names comes first, others only if on record."""
+def standing(card: Card, ledger: Ledger, floors: Sequence[Floor] | None = None) -> Standing:
+    """Judges every experiment of a card. The recipe that the card names comes first, others only if on record.
+
+    Args:
+        ledger: the records, in results/runs; items and floors lie beside them.
+        floors: the floors on record, where they have been read already.
+    """
+    from common.experiments.items import ItemLedger  # loads numpy
+
+    results = ledger.folder.parent
+    floors = read_floors(results) if floors is None else floors
+    items = ItemLedger(results / "items").read(card.slug)
     records, warnings = ledger.read(card.slug)
     records = current(records)
     trials = []
@@ -88,15 +100,15 @@ def standing(card: Card, ledger: Ledger) -> Standing:
         for recipe in recipes:
             of_recipe = select(own, recipe=recipe)
             benchmark = catalog.benchmark_of(card, recipe) if isinstance(experiment, Comparison) else None
-            trials.append(
-                Trial(card, experiment, recipe, benchmark, tuple(of_recipe), tuple(judge(experiment, of_recipe)))
-            )
+            found = judge(experiment, of_recipe, items=items, floors=floors_of(of_recipe, floors))
+            trials.append(Trial(card, experiment, recipe, benchmark, tuple(of_recipe), tuple(found)))
     return Standing(card, tuple(trials), tuple(warnings))
 
 
 def standings(root: Path, ledger: Ledger) -> list[Standing]:
     """All papers, sorted by family and slug."""
-    return [standing(card, ledger) for card in catalog.cards(root)]
+    floors = read_floors(ledger.folder.parent)
+    return [standing(card, ledger, floors) for card in catalog.cards(root)]
 
 
 def tally(papers: Iterable[Standing]) -> Counter[Verdict]:
@@ -105,5 +117,5 @@ def tally(papers: Iterable[Standing]) -> Counter[Verdict]:
 
 
 def verdict_words(counts: Counter[Verdict]) -> str:
-    """The counts in words, in a fixed order: "2 reproduced, 1 direction only"."""
+    """The counts in words, in a fixed order: "2 reproduced, 1 undecided"."""
     return ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common.errors import UserError
-from common.experiments.card import Card, Comparison, load_card
+from common.experiments.card import Card, Comparison
+from common.experiments.card_file import load_card
 from common.experiments.records import Ledger, Record, current
 from common.experiments.yaml_lines import shown
 from harness import catalog, report
@@ -55,7 +56,7 @@ def _changed(card: Card, records: list[Record]) -> Iterator[str]:
     latest = {(r.experiment, r.arm, r.recipe): r.recipe_hash for r in records}
     experiments = {experiment.name: experiment for experiment in card.experiments}
     for (name, arm, source), recorded in latest.items():
-        where = f"{card.slug}/{name}"
+        where, arm = f"{card.slug}/{name}", arm.partition("@")[0]  # untrained, by the same recipe
         experiment = experiments.get(name)
         if experiment is None:
             yield f"{where}: has records, but the card has no such experiment"

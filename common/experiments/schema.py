@@ -81,7 +81,8 @@ def convert(kind: Any, document: Document, where: Location, value: Any) -> Any:
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in args:
             return None
-        return convert(next(a for a in args if a is not type(None)), document, where, value)
+        kinds = [a for a in args if a is not type(None)]
+        return convert(next((a for a in kinds if a is type(value)), kinds[-1]), document, where, value)
     if origin is Literal:
         if value not in args:
             fail(document, where, f"{_name(where)} must be {' or '.join(map(str, args))}, found {describe(value)}")

@@ -2,7 +2,7 @@
 
 import math
 
-from common.experiments.verdict import Interval
+from common.experiments.paired import Interval
 
 NOTHING = "—"
 
@@ -17,7 +17,7 @@ def number(value: float, scale: float | None = None, sign: bool = False) -> str:
 
 
 def with_interval(estimate: Interval | None, sign: bool = False) -> str:
-    """A mean with its 95% interval, "0.921 [0.910, 0.932]"; the mean alone where one seed gives no interval."""
+    """A mean with its interval, "0.921 [0.910, 0.932]"; the mean alone where one seed gives no interval."""
     if estimate is None:
         return NOTHING
     if estimate.low is None or estimate.high is None:

@@ -1,38 +1,57 @@
-"""Does a claim hold? Paired differences between arms, their 95% interval, and the verdict fixed before the runs."""
+"""Does a claim hold? The rule, fixed before anything runs (README, "The rule").
+
+Both arms of a claim train with the same seeds, and what counts is the difference d of each pair. It is looked at with 5
+seeds and, if a primary claim is undecided then, with 10; the two looks share an error of 5%, so that the interval of
+each is mean(d) +- t(n - 1; 0.9875) s / sqrt(n).
+"""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from common.experiments.card import Claim, Comparison, Experiment, Property
+from common.experiments.card import LOOKS, Claim, Comparison, Experiment, Property, untrained
+from common.experiments.paired import Interval, detectable, interval, item_error, p_value
 from common.experiments.records import Record
+from common.experiments.texts import number, with_interval
+
+if TYPE_CHECKING:
+    from common.experiments.items import ItemKey, Items  # loads numpy
+
+CONFIDENCE = 1 - 0.05 / len(LOOKS)
+"""Of the interval at a look."""
+MARGIN = 0.02
+"""The margin of a claim that states none, as a share of the headroom from the best floor to the ceiling."""
+ITEM_ERRORS = 1.96
+"""How many standard errors over the test items a difference must exceed."""
+
+RunItems = Mapping["ItemKey", Mapping[str, "Items"]]
+"""Metrics item by item, by the run."""
+Floors = Mapping[str, Mapping[str, float]]
+"""What needs no learning: metrics by the name of the floor."""
 
 
 class Verdict(StrEnum):
+    """In the order of reports; `judge_claim` asks in its own."""
+
     REPRODUCED = "reproduced"
-    """The interval of the mean difference lies on the claimed side of zero."""
-    DIRECTION_ONLY = "direction only"
-    """The mean difference points to the claimed side, and its interval includes zero."""
-    NOT_REPRODUCED = "not reproduced"
+    """The interval lies on the claimed side of zero, and other test items would not have turned it."""
+    CONTRADICTED = "contradicted"
+    """The same on the other side."""
+    NO_DIFFERENCE = "no difference"
+    """The interval lies within plus and minus the margin."""
+    UNDECIDED = "undecided"
+    """None of the others: too few seeds for so small a difference."""
+    NO_TEST = "no test"
+    """The baseline has not learnt, so that beating it would show nothing."""
+    NOT_RUN = "not run"
+    """Fewer pairs of seeds are on record than the first look takes."""
     HOLDS = "holds"
     """A property: no deviation is above the tolerance."""
     VIOLATED = "violated"
-    NOT_RUN = "not run"
-    """No seed is on record for all that the claim needs."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean and its 95% confidence interval (Student's t)."""
-
-    mean: float
-    low: float | None
-    """None if there is one value only: one value has no interval."""
-    high: float | None
-    n: int
-    std: float | None
-    """Sample standard deviation (n - 1); None for one value."""
+    # What an interval around zero was called before there were margins and looks.
+    DIRECTION_ONLY = "undecided"
 
 
 @dataclass(frozen=True)
@@ -41,13 +60,35 @@ class ClaimResult:
 
     claim: Claim
     method: Interval | None
-    """Over all seeds of the arm, also those that the other arm lacks. None: the arm has no record."""
+    """Over the seeds that count, or all of the arm where none do. None: the arm has no record."""
     baseline: Interval | None
     difference: Interval | None
-    """method - baseline, over the seeds that both arms have."""
+    """method - baseline, over the seeds that count."""
     seeds: tuple[int, ...]
-    """The seeds that both arms have."""
+    """Those of the look; fewer, those that both arms have, where the claim is not run."""
     verdict: Verdict
+    reason: str | None = None
+    """Why there is no test, or what is missing or short where the claim is undecided."""
+    incomplete: bool = False
+    """Undecided since something is not on record, which more seeds would not change."""
+    margin: float | None = None
+    item_error: float | None = None
+    """Standard error over the test items; None where they are not kept."""
+    detectable: float | None = None
+    """The smallest difference that as many seeds would have found with a chance of 80%."""
+    p: float | None = None
+    """Of the look alone, two-sided."""
+
+    @property
+    def corrected_p(self) -> float | None:
+        """p for both looks together."""
+        return None if self.p is None else min(1.0, len(LOOKS) * self.p)
+
+    @property
+    def asks_for(self) -> int:
+        """How many seeds the rule wants on record."""
+        undecided = self.verdict is Verdict.UNDECIDED and not self.incomplete
+        return LOOKS[-1] if self.claim.primary and undecided else LOOKS[0]
 
 
 @dataclass(frozen=True)
@@ -61,63 +102,171 @@ class PropertyResult:
     verdict: Verdict
 
 
-def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Mean and Student's t interval of independent values.
+def arm_values(records: Iterable[Record], arm: str, metric: str) -> dict[int, float]:
+    """The finite value of each seed of an arm; `records` are those of one experiment and recipe (`records.current`)."""
+    return {
+        r.seed: r.metrics[metric]
+        for r in records
+        if r.arm == arm and metric in r.metrics and math.isfinite(r.metrics[metric])
+    }
+
+
+def judge_claim(
+    claim: Claim,
+    records: Sequence[Record],
+    *,
+    items: RunItems | None = None,
+    floors: Floors | None = None,
+    last: int = LOOKS[-1],
+) -> ClaimResult:
+    """Puts a claim to the test by what is on record.
 
     Args:
-        values: at least one; equal values give an interval of width zero.
-
-    Raises:
-        ValueError: there is no value.
+        records: the current ones of one experiment and recipe.
+        items: metrics item by item of these runs.
+        floors: what needs no learning on the claim's data; None if it is not measured. Without the claim's metric in
+            it, the claim must state its margin.
+        last: the look after which no seeds count; a claim that is not primary is judged there.
     """
-    n = len(values)
-    if n == 0:
-        raise ValueError("an interval needs at least one value")
-    mean = math.fsum(values) / n
-    if n == 1:
-        return Interval(mean, None, None, 1, None)
-    # Equal values must give exactly zero: the rounding error of the mean is no spread.
-    spread = 0.0 if min(values) == max(values) else math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
-    half = 0.0
-    if spread > 0:
-        from scipy.special import stdtrit  # scipy.stats takes a second to import; this is its t quantile
-
-        half = float(stdtrit(n - 1, 0.5 + confidence / 2)) * spread / math.sqrt(n)
-    return Interval(mean, mean - half, mean + half, n, spread)
-
-
-def arm_values(records: Iterable[Record], arm: str, metric: str) -> dict[int, float]:
-    """The value of each seed of an arm; `records` are those of one experiment and recipe (see `records.current`)."""
-    return {r.seed: r.metrics[metric] for r in records if r.arm == arm and metric in r.metrics}
-
-
-def judge_claim(claim: Claim, records: Sequence[Record]) -> ClaimResult:
-    """Compares the arms of a claim; `records` are the current ones of one experiment and recipe."""
     method = arm_values(records, claim.method, claim.metric)
     baseline = arm_values(records, claim.baseline, claim.metric)
-    seeds = tuple(sorted(method.keys() & baseline.keys()))
-    difference = interval([method[s] - baseline[s] for s in seeds]) if seeds else None
+    paired = sorted(method.keys() & baseline.keys())
+    looks = [n for n in LOOKS if n <= last and set(range(n)) <= set(paired)]
+    if not looks:
+        return ClaimResult(
+            claim,
+            _mean(method, paired or method),
+            _mean(baseline, paired or baseline),
+            _difference(method, baseline, paired) if paired else None,
+            tuple(paired),
+            Verdict.NOT_RUN,
+            f"{len(paired)} of {LOOKS[0]} pairs of seeds are on record" if method or baseline else None,
+        )
+    bases = arm_values(records, untrained(claim.baseline), claim.metric)
+    for n in looks if claim.primary else looks[-1:]:
+        result = _look(claim, n, method, baseline, bases, _item_error(claim, n, records, items or {}), floors)
+        if result.asks_for <= n:
+            break
+    return result
+
+
+def _look(
+    claim: Claim,
+    n: int,
+    method: Mapping[int, float],
+    baseline: Mapping[int, float],
+    bases: Mapping[int, float],
+    error: float | None,
+    floors: Floors | None,
+) -> ClaimResult:
+    """The verdict with seeds 0 to n - 1."""
+    seeds, side = range(n), _side(claim)
+    difference = _difference(method, baseline, seeds)
+    margin, no_margin = _margin(claim, floors or {})
+    verdict, reason, incomplete = Verdict.UNDECIDED, None, False
+    failed, unknown = _precondition(claim, {s: baseline[s] for s in seeds}, bases, floors)
+    if failed:
+        verdict, reason = Verdict.NO_TEST, failed
+    elif unknown or no_margin:
+        reason, incomplete = unknown or no_margin, True
+    elif difference.within(margin):
+        verdict = Verdict.NO_DIFFERENCE
+    elif difference.side and error is None:
+        reason, incomplete = "the interval excludes zero, but no scores item by item are kept", True
+    elif difference.side and abs(difference.mean) <= ITEM_ERRORS * error:
+        reason = f"the interval excludes zero, but other test items might turn it ({ITEM_ERRORS} SE over items)"
+    elif difference.side:
+        verdict = Verdict.REPRODUCED if difference.side == side else Verdict.CONTRADICTED
     return ClaimResult(
         claim,
-        interval(list(method.values())) if method else None,
-        interval(list(baseline.values())) if baseline else None,
+        _mean(method, seeds),
+        _mean(baseline, seeds),
         difference,
-        seeds,
-        Verdict.NOT_RUN if difference is None else _verdict(difference, 1 if claim.better == "higher" else -1),
+        tuple(seeds),
+        verdict,
+        reason,
+        incomplete,
+        margin,
+        error,
+        detectable(difference, CONFIDENCE),
+        p_value(difference),
     )
 
 
-def _verdict(difference: Interval, side: int) -> Verdict:
-    if difference.mean * side <= 0:
-        return Verdict.NOT_REPRODUCED
-    # One seed has no interval, so it can show a direction at best.
-    if (
-        difference.low is not None
-        and difference.high is not None
-        and min(difference.low * side, difference.high * side) > 0
-    ):
-        return Verdict.REPRODUCED
-    return Verdict.DIRECTION_ONLY
+def _precondition(
+    claim: Claim, baseline: Mapping[int, float], bases: Mapping[int, float], floors: Floors | None
+) -> tuple[str | None, str | None]:
+    """Whether the baseline beats its own untrained network and what needs no learning: its interval lies beyond them.
+
+    Returns:
+        Why it does not, and what is missing to tell; both None if it does.
+    """
+    if claim.learns is not True:
+        return None, None
+    side = _side(claim)
+    seeds = sorted(baseline.keys() & bases.keys())
+    if not seeds:
+        return None, "the baseline's untrained network is not scored yet"
+    if len(seeds) == 1:  # it is the same for all seeds
+        gain = interval([value - bases[seeds[0]] for value in baseline.values()], CONFIDENCE)
+    else:
+        gain = _difference(baseline, bases, seeds)
+    if gain.side != side:
+        return f"the baseline does not beat its own untrained network ({with_interval(gain, sign=True)})", None
+    if floors is None:
+        return None, "what needs no learning is not measured on this data yet"
+    best = _best_floor(claim, floors)
+    if best is not None:
+        name, value = best
+        gain = interval([one - value for one in baseline.values()], CONFIDENCE)
+        if gain.side != side:
+            gap = with_interval(gain, sign=True)
+            return f"the baseline does not beat '{name}', which learns nothing ({number(value)}; {gap})", None
+    return None, None
+
+
+def _margin(claim: Claim, floors: Floors) -> tuple[float | None, str | None]:
+    """The margin, or why there is none."""
+    if claim.margin is not None:
+        return claim.margin, None
+    best = _best_floor(claim, floors)
+    if best is None:
+        return None, f"no floor of {claim.metric} is on record, so the claim must state its 'margin'"
+    side = _side(claim)
+    ceiling = claim.ceiling if claim.ceiling is not None else float(side > 0)
+    headroom = (ceiling - best[1]) * side
+    if headroom <= 0:
+        beyond = f"the floor '{best[0]}' ({number(best[1])}) is beyond the ceiling of {ceiling:g}"
+        return None, f"{beyond}, so the claim must state its 'margin' or 'ceiling'"
+    return MARGIN * headroom, None
+
+
+def _best_floor(claim: Claim, floors: Floors) -> tuple[str, float] | None:
+    rows = [(name, row[claim.metric]) for name, row in floors.items() if claim.metric in row]
+    return max(rows, key=lambda row: row[1] * _side(claim), default=None)
+
+
+def _item_error(claim: Claim, n: int, records: Sequence[Record], items: RunItems) -> float | None:
+    found: dict[str, list[Items]] = {claim.method: [], claim.baseline: []}
+    for record in sorted(records, key=lambda record: record.seed):
+        if record.arm in found and record.seed < n:
+            of_run = items.get((record.experiment, record.arm, record.recipe_hash, record.seed), {})
+            found[record.arm] += [of_run[claim.metric]] if claim.metric in of_run else []
+    method, baseline = found.values()
+    return item_error(method, baseline) if len(method) == len(baseline) == n else None
+
+
+def _side(claim: Claim) -> int:
+    return 1 if claim.better == "higher" else -1
+
+
+def _mean(values: Mapping[int, float], seeds: Iterable[int]) -> Interval | None:
+    chosen = [values[seed] for seed in seeds]
+    return interval(chosen) if chosen else None
+
+
+def _difference(method: Mapping[int, float], baseline: Mapping[int, float], seeds: Iterable[int]) -> Interval:
+    return interval([method[seed] - baseline[seed] for seed in seeds], CONFIDENCE)
 
 
 def judge_property(experiment: Property, records: Sequence[Record]) -> PropertyResult:
@@ -130,13 +279,22 @@ def judge_property(experiment: Property, records: Sequence[Record]) -> PropertyR
     return PropertyResult(experiment, worst, tuple(sorted(deviations)), Verdict.HOLDS if holds else Verdict.VIOLATED)
 
 
-def judge(experiment: Experiment, records: Sequence[Record]) -> list[ClaimResult] | list[PropertyResult]:
+def judge(
+    experiment: Experiment, records: Sequence[Record], *, items: RunItems | None = None, floors: Floors | None = None
+) -> list[ClaimResult] | list[PropertyResult]:
     """The result of each claim of an experiment, in the order of the card.
+
+    The claims beside the primary one are judged at its last look; those of an experiment without it, at the first.
 
     Args:
         records: current records (see `records.current`) of one recipe file, of this experiment or of the whole paper.
+        items: as in `judge_claim`.
+        floors: as in `judge_claim`.
     """
     own = [r for r in records if r.experiment == experiment.name]
-    if isinstance(experiment, Comparison):
-        return [judge_claim(claim, own) for claim in experiment.claims]
-    return [judge_property(experiment, own)]
+    if not isinstance(experiment, Comparison):
+        return [judge_property(experiment, own)]
+    last = LOOKS[0]
+    if experiment.primary is not None:
+        last = max(last, len(judge_claim(experiment.primary, own, items=items, floors=floors).seeds))
+    return [judge_claim(claim, own, items=items, floors=floors, last=last) for claim in experiment.claims]

@@ -4,7 +4,12 @@ import dataclasses
 import textwrap
 from pathlib import Path
 
+import numpy as np
+
+from common.experiments.card import untrained
+from common.experiments.items import ItemKey, ItemLedger
 from common.experiments.records import Ledger, Record
+from harness.floors import Floor, write_floor
 from harness.standing import Standing, standings
 
 CODE = """
@@ -80,13 +85,13 @@ experiments:
   - name: main
     kind: compare
     recipe: mini.yaml
-    seeds: 3
     arms:
       alpha: {label: Alpha}
       beta: {label: Beta, model: {class_path: toyhouse.Other}}
     claims:
-      - {text: Alpha beats Beta, method: alpha, baseline: beta, metric: probe/top1, better: higher, published: main}
-      - {text: Alpha has the lower loss, method: alpha, baseline: beta, metric: loss, better: lower}
+      - {text: Alpha beats Beta, method: alpha, baseline: beta, metric: probe/top1, better: higher,
+         published: main, primary: true}
+      - {text: Alpha has the lower loss, method: alpha, baseline: beta, metric: loss, better: lower, margin: 0.05}
   - name: bound
     kind: property
     check: "toyhouse:bound"
@@ -163,7 +168,8 @@ RECORD = Record(
     finished="2026-01-02T03:04:05+00:00",
 )
 
-ALPHA, BETA = (0.90, 0.92, 0.94), (0.80, 0.83, 0.83)
+ALPHA, BETA = (0.90, 0.92, 0.94, 0.91, 0.93), (0.80, 0.83, 0.83, 0.81, 0.83)
+ITEMS = 1000
 
 
 def record(root: Path, **fields: object) -> None:
@@ -180,7 +186,7 @@ def today(root: Path, experiment: str, arm: str) -> str:
     from harness.identity import experiment_hash
 
     card = catalog.find("alpha", root)
-    return experiment_hash(card, card.experiment(experiment), arm)
+    return experiment_hash(card, card.experiment(experiment), arm.partition("@")[0])  # untrained: the same recipe
 
 
 def papers(root: Path) -> list[Standing]:
@@ -189,10 +195,20 @@ def papers(root: Path) -> list[Standing]:
 
 
 def run_all(root: Path) -> None:
-    """Records of every run: Alpha beats Beta in accuracy, loses in loss, and the bound is kept."""
-    for arm, values, loss in (("alpha", ALPHA, 2.0), ("beta", BETA, 1.0)):
+    """Records of every run: Alpha beats Beta in accuracy, loses in loss, and the bound is kept.
+
+    With them the scores item by item, Beta untrained at chance, and the floor.
+    """
+    items = ItemLedger(root / "results/items")
+    for arm, values, loss in (("alpha", ALPHA, 2.0), ("beta", BETA, 1.0), (untrained("beta"), (0.5,) * 5, 3.0)):
         for seed, value in enumerate(values):
-            record(root, arm=arm, seed=seed, metrics={"probe/top1": value, "loss": loss + seed / 10})
+            metrics = {"probe/top1": value, "loss": loss + seed / 10}
+            right = np.arange(ITEMS) < value * ITEMS
+            key = ItemKey("main", arm, today(root, "main", arm), seed)
+            items.append("alpha", key, {"probe/top1": right, "loss": np.full(ITEMS, metrics["loss"])})
+            record(root, arm=arm, seed=seed, metrics=metrics, recipe_hash=key.recipe_hash)
+    rows = {"chance": {"probe/top1": 0.5, "knn/top1": 0.5}}
+    write_floor(root / "results", Floor("coins", "coins-0.0", "probe/top1", {}, rows))
     for seed in range(2):
         fields = {"experiment": "bound", "arm": "bound", "recipe": "toyhouse:bound", "benchmark": "property"}
         record(root, **fields, seed=seed, metrics={"deviation": 1e-9 * (seed + 1)}, data_hash="", steps=0)

@@ -21,7 +21,7 @@ def papers(root: Path, capsys: Capture, *arguments: str) -> tuple[int, str, str]
 def test_list_shows_verdicts_and_filters(root: Path, capsys: Capture) -> None:
     code, out, _ = papers(root, capsys, "list")
     assert code == 0
-    assert "alpha  toys    2020  coins      1 reproduced, 1 not reproduced, 1 holds  Alpha: a | paper" in out
+    assert "alpha  toys    2020  coins      1 reproduced, 1 contradicted, 1 holds  Alpha: a | paper" in out
     assert "beta" in out
     for option in (["--verdict", "holds"], ["--benchmark", "coins"], ["--verdict", "reproduced", "--family", "toys"]):
         _, out, _ = papers(root, capsys, "list", *option)
@@ -42,7 +42,7 @@ def test_show(root: Path, capsys: Capture) -> None:
     for part in (
         "Coins are alike.",
         "Table 2",
-        "+0.100 [+0.075, +0.125]  reproduced      Alpha vs Beta",
+        "+0.100 [+0.089, +0.111]  reproduced    Alpha vs Beta",
         "The bound is kept  eq. 4              2e-09    1e-06      2  holds",
         "papers rerun alpha --experiment main",
         "papers fit alpha --config mini.yaml",
@@ -71,7 +71,7 @@ def test_compare(root: Path, capsys: Capture) -> None:
         (["list", "--family", "toy"], "unknown family 'toy' (did you mean 'toys'?); there are: toys"),
         (
             ["list", "--verdict", "maybe"],
-            "there are: direction only, holds, not reproduced, not run, reproduced, violated",
+            "there are: contradicted, holds, no difference, no test, not run, reproduced, undecided, violated",
         ),
         (["new", "My-Method", "--like", "alpha"], "'My-Method' cannot name a paper"),
         (["new", "alpha", "--like", "alpha"], "'alpha' is taken already"),
@@ -117,7 +117,7 @@ def test_a_broken_record_is_told_and_the_rest_is_read(root: Path, capsys: Captur
         file.write('{"paper": "alp')
     code, out, err = papers(root, capsys, "list")
     assert code == 0 and "1 reproduced" in out
-    assert "alpha.jsonl:9: skipped a broken record" in err
+    assert "alpha.jsonl:18: skipped a broken record" in err
 
 
 def test_rerun_of_what_is_on_record_runs_nothing_and_concludes(root: Path, capsys: Capture) -> None:

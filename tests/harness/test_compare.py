@@ -1,10 +1,12 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from common.errors import UserError
-from harness.compare import Floor, floor_of, measure_floors, rankings, read_floors, write_floors
+from harness.compare import floor_of, measure_floors, rankings
+from harness.floors import Floor, read_floors, write_floor
 from tests.harness import house
 
 
@@ -19,6 +21,7 @@ def test_rankings_put_the_floor_in_its_place(root: Path) -> None:
 
 
 def test_a_floor_is_computed_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(root / "results/floors")
     measure_floors(house.papers(root), root / "results", print)
     monkeypatch.setattr("harness.compare._measure", lambda *_: pytest.fail("computed again"))
     (floor,) = measure_floors(house.papers(root), root / "results", print)
@@ -33,7 +36,7 @@ def test_other_data_has_a_ranking_of_its_own(root: Path) -> None:
     assert any("coins-0." in text and "today" in text for text in said), said
     tables = rankings(house.papers(root), floors, "coins")
     assert [[row.label for row in table.rows] for table in tables] == [["Alpha", "Beta", "chance"], ["Beta"]]
-    assert tables[0].rows[1].estimate.n == 2
+    assert tables[0].rows[1].estimate.n == 4
     assert tables[1].title == "coins (data coins-0.)"
 
 
@@ -45,7 +48,7 @@ def test_data_that_each_seed_draws_for_itself_is_ranked_together(root: Path) -> 
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     (ranking,) = rankings(house.papers(root), [], "coins")
     assert ranking.data_hash.endswith("-drawn-by-0")
-    assert [(row.label, row.estimate.n) for row in ranking.rows] == [("Alpha", 3), ("Beta", 3)]
+    assert [(row.label, row.estimate.n) for row in ranking.rows] == [("Alpha", 5), ("Beta", 5)]
 
 
 def test_unknown_metric_and_no_record(root: Path) -> None:
@@ -65,11 +68,11 @@ def test_a_benchmark_without_records_is_ranked_by_its_floor(root: Path) -> None:
     assert all(found.benchmark != "dice" for found in rankings(house.papers(root), [floor]))
 
 
-def test_a_broken_line_of_floors_is_computed_again(root: Path) -> None:
-    house.write(root / "results/floors.jsonl", '{"benchmark": "co\n')
+def test_a_broken_floor_is_computed_again(root: Path) -> None:
+    (path,) = (root / "results/floors").iterdir()
+    house.write(path, '{"benchmark": "co\n')
     assert len(measure_floors(house.papers(root), root / "results", print)) == 1
-    (line,) = (root / "results/floors.jsonl").read_text().splitlines()
-    assert json.loads(line)["primary"] == "probe/top1"
+    assert json.loads(path.read_text())["primary"] == "probe/top1"
 
 
 class Dice:
@@ -85,7 +88,8 @@ class Dice:
 def test_a_floor_on_new_data_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     old, other = Floor("dice", "old", "probe/top1", {}, {}), Floor("dice", "six", "probe/top1", {"sides": 6}, {})
     coins = Floor("coins", "c", "probe/top1", {}, {})
-    write_floors(tmp_path, [old, other, coins])
+    for floor in (old, other, coins):
+        write_floor(tmp_path, floor)
     new = floor_of(Dice(), tmp_path)
     assert new == Floor("dice", "new", "probe/top1", {}, {"chance": {"probe/top1": 0.17}})
     assert read_floors(tmp_path) == [coins, new, other]

@@ -1,6 +1,6 @@
 import pytest
 
-from common.experiments.verdict import Interval
+from common.experiments.paired import Interval
 from harness import figures
 
 
@@ -25,7 +25,7 @@ def test_rows_keep_their_height_and_do_not_overlap(count: int) -> None:
 
 
 def test_long_labels_stay_inside_the_figure() -> None:
-    long = figures.Difference("W" * 200, "m", Interval(-1234.5, -2345.6, -3.2, 5, 1.0), "not reproduced")
+    long = figures.Difference("W" * 200, "m", Interval(-1234.5, -2345.6, -3.2, 5, 1.0), "contradicted")
     figure = figures.forest([long])
     figure.canvas.draw()
     (label,) = figure.axes[0].get_yticklabels()

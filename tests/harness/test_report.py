@@ -17,14 +17,14 @@ def generated(root: Path) -> dict[str, bytes]:
 def test_overview_says_what_the_records_say(root: Path) -> None:
     report.write(root, root / "results", house.papers(root))
     text = (root / "results/README.md").read_text()
-    # By hand: differences 0.10, 0.09, 0.11; t(2, 0.975) = 4.3027, standard error 0.01 / sqrt(3).
+    # By hand: differences 0.10, 0.09, 0.11, 0.10, 0.10; t(4, 0.9875) = 3.4954, standard error sqrt(0.00005 / 5).
     assert (
-        "| Alpha beats Beta | `probe/top1` | Alpha: 0.920 [0.870, 0.970] | Beta: 0.820 [0.777, 0.863] "
-        "| +0.100 [+0.075, +0.125] | **reproduced** | 91.5 vs 90 top-1 (%), Coins-1M ([Table 2](https://example.org)) |"
+        "| Alpha beats Beta | `probe/top1` | Alpha: 0.920 [0.900, 0.940] | Beta: 0.820 [0.802, 0.838] "
+        "| +0.100 [+0.089, +0.111] | **reproduced** | 91.5 vs 90 top-1 (%), Coins-1M ([Table 2](https://example.org)) |"
     ) in text
-    assert "`loss`, lower is better" in text and "+1.000 [+1.000, +1.000] | **not reproduced** | — |" in text
+    assert "`loss`, lower is better" in text and "+1.000 [+1.000, +1.000] | **contradicted** | — |" in text
     assert "| The bound is kept | eq. 4 | 2e-09 | 1e-06 | 2 | **holds** |" in text
-    assert "papers rerun alpha --experiment main  # 6 runs, 2 min on cpu; 2026-01-02, commit 01234567" in text
+    assert "papers rerun alpha --experiment main  # 15 runs, 5 min on cpu; 2026-01-02, commit 01234567" in text
     assert "| **all** | **1** | **1** | **1** | **1** |" in text
     assert "[Alpha: a | paper](../papers/toys/alpha)" in text
 
@@ -73,7 +73,7 @@ def test_one_seed_has_no_interval(tmp_path: Path) -> None:
     for arm, value in (("alpha", 0.9), ("beta", 0.8)):
         house.record(root, arm=arm, recipe_hash="any", metrics={"probe/top1": value, "loss": 1.0})
     report.write(root, root / "results", house.papers(root))
-    assert "| Alpha: 0.900 | Beta: 0.800 | +0.100 | **direction only** |" in (root / "results/README.md").read_text()
+    assert "| Alpha: 0.900 | Beta: 0.800 | +0.100 | **not run** |" in (root / "results/README.md").read_text()
     assert (root / "results/figures/forest.svg").exists()
 
 

@@ -58,7 +58,7 @@ def test_what_a_claim_says_of_the_original_is_dropped_in_both_styles(root: Path)
     fields = ["- text: Again", *(f"  {x}" for x in ("method: alpha", "baseline: beta", "metric: x", "better: higher"))]
     block = "".join(f"      {field}\n" for field in [*fields, "  published: main", "  remark: >-", "    Of", "    old"])
     text = card.read_text().replace("    claims:\n", f"    claims:\n{block}")
-    card.write_text(text.replace("better: lower}", "better: lower,\n         remark: 'Of old, too'}"))
+    card.write_text(text.replace("margin: 0.05}", "margin: 0.05,\n         remark: 'Of old, too'}"))
     assert [claim.remark for claim in catalog.find("alpha", root).experiments[0].claims] == [
         "Of old",
         None,

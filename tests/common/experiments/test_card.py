@@ -67,7 +67,21 @@ FAULTS = {
         "unknown key 'clas_path' in 'model' (",
     ),
     "recipe": ("recipe: mini.yaml", "recipe: mni.yaml", "the recipe 'mni.yaml' does not exist beside the card"),
-    "seeds": ("seeds: 3", "seeds: 0", "'seeds' is 0; it must be at least 1"),
+    "seeds": ("seeds: 2", "seeds: 0", "'seeds' is 0; it must be at least 1"),
+    "looks": (
+        "recipe: mini.yaml",
+        "seeds: 3",
+        "unknown field 'seeds': a comparison is looked at with 5 seeds and, if its primary claim is undecided, 10",
+    ),
+    "margin": ("published: main", "margin: 0", "'margin' is 0.0; it must be above 0"),
+    "learns": ("published: main", "learns: false", "'learns' is false; it must be true, or a text that says why"),
+    "learns what": (
+        "published: main",
+        "learns: 3",
+        "'learns' must be text, found '3' (a whole number); put it in quotes",
+    ),
+    "unit": ("published: main", "unit: 3", "'unit' must be text"),
+    "no primary": ("surveyed: false", "surveyed: true", "no claim is marked 'primary: true'; mark the paper's central"),
     "check": ("check: toylab:exact", "check: toylab.exact", "'check' must be 'module:function', found 'toylab.exact'"),
     "tolerance": ("tolerance: 1.0e-8", "tolerance: -1", "'tolerance' is -1.0; it must not be negative"),
     "name": ("name: exact", "name: main", "a second experiment is named 'main'"),
@@ -81,8 +95,8 @@ FAULTS = {
 def test_a_faulty_card_is_refused_with_file_and_line(root, fault):
     old, new, message = FAULTS[fault]
     line = edit(root, old, new)
-    # A bracket that never closes is noticed where the next field begins.
-    line += fault == "no yaml"
+    # A bracket that never closes is noticed where the next field begins; what is missing, where its block does.
+    line = {"no yaml": line + 1, "no primary": 20}.get(fault, line)
     with pytest.raises(UserError) as error:
         find("toy", root)
     assert str(error.value).startswith(f"papers/toys/toy/paper.yaml:{line}: {message}")
@@ -91,7 +105,7 @@ def test_a_faulty_card_is_refused_with_file_and_line(root, fault):
 
 @pytest.mark.parametrize(
     ("field", "line", "inside"),
-    [("venue: Journal of Small Things\n", 1, ""), ("    seeds: 3\n", 21, " in entry 1 of 'experiments'")],
+    [("venue: Journal of Small Things\n", 1, ""), ("    recipe: mini.yaml\n", 21, " in entry 1 of 'experiments'")],
 )
 def test_a_missing_field_is_named_with_the_line_of_its_block(root, field, line, inside):
     edit(root, field, "")
@@ -99,6 +113,100 @@ def test_a_missing_field_is_named_with_the_line_of_its_block(root, field, line, 
     with pytest.raises(UserError) as error:
         find("toy", root)
     assert str(error.value) == f"papers/toys/toy/paper.yaml:{line}: the field '{name}' is missing{inside}"
+
+
+TUNING = """
+    tuning:
+      metric: repeat/error/validation
+      better: lower
+      seeds: [100, 101]
+      knobs: {model.lr: [0.1, 0.2], model.width: [3, 4]}
+      arms: [repeat, untrained]
+"""
+
+
+def with_tuning(root: Path, old: str = "", new: str = "", primary: bool = True) -> None:
+    edit(root, "published: main", "primary: true" if primary else "control: true")
+    assert TUNING.count(old) == 1 or not old
+    edit(root, "    recipe: mini.yaml\n", "    recipe: mini.yaml" + (TUNING.replace(old, new) if old else TUNING))
+
+
+def test_what_was_tuned_is_read(root):
+    with_tuning(root)
+    main = find("toy", root).experiments[0]
+    assert main.primary is main.claims[0] and main.seeds == 5
+    (tuning,) = main.tuning
+    assert (tuning.seeds, tuning.tries, tuning.better) == ((100, 101), 4, "lower")
+    assert (main.tries("repeat"), main.tries("untrained"), main.tries("plain")) == (4, 4, 0)
+
+
+TUNING_FAULTS = {
+    "metric": ("      metric: repeat/error/validation\n", "", 24, "the field 'metric' is missing in 'tuning'"),
+    "test seed": ("[100, 101]", "[100, 9]", 27, "entry 2 of 'seeds' is 9; seeds 0 to 9 are those of the looks; tuning"),
+    "no seeds": ("[100, 101]", "[]", 27, "'seeds' is empty"),
+    "knob": ("model.lr", "lr", 28, "the knob 'lr' must be a place in the recipe, as 'model.lr'"),
+    "no values": ("[0.1, 0.2]", "[]", 28, "the knob 'model.lr' has no values"),
+    "arm": (
+        "[repeat, untrained]",
+        "[repeat, plane]",
+        29,
+        "'arms' names the unknown arm 'plane' (did you mean 'plain'?)",
+    ),
+    "one side": (
+        "[repeat, untrained]",
+        "[repeat]",
+        24,
+        "the arms of the primary claim need the same number of tries; 'repeat' 4 and 'untrained' 0",
+    ),
+    "neither": (
+        "[repeat, untrained]",
+        "[plain]",
+        24,
+        "the arms of the primary claim, 'repeat' and 'untrained', are not",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", TUNING_FAULTS)
+def test_faulty_tuning_is_refused_with_file_and_line(root, fault):
+    old, new, line, message = TUNING_FAULTS[fault]
+    with_tuning(root, old, new)
+    with pytest.raises(UserError) as error:
+        find("toy", root)
+    assert str(error.value).startswith(f"papers/toys/toy/paper.yaml:{line}: {message}"), error.value
+
+
+def test_arms_without_a_common_knob_are_tried_equally_often_with_a_reason(root):
+    lists = """
+    tuning:
+      - {metric: e, seeds: [100], knobs: {model.lr: [1, 2]}, arms: [repeat]}
+      - {metric: e, seeds: [100], knobs: {model.gain: [3, 4]}, arms: [untrained]}
+"""
+    edit(root, "published: main", "primary: true")
+    edit(root, "    recipe: mini.yaml\n", "    recipe: mini.yaml" + lists)
+    with pytest.raises(UserError, match=r"yaml:24: .* different knobs \(model.gain, model.lr\); say why in 'reason'$"):
+        find("toy", root)
+    edit(root, "arms: [untrained]}", "arms: [untrained], reason: it has no learning rate}")
+    assert find("toy", root).experiments[0].tries("repeat") == 2
+    edit(root, "[3, 4]", "[3, 4, 5]")
+    with pytest.raises(UserError, match="same number of tries; 'repeat' 2 and 'untrained' 3"):
+        find("toy", root)
+
+
+def test_one_claim_alone_is_primary(root):
+    edit(root, "published: main", "primary: true")
+    edit(root, "check: toylab:exact", "check: toylab:exact\n    primary: true")
+    with pytest.raises(
+        UserError, match=r"yaml:44: a second claim .*; the first stands at papers/toys/toy/paper.yaml:37$"
+    ):
+        find("toy", root)
+    edit(root, "    where: section 2\n", "    where: section 2\n    control: true\n")
+    edit(root, "        primary: true\n", "")
+    card = find("toy", root)
+    assert [e.primary for e in card.experiments[1:]] == [True, False] and card.experiments[2].control
+    edit(root, "\n    primary: true", "\n    primary: true\n    control: true")
+    with pytest.raises(UserError, match=r"yaml:\d+: a control of our own cannot be the paper's primary claim"):
+        find("toy", root)
 
 
 def test_an_unknown_slug_suggests_the_nearest(root):

@@ -2,8 +2,8 @@ import math
 
 import pytest
 
+from common.experiments.paired import Interval
 from common.experiments.texts import number, with_interval
-from common.experiments.verdict import Interval
 
 
 @pytest.mark.parametrize(
