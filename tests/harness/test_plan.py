@@ -55,7 +55,7 @@ def names(found) -> list[tuple[str, int]]:
 def test_everything_is_missing_at_first_seed_by_seed(root, ledger):
     found = toy_plan(root, ledger, experiments=["main"])
     arms = ("repeat", "plain", "untrained")
-    assert names(found.runs) == [(arm, seed) for seed in range(3) for arm in arms]
+    assert names(found.runs) == [(arm, seed) for seed in range(5) for arm in arms]
     assert found.recorded == () and found.estimate() is None
     run = found.runs[3]
     assert run.config["seed_everything"] == run.config["data"]["init_args"]["seed"] == 1
@@ -75,11 +75,11 @@ def test_what_is_on_record_is_not_run_again(root, ledger):
     write_records(root, ledger, toy_plan(root, ledger, experiments=["main"]).runs[:4])
     found = toy_plan(root, ledger, experiments=["main"])
     assert names(found.recorded) == [("repeat", 0), ("plain", 0), ("untrained", 0), ("repeat", 1)]
-    assert len(found.runs) == 5
-    assert found.estimate(workers=1) == 15.0 and found.estimate(workers=2) == 7.5
+    assert len(found.runs) == 11
+    assert found.estimate(workers=1) == 33.0 and found.estimate(workers=2) == 16.5
     assert found.describe(workers=2) == [
-        "toy/main (mini.yaml): 4 on record, 5 to run: plain seed 1-2; untrained seed 1-2; repeat seed 2",
-        "time with 2 workers: about 8 s",
+        "toy/main (mini.yaml): 4 on record, 11 to run: plain seed 1-4; untrained seed 1-4; repeat seed 2-4",
+        "time with 2 workers: about 16 s",
     ]
 
 
@@ -94,7 +94,7 @@ def test_a_changed_recipe_is_run_anew_and_so_is_one_that_goes_back(root, ledger)
     edit(root, "lr: 5e-2", "lr: 6e-2")
     second = toy_plan(root, ledger, experiments=["main"]).runs
     # `plain` has another class, so it takes nothing of the recipe's arguments.
-    assert names(second) == [(arm, seed) for seed in range(3) for arm in ("repeat", "untrained")]
+    assert names(second) == [(arm, seed) for seed in range(5) for arm in ("repeat", "untrained")]
     write_records(root, ledger, second)
     assert toy_plan(root, ledger, experiments=["main"]).runs == ()
     edit(root, "lr: 6e-2", "lr: 5e-2")
@@ -114,7 +114,7 @@ def test_changed_data_are_run_anew(root, ledger, monkeypatch):
 def test_a_fingerprint_may_depend_on_the_seed(root, ledger):
     edit(root, "    size: 32\n", "    size: 32\n    noisy: true\n")
     write_records(root, ledger, toy_plan(root, ledger, experiments=["main"]).runs)
-    assert len(set(r.data_hash for r in ledger.read("toy")[0])) == 3
+    assert len(set(r.data_hash for r in ledger.read("toy")[0])) == 5
     assert toy_plan(root, ledger, experiments=["main"]).runs == ()
 
 
