@@ -18,6 +18,7 @@ class Openable(Protocol):
     """An archive or folder of data, as benchmarks see it."""
 
     name: str
+    sha256: str
 
     def open(self, data_root: str | None = None) -> Any:
         """Fetches what is not there yet, or looks into the folder `data_root`."""
@@ -99,8 +100,24 @@ class Benchmark(L.LightningDataModule):
         raise NotImplementedError
 
     def fingerprint(self) -> str:
-        """SHA-256 over the data and the splits as used; goes into every record."""
+        """SHA-256 over the data and the splits as used; goes into every record, and is the same on every processor.
+
+        It is a `digest` of what was read and chosen: bytes, texts, positions, settings. What is computed from the
+        sources (resized pictures, spectra, normalized motions) stands in it by its `origin`.
+        """
         raise NotImplementedError
+
+    def origin(self, version: int, *made: Tensor) -> tuple[object, ...]:
+        """What stands in `fingerprint` for tensors that are computed from the sources: where they come from.
+
+        Args:
+            version: of the code that makes them; raise it with every change to what it makes.
+            made: the tensors. Their bytes count where a `data_root` takes the place of the pinned sources, and then
+                the fingerprint holds for one kind of processor.
+        """
+        if self.data_root is None:
+            return version, *(source.sha256 for source in self.sources)
+        return version, *(hashlib.sha256(tensor.contiguous().numpy()).hexdigest() for tensor in made)
 
     # A "batch" of validation or test is the name of a split: the protocol scores a split as a whole, and
     # `Method.validation_step` hands it to `evaluate`. So `papers validate` and `papers test` need nothing else.
@@ -112,13 +129,35 @@ class Benchmark(L.LightningDataModule):
 
 
 def digest(*items: object) -> str:
-    """SHA-256 over the bytes of tensors, texts and bytes as they are, and the `repr` of all else, in order."""
+    """SHA-256 over the bytes of tensors, texts and bytes as they are, and the `repr` of all else, in order.
+
+    Raises:
+        TypeError: a tensor holds floats, whose last bits depend on the processor that computed them; or a tensor or an
+            array stands inside a list, whose `repr` leaves most of it out.
+    """
     found = hashlib.sha256()
-    for item in items:
+    for position, item in enumerate(items):
         if isinstance(item, Tensor):
+            if item.is_floating_point() or item.is_complex():
+                raise TypeError(
+                    f"item {position} of a digest is a tensor of {item.dtype}; computed numbers differ between "
+                    "processors: take the bytes, positions or settings that they come from"
+                )
             found.update(item.contiguous().numpy())
         elif isinstance(item, bytes):
             found.update(item)
         else:
+            if _holds_array(item):
+                raise TypeError(
+                    f"item {position} of a digest holds a tensor or an array; pass it as an item of its own"
+                )
             found.update((item if isinstance(item, str) else repr(item)).encode())
     return found.hexdigest()
+
+
+def _holds_array(item: object) -> bool:
+    if isinstance(item, dict):
+        return _holds_array(list(item.values()))
+    if isinstance(item, list | tuple | set | frozenset):
+        return any(map(_holds_array, item))
+    return hasattr(item, "__array__")

@@ -54,7 +54,8 @@ _PER_ACTOR = 9
 _DRAWS = BACKDROP_DRAWS + 1 + _PER_ACTOR * MOST
 _MASTER, _DIAMETER = 64, 40
 """Side of the picture that a frame shrinks, and the diameter of the disc that the object in it equals."""
-_VERSION = 1
+VERSION = 1
+"""Of what paints them."""
 
 
 class Actor(NamedTuple):
@@ -266,7 +267,7 @@ def read_frames(split: str, data_root: str | None = None) -> Tensor:
     def build() -> dict[str, Tensor]:
         return {"frames": _painter(data_root).paint(clips_of()[split])[0]}
 
-    return cached_tensors("moving-scenes", build, [TUXPAINT_STAMPS], _VERSION, data_root, split=split)["frames"]
+    return cached_tensors("moving-scenes", build, [TUXPAINT_STAMPS], VERSION, data_root, split=split)["frames"]
 
 
 def read_moving_instances(split: str, data_root: str | None = None) -> Tensor:
@@ -275,5 +276,5 @@ def read_moving_instances(split: str, data_root: str | None = None) -> Tensor:
     def build() -> dict[str, Tensor]:
         return {"instances": _painter(data_root).paint(clips_of()[split])[1]}
 
-    stored = cached_tensors("moving-scenes-instances", build, [TUXPAINT_STAMPS], _VERSION, data_root, split=split)
+    stored = cached_tensors("moving-scenes-instances", build, [TUXPAINT_STAMPS], VERSION, data_root, split=split)
     return stored["instances"]

@@ -17,7 +17,8 @@ COUNTS = {"train": 20_000, "val": 1000, "test": 2000}
 CHANGED = {"val": 250, "test": 500}
 """The first scenes of a split, of which there are variants with one attribute changed."""
 
-_VERSION = 2
+VERSION = 2
+"""Of what paints them."""
 Style = Literal["muted", "vivid"]
 
 
@@ -38,7 +39,7 @@ def read_nouns(data_root: str | None) -> dict[str, list[Noun]]:
         text = json.dumps({language: thing_nouns(stamps_of(data_root), language) for language in LANGUAGES})
         return {"json": torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)}
 
-    stored = cached_tensors("scenes-nouns", build, [TUXPAINT_STAMPS], _VERSION, data_root)
+    stored = cached_tensors("scenes-nouns", build, [TUXPAINT_STAMPS], VERSION, data_root)
     nouns = json.loads(stored["json"].numpy().tobytes())
     return {language: [Noun(*noun) for noun in nouns[language]] for language in LANGUAGES}
 
@@ -66,7 +67,7 @@ def read_pictures(split: str, tiny: float = 0.0, style: Style = "muted", data_ro
         return {"pixels": _painter(style, data_root).paint(scenes_of(tiny)[split])[0]}
 
     options = {"split": split, "tiny": tiny, "style": style}
-    return cached_tensors("scenes", build, [TUXPAINT_STAMPS], _VERSION, data_root, **options)["pixels"]
+    return cached_tensors("scenes", build, [TUXPAINT_STAMPS], VERSION, data_root, **options)["pixels"]
 
 
 def read_changed_pictures(split: str, data_root: str | None = None) -> Tensor:
@@ -75,7 +76,7 @@ def read_changed_pictures(split: str, data_root: str | None = None) -> Tensor:
     def build() -> dict[str, Tensor]:
         return {"pixels": _painter("muted", data_root).paint([changed.placed for changed in changed_scenes(split)])[0]}
 
-    stored = cached_tensors("scenes-changed", build, [TUXPAINT_STAMPS], _VERSION, data_root, split=split)
+    stored = cached_tensors("scenes-changed", build, [TUXPAINT_STAMPS], VERSION, data_root, split=split)
     return stored["pixels"]
 
 
@@ -87,7 +88,7 @@ def read_instances(split: str, tiny: float = 0.0, data_root: str | None = None) 
         return {"instances": instances, "boxes": boxes_of(instances)}
 
     options = {"split": split, "tiny": tiny}
-    stored = cached_tensors("scenes-instances", build, [TUXPAINT_STAMPS], _VERSION, data_root, **options)
+    stored = cached_tensors("scenes-instances", build, [TUXPAINT_STAMPS], VERSION, data_root, **options)
     return stored["instances"], stored["boxes"]
 
 

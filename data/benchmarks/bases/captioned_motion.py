@@ -20,6 +20,7 @@ from common.evaluation.retrieval import Positives, best_ranks, similar
 from common.protocols import EmbedsText
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+from data.benchmarks.bases.captions import Grammar
 from data.benchmarks.bases.floors import Scattered
 
 RECALLS = (1, 2, 3, 5, 10)
@@ -77,6 +78,9 @@ class CaptionedMotion(Benchmark):
     """
 
     primary = f"text_to_motion/recall@1/threshold{THRESHOLD}"
+    grammar: ClassVar[Grammar]
+    version: ClassVar[int]
+    """Of what makes motions and captions out of the source, see `Benchmark.origin`."""
     dissimilar: ClassVar[int]
     """Pairs in the subset of dissimilar captions."""
 
@@ -151,10 +155,11 @@ class CaptionedMotion(Benchmark):
     def dissimilar_subset(self, split: str) -> Tensor:
         """Positions of `dissimilar` samples, each as far as can be in meaning from those chosen before it."""
         part = self.splits[split]
-        meaning = part.meaning[part.start[:-1]]
+        meaning = part.meaning[part.start[:-1]].double()
         chosen, nearest = [0], meaning @ meaning[0]
         while len(chosen) < min(self.dissimilar, len(meaning)):
-            chosen.append(int(nearest.argmin()))
+            # The first of those that are equally far, whichever of them rounding puts in front.
+            chosen.append(int((nearest <= nearest.min() + 1e-6).nonzero()[0]))
             nearest = torch.maximum(nearest, meaning @ meaning[chosen[-1]])
         return torch.tensor(chosen)
 
@@ -178,12 +183,11 @@ class CaptionedMotion(Benchmark):
         return {split: len(self.splits[split].ids) for split in ("train", "val", "test")}
 
     def fingerprint(self) -> str:
+        """Captions tell what was measured in the motions, so the grammar stands for them and not what they say."""
         self.setup()
-        found = []
-        for part in self.splits.values():
-            labels = () if part.labels is None else (part.labels,)
-            found += [part.text, *part.motion, part.meaning, part.start, part.ids, *labels]
-        return digest(*found)
+        parts = self.splits.values()
+        origin = self.origin(self.version, *(motion for part in parts for motion in part.motion))
+        return digest(origin, self.grammar, *(x for part in parts for x in (part.start, part.ids, part.labels)))
 
 
 def _recalls(query: Tensor, key: Tensor, positives: Positives | None = None) -> Metrics:

@@ -1,6 +1,7 @@
 """The base of benchmarks of cross-view localization: which place of the map does a picture show?"""
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
@@ -247,7 +248,14 @@ class CrossView(Benchmark):
         scored = {split: next(iter(self.searches(split).values())) for split in self.scored_splits}
         return {"train": len(self.train.places)} | {split: len(found.query) for split, found in scored.items()}
 
+    @abstractmethod
+    def pictured(self) -> Iterator[object]:
+        """What the pictures and the coordinates were read from, for `digest`."""
+
     def fingerprint(self) -> str:
         self.setup()
-        searches = [search for split in self.scored_splits for search in self.searches(split).values()]
-        return digest(*(field for part in (self.train, *searches) for field in part))
+        found = [self.train.places]
+        for split in self.scored_splits:
+            for search in self.searches(split).values():
+                found += [field for field in search[2:] if field is not None]
+        return digest(*self.pictured(), *found)

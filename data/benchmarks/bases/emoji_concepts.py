@@ -19,6 +19,8 @@ ALIKE = 0.02
 """Two concepts are drawn alike if their pictures by some vendor differ by less: root mean square, white being 1."""
 SHARES = {"test": 0.2, "val": 0.1}
 """Of the concepts of each sub-category; the rest is to train on."""
+VERSION = 1
+"""Of what draws and chooses them."""
 
 # What turns a concept into its variant: presentation, gender, direction, hair. A person joined to something may be a
 # man, a woman or an adult.
@@ -73,7 +75,7 @@ def read_concepts(data_root: str | None = None) -> dict[str, Concepts]:
 
     # Drawing and decoding 7,400 pictures takes a while.
     sources = (*PICTURES.values(), EMOJI_NAMES)
-    stored = cached_tensors("emoji", build, sources, version=1, data_root=data_root)
+    stored = cached_tensors("emoji", build, sources, VERSION, data_root)
     rows, numbers, names = json.loads(stored["json"].numpy().tobytes())
     everything = Concepts([Emoji(*row) for row in rows], torch.tensor(numbers), stored["pixels"], names)
     return {split: everything.rows(index) for split, index in _splits(everything).items()}
@@ -102,8 +104,11 @@ def _read(data_root: str | None) -> Concepts:
 def _distinct(pixels: Tensor) -> list[int]:
     """The concepts that no vendor draws like one that stays before them; pixels (n, vendors, ...)."""
     alike = torch.zeros(len(pixels), len(pixels), dtype=torch.bool)
-    for pictures in pixels.flatten(2).transpose(0, 1):
-        alike |= torch.cdist(pictures / 255, pictures / 255) < ALIKE * pictures.shape[1] ** 0.5
+    for pictures in pixels.flatten(2).transpose(0, 1).double():
+        # Sums of products of bytes are exact in float64, so whatever adds them up chooses the same concepts.
+        square = pictures.square().sum(1)
+        apart = square[:, None] + square - 2 * pictures @ pictures.T
+        alike |= apart < (255 * ALIKE) ** 2 * pictures.shape[1]
     kept: list[int] = []
     for i in range(len(pixels)):
         if not alike[i, kept].any():

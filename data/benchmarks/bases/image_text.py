@@ -65,6 +65,8 @@ class ImageTextBenchmark(Benchmark):
 
     spoken: ClassVar[tuple[str, ...]]
     """The languages there are."""
+    version: ClassVar[int]
+    """Of what makes the pixels out of the sources, see `Benchmark.origin`."""
 
     def __init__(
         self,
@@ -173,7 +175,8 @@ class ImageTextBenchmark(Benchmark):
     def fingerprint(self) -> str:
         self.setup()
         parts = (self.train, self.splits["val"], self.splits["test"])
-        return digest(*(x for part in parts for x in (part.texts, part.pixels, part.ids, part.text_ids)))
+        origin = self.origin(self.version, *(part.pixels for part in parts))
+        return digest(origin, *(x for part in parts for x in (part.texts, part.ids, part.text_ids)))
 
 
 def embedded(module: nn.Module, function: str, items: Tensor | list[str]) -> Tensor:

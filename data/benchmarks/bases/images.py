@@ -60,6 +60,9 @@ class AugmentedImages(Benchmark):
         augmentation: its other arguments.
     """
 
+    version: ClassVar[int | None] = None
+    """Of what makes the pixels out of the source, see `Benchmark.origin`; none where they are the source's own."""
+
     def __init__(
         self,
         batch_size: int = 256,
@@ -130,7 +133,10 @@ class AugmentedImages(Benchmark):
 
     def fingerprint(self) -> str:
         self.setup()
-        return digest(*(tensor for part in self.used() for tensor in part))
+        if self.version is None:
+            return digest(*(tensor for part in self.used() for tensor in part))
+        origin = self.origin(self.version, *(part.pixels for part in self.used()))
+        return digest(origin, *(tensor for part in self.used() for tensor in (part.labels, part.ids)))
 
     def used(self) -> list[Pictures]:
         """What is learnt from and scored on."""

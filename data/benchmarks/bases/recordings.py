@@ -19,6 +19,8 @@ NOISY = ("animals", "hobbies", "household", "military", "naturalforces", "sports
 """Categories of stamps whose sounds are noises; some of the others speak."""
 LONGEST = 12 * FRAMES
 SHORTEST = FRAMES // 5
+VERSION = 1
+"""Of what makes frames of the sounds, and chooses them."""
 
 
 class Recording(NamedTuple):
@@ -91,7 +93,7 @@ def read_recordings(data_root: str | None = None) -> Recordings:
         index = torch.frombuffer(bytearray(json.dumps(known).encode()), dtype=torch.uint8)
         return {"frames": torch.cat(frames), "starts": lengths.cumsum(0), "json": index}
 
-    stored = cached_tensors("recordings", build, SOURCES, version=1, data_root=data_root)
+    stored = cached_tensors("recordings", build, SOURCES, VERSION, data_root)
     known = [Recording(*row) for row in json.loads(stored["json"].numpy().tobytes())]
     return Recordings(stored["frames"], stored["starts"], known)
 

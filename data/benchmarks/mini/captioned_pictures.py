@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.benchmark import Metrics
+from common.benchmark import Metrics, digest
 from common.sampling.batches import ResumableLoader
 from common.sampling.tasks import SingleTaskSampler
 from data.benchmarks.bases.image_text import Captioned, CaptionedBatches, ImageTextBenchmark
@@ -28,6 +28,7 @@ class CaptionedPictures(ImageTextBenchmark):
     primary = "recall@1/gallery2000"
     sources = (*Scenes.sources, *Emoji.sources)
     spoken = ("en",)
+    version = 1
 
     def __init__(
         self,
@@ -72,6 +73,9 @@ class CaptionedPictures(ImageTextBenchmark):
         self.setup()
         emoji = {f"emoji/{name}": value for name, value in self.emoji.chance().items()}
         return {"chance": self.scenes.chance() | emoji}
+
+    def fingerprint(self) -> str:
+        return digest(super().fingerprint(), self.scenes.fingerprint(), self.emoji.fingerprint())
 
     def example(self) -> str:
         """Captions; `Scenes` and `Emoji` show the pictures."""

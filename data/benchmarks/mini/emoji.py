@@ -11,7 +11,7 @@ from common.benchmark import Metrics, digest
 from common.errors import UserError
 from common.evaluation.image_text import chance_retrieval, image_text_retrieval
 from common.random import uniform
-from data.benchmarks.bases.emoji_concepts import VENDORS, Concepts, read_concepts
+from data.benchmarks.bases.emoji_concepts import VENDORS, VERSION, Concepts, read_concepts
 from data.benchmarks.bases.image_text import Captioned, ImageTextBenchmark, embedded
 from data.sources.emoji_names import EMOJI_NAMES, LANGUAGES
 from data.sources.emoji_pictures import PICTURES, Vendor
@@ -38,6 +38,7 @@ class Emoji(ImageTextBenchmark):
     primary = "recall@1/gallery1000"
     sources = (*PICTURES.values(), EMOJI_NAMES)
     spoken: ClassVar[tuple[str, ...]] = LANGUAGES
+    version = VERSION
 
     def __init__(
         self,
@@ -116,7 +117,8 @@ class Emoji(ImageTextBenchmark):
         }
 
     def fingerprint(self) -> str:
-        unseen = (x for data in self.unseen.values() for x in (data.texts, data.pixels))
+        self.setup()
+        unseen = (x for data in self.unseen.values() for x in (data.texts, data.ids))
         return digest(super().fingerprint(), *unseen)
 
 

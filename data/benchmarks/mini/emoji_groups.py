@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from common.benchmark import Metrics, digest
 from common.errors import UserError
 from common.evaluation.retrieval import retrieval_metrics
-from data.benchmarks.bases.emoji_concepts import VENDORS, Concepts, read_concepts
+from data.benchmarks.bases.emoji_concepts import VENDORS, VERSION, Concepts, read_concepts
 from data.benchmarks.bases.image_text import embedded
 from data.benchmarks.bases.images import LabelledImages, Pictures
 from data.sources.emoji_names import EMOJI_NAMES
@@ -35,6 +35,7 @@ class EmojiGroups(LabelledImages):
     name = "emoji_groups"
     sources = (*PICTURES.values(), EMOJI_NAMES)
     gallery_per_class = 52
+    version = VERSION
     classes: ClassVar[tuple[str, ...]] = (
         *("heart", "face-concerned", "person", "person-gesture", "person-role", "person-fantasy", "person-activity"),
         *("person-sport", "animal-mammal", "animal-bird", "food-fruit", "food-prepared", "drink", "place-building"),
@@ -112,7 +113,7 @@ class EmojiGroups(LabelledImages):
         return rows
 
     def fingerprint(self) -> str:
-        return digest(super().fingerprint(), *(self.concepts[split].pixels for split in SCORED))
+        return digest(super().fingerprint(), *(self.concepts[split].numbers for split in SCORED))
 
 
 def _pictures(concepts: Concepts, labels: Tensor, vendors: tuple[Vendor, ...] | list[Vendor]) -> Pictures:

@@ -164,7 +164,7 @@ class Films(Benchmark):
 
     def fingerprint(self) -> str:
         self.setup()
-        return digest(self.labels, self.graph.features, *self.graph.edges, *self.splits.values())
+        return digest(self.labels, self.graph.features.bool(), *self.graph.edges, *self.splits.values())
 
 
 class _Rows(nn.Module):

@@ -84,6 +84,8 @@ class Mocap(CaptionedMotion):
     name = "mocap"
     sources = (PYBULLET_MOTIONS,)
     dissimilar = 16
+    grammar = GRAMMAR
+    version = 1
 
     def load(self) -> dict[str, Described]:
         clips = [frames for clip in read_motions(self.data_root) for frames in _both_sides(clip)]

@@ -83,6 +83,8 @@ class Motion(CaptionedMotion):
     name = "motion"
     sources = (SEGLEARN,)
     dissimilar = 32
+    grammar = GRAMMAR
+    version = 1
 
     def load(self) -> dict[str, Described]:
         series = read_watch(self.data_root)

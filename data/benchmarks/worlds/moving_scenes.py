@@ -33,6 +33,7 @@ from data.scenes.motion import (
     COUNTS,
     MOST,
     VERBS,
+    VERSION,
     Actor,
     Clip,
     MovingWording,
@@ -104,6 +105,7 @@ class MovingScenes(ImageTextBenchmark):
     primary = "recall@1/gallery1000"
     sources = (TUXPAINT_STAMPS,)
     spoken: ClassVar[tuple[str, ...]] = LANGUAGES
+    version = VERSION
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.geometry import geometry_metrics
-from common.random import normal
+from common.random import normal, uniform
 from common.sampling.batches import ResumableLoader
 from data.benchmarks.bases.rows import cut_rows, rows_loader
 
@@ -130,7 +130,8 @@ class Spheres(Benchmark):
         """Of what fixes the points exactly on every machine: the draws and the arguments, not the rounding."""
         self.setup()
         settings = (1, self.dimension, self.noise, LAYERS, SIZES)
-        draws = [normal(torch.arange(3), self.dimension, key).mul(1000).round().tolist() for key in (23, 24, 25)]
+        # Multiples of 2^-24, from which the normal numbers are computed.
+        draws = [uniform(torch.arange(3), self.dimension, key).tolist() for key in (23, 24, 25)]
         return digest((settings, draws))
 
 

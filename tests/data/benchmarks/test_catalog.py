@@ -18,6 +18,11 @@ BENCHMARKS = catalog()
 every = pytest.mark.parametrize("name", BENCHMARKS)
 
 
+def floors_of(name: str) -> list[dict]:
+    floors = [json.loads(file.read_text()) for file in (ROOT / "results" / "floors").glob("*.json")]
+    return [floor for floor in floors if floor["benchmark"] == name]
+
+
 @every
 def test_it_is_built_from_catalogued_sources_without_any_argument(name: str) -> None:
     kind = BENCHMARKS[name]
@@ -33,8 +38,7 @@ def test_it_is_built_from_catalogued_sources_without_any_argument(name: str) -> 
 def test_it_stands_on_the_page_with_its_floor_on_record(name: str) -> None:
     page = (ROOT / "data" / "README.md").read_text()
     assert f"\n## {name}\n" in page
-    lines = (ROOT / "results" / "floors.jsonl").read_text().splitlines()
-    floors = [json.loads(line) for line in lines if json.loads(line)["benchmark"] == name]
+    floors = floors_of(name)
     assert floors
     assert all(BENCHMARKS[name].primary in row for floor in floors for row in list(floor["rows"].values())[:1])
     figures = [line for line in page.splitlines() if f"(figures/{name}.png)" in line]
@@ -53,8 +57,7 @@ def test_the_figures_on_the_page_are_those_of_the_data(name: str, fetched: Calla
     assert samples == ", ".join(f"{size:,} {split}" for split, size in sizes.items())
     assert primary == f"`{benchmark.primary}`"
     # The floor is of this data, and not of what the data once was.
-    lines = [json.loads(line) for line in (ROOT / "results" / "floors.jsonl").read_text().splitlines()]
-    (floor,) = [f for f in lines if (f["benchmark"], f["data_hash"]) == (name, benchmark.fingerprint())]
+    (floor,) = [floor for floor in floors_of(name) if floor["data_hash"] == benchmark.fingerprint()]
     assert best == number(max(row[benchmark.primary] for row in floor["rows"].values() if benchmark.primary in row))
     # What is said in words agrees: "2,551 train, 300 validation, 1,000 test".
     section = page.split(f"\n## {name}\n")[1].split("\n## ")[0]

@@ -125,8 +125,8 @@ def test_an_unknown_style_is_scored_on_known_concepts_and_known_styles_on_unknow
 
 def test_splits_are_the_same_for_every_seed_and_fingerprints_are_pinned(emoji: Emoji, groups: EmojiGroups) -> None:
     """The benchmark of a record is the benchmark of today."""
-    assert emoji.fingerprint()[:8] == "26ced9c0"
-    assert groups.fingerprint()[:8] == "42fb9b06"
+    assert emoji.fingerprint()[:8] == "1fc9fe52"
+    assert groups.fingerprint()[:8] == "e11cbce5"
     other = Emoji(seed=7, batch_size=32)
     other.setup()
     assert other.fingerprint() == emoji.fingerprint()

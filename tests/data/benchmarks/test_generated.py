@@ -19,7 +19,7 @@ from data.benchmarks.worlds.numbers import Numbers, rule
 from data.benchmarks.worlds.spheres import Spheres
 
 FINGERPRINTS = {
-    "numbers": "cd01b2ad", "modular_addition": "02b7b340", "spheres": "62492166", "features": "66fd32be",
+    "numbers": "fa8d3529", "modular_addition": "02b7b340", "spheres": "66e11a6d", "features": "66fd32be",
     "block_model": "40c91e3b", "circuits": "464e3fb6", "ecg": "fe52a264",
 }  # fmt: skip
 KINDS = [Numbers, ModularAddition, Spheres, Features, BlockModel, Circuits, Ecg]

@@ -191,6 +191,14 @@ def test_a_panorama_turns_with_its_map(cvusa: Path) -> None:
         assert bearing == seen
 
 
+def test_the_fingerprint_follows_the_lists(cvusa: Path) -> None:
+    before = benchmark("cvusa", cvusa).fingerprint()
+    assert before == benchmark("cvusa", cvusa, batch_size=2).fingerprint()
+    table = cvusa / "split_locations" / "all.csv"
+    table.write_text(table.read_text().replace("0, 0, 31", "0, 0, 31.5"))
+    assert benchmark("cvusa", cvusa).fingerprint() != before
+
+
 def test_what_is_missing_or_wrong_is_named(cvusa: Path) -> None:
     with pytest.raises(UserError, match=r"VIGOR: data.data_root is None; get it from https://github.com/Jeff-Zilence"):
         Geolocalization("vigor_same_area").prepare_data()

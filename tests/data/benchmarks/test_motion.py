@@ -177,7 +177,7 @@ def test_batches(motion: Motion) -> None:
 
 def test_the_fingerprint_is_pinned(motion: Motion) -> None:
     assert motion.fingerprint() == Motion(seed=3, batch_size=8).fingerprint()
-    assert motion.fingerprint()[:8] == "8369461d"
+    assert motion.fingerprint()[:8] == "488605e5"
 
 
 def test_a_cheat_and_a_constant(motion: Motion) -> None:
@@ -300,6 +300,15 @@ def test_the_published_layout_is_read(published: HumanML3D) -> None:
                                              meaning=test.meaning.repeat(16, 1), ids=torch.arange(48))  # fmt: skip
     found = published.evaluate(Constant())
     assert found["text_to_motion/median_rank/all"] == 48 and not any("top1" in name for name in found)
+
+
+def test_the_fingerprint_of_a_published_set_follows_its_files(published: HumanML3D) -> None:
+    before = published.fingerprint()
+    motion = next(Path(published.data_root).glob("datasets/motions/guoh3dfeats/KIT/*.npy"))
+    np.save(motion, np.zeros((99, 263)))
+    longer = published.fingerprint()
+    torch.save(torch.ones(263), Path(published.data_root) / "stats" / published.folder / "guoh3dfeats/std.pt")
+    assert len({before, longer, published.fingerprint()}) == 3
 
 
 def test_a_missing_published_set_says_where_to_get_it(tmp_path: Path) -> None:

@@ -285,6 +285,10 @@ def test_bad_requests(spoken: Spoken, prompts: Prompts) -> None:
 
 
 def test_fingerprints(spoken: Spoken, prompts: Prompts) -> None:
-    # Resampling and spectra differ in their last bits from machine to machine, so frames are not pinned.
-    assert spoken.fingerprint() == Spoken(seed=5).fingerprint()
+    # Resampling and spectra differ in their last bits from machine to machine, so frames are no part of it.
+    assert spoken.fingerprint()[:8] == "3f3a0f6d" and prompts.fingerprint()[:8] == "33161243"
+    elsewhere = Spoken(seed=5)
+    elsewhere.setup()
+    elsewhere.recordings = elsewhere.recordings._replace(frames=elsewhere.recordings.frames + 2**-9)
+    assert spoken.fingerprint() == elsewhere.fingerprint()
     assert prompts.fingerprint() == Prompts(seed=5).fingerprint() != Prompts(utterances=401).fingerprint()
