@@ -1,10 +1,13 @@
 """Speech encoders to be trained without labels: features of frames or waveforms, positions, a transformer."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.audio import BANDS
+from common.encoders.sequence import Sequences
 
 
 class FrameFeatures(nn.Module):
@@ -46,6 +49,8 @@ class WaveformFeatures(nn.Module):
         shapes = zip((1, *[width] * 6), self.KERNELS, self.STRIDES, strict=True)
         self.convolutions = nn.ModuleList(nn.Conv1d(i, width, k, stride, bias=False) for i, k, stride in shapes)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in self.KERNELS)
+        for convolution in self.convolutions:
+            nn.init.kaiming_normal_(convolution.weight)
 
     def frames(self, lengths: Tensor) -> Tensor:
         """How many features come of so many samples."""
@@ -95,22 +100,33 @@ class SpeechLayer(nn.Module):
     Args:
         width: d of the states.
         heads, feedforward: of the layer.
-        dropout: of the attention weights and of what is added; none within the feed-forward part, as in fairseq.
+        dropout: of the attention weights and of what is added.
+        activation_dropout: within the feed-forward part, behind its GELU.
     """
 
-    def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
+    def __init__(
+        self, width: int, heads: int, feedforward: int, dropout: float, activation_dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.attention = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
         self.attention_norm = nn.LayerNorm(width)
         self.rise, self.fall = nn.Linear(width, feedforward), nn.Linear(feedforward, width)
         self.norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout, self.activation_dropout = nn.Dropout(dropout), nn.Dropout(activation_dropout)
+        # Of BERT, as in fairseq.
+        for weight in (self.attention.in_proj_weight, *(part.weight for part in self._linear())):
+            nn.init.normal_(weight, std=0.02)
+        for part in self._linear():
+            nn.init.zeros_(part.bias)
+
+    def _linear(self) -> tuple[nn.Linear, ...]:
+        return self.attention.out_proj, self.rise, self.fall
 
     def forward(self, x: Tensor, padding: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(n, t, d) -> the states and the feed-forward part before it is added, both (n, t, d)."""
         attended, _ = self.attention(x, x, x, key_padding_mask=padding, need_weights=False)
         x = self.attention_norm(x + self.dropout(attended))
-        added = self.fall(F.gelu(self.rise(x)))
+        added = self.fall(self.activation_dropout(F.gelu(self.rise(x))))
         return self.norm(x + self.dropout(added)), added
 
 
@@ -118,17 +134,26 @@ class SpeechTransformer(nn.Module):
     """The layers of wav2vec 2.0 and data2vec.
 
     Args:
-        width, heads, feedforward, dropout: as in `SpeechLayer`.
+        width, heads, feedforward, dropout, activation_dropout: as in `SpeechLayer`.
         layers: how many.
         layerdrop: probability of leaving a layer out, in training.
     """
 
     def __init__(
-        self, width: int, layers: int, heads: int, feedforward: int, dropout: float = 0.1, layerdrop: float = 0.0
+        self,
+        width: int,
+        layers: int,
+        heads: int,
+        feedforward: int,
+        dropout: float = 0.1,
+        layerdrop: float = 0.0,
+        activation_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.layers = nn.ModuleList(SpeechLayer(width, heads, feedforward, dropout) for _ in range(layers))
+        self.layers = nn.ModuleList(
+            SpeechLayer(width, heads, feedforward, dropout, activation_dropout) for _ in range(layers)
+        )
         self.dropout = nn.Dropout(dropout)
         self.layerdrop = layerdrop
 
@@ -146,3 +171,49 @@ class SpeechTransformer(nn.Module):
                 x, last = layer(x, padding)
                 added.append(last)
         return x, added
+
+
+class SpeechEncoder(nn.Module):
+    """What wav2vec 2.0 and data2vec train: features, a norm, a projection, positions, and the transformer on them.
+
+    Args:
+        features: of log-mel "frames" or of a "waveform".
+        feature_width: of those features.
+        width, layers, heads, feedforward, dropout, activation_dropout, layerdrop: of the transformer.
+        position_depth, position_kernel: of the convolutional positions.
+    """
+
+    def __init__(
+        self,
+        *,
+        features: Literal["frames", "waveform"] = "frames",
+        feature_width: int = 96,
+        width: int = 96,
+        layers: int = 4,
+        heads: int = 4,
+        feedforward: int = 192,
+        dropout: float = 0.1,
+        activation_dropout: float = 0.0,
+        layerdrop: float = 0.0,
+        position_depth: int = 2,
+        position_kernel: int = 9,
+    ) -> None:
+        super().__init__()
+        self.output_dim = width
+        self.features = FrameFeatures(feature_width) if features == "frames" else WaveformFeatures(feature_width)
+        self.norm = nn.LayerNorm(feature_width)
+        self.project = nn.Linear(feature_width, width)
+        self.masked = nn.Parameter(torch.rand(width))
+        """Stands for what is hidden from the transformer, (width,)."""
+        self.positions = ConvolutionalPositions(width, position_depth, position_kernel)
+        self.transformer = SpeechTransformer(width, layers, heads, feedforward, dropout, layerdrop, activation_dropout)
+
+    def enter(self, speech: Sequences) -> Sequences:
+        """Speech, padded with zeros, as it enters the positions: projected features, (n, t, width)."""
+        x = self.project(self.norm(self.features(speech.values)))
+        return Sequences.of_lengths(x, self.features.frames(speech.real.sum(1)))
+
+    def states(self, entered: Sequences) -> Sequences:
+        """The transformer's last states of what entered, (n, t, width)."""
+        values, real = entered
+        return Sequences(self.transformer(self.positions(values, real), real)[0], real)

@@ -48,10 +48,12 @@ class Method(L.LightningModule):
         lr: peak learning rate.
         weight_decay: decay on weights with two or more dimensions; biases and norms have none. With "adamw" it is
             multiplied by the learning rate, and with "sgd" it joins the gradient, which comes to the same.
-        decay_all: biases, norms and temperatures decay too, as PyTorch's and fairseq's optimizers have it by default.
         optimizer: "adamw", "adafactor" (the same with less memory, see `Adafactor`) or "sgd" (momentum 0.9).
         schedule: what follows the warm-up, stepped once a batch.
         warmup: share of all steps over which the learning rate rises linearly, in [0, 1].
+        decay_all: biases, norms and temperatures decay too, as PyTorch's and fairseq's optimizers have it by default.
+        beta2: of AdamW, how slowly its second moment forgets.
+        eps: of AdamW, added to the root of the second moment.
 
     Raises:
         UserError: one of these, or a `temperature` among the subclass's arguments, is out of range.
@@ -60,7 +62,7 @@ class Method(L.LightningModule):
     contrastive: ClassVar[bool] = False
     """Whether the loss compares the samples of a batch, so that a smaller batch is another objective."""
     # A class that gains an argument after runs were recorded names it here: see `harness.identity`.
-    added_later: ClassVar[dict[str, Any]] = {"decay_all": False}
+    added_later: ClassVar[dict[str, Any]] = {"decay_all": False, "beta2": 0.999, "eps": 1e-8}
 
     def __init__(
         self,
@@ -71,6 +73,8 @@ class Method(L.LightningModule):
         schedule: Schedule = "cosine",
         warmup: float = 0.0,
         decay_all: bool = False,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
     ) -> None:
         super().__init__()
         # Collects the arguments of the subclasses too; plain values, so a checkpoint loads with weights_only=True.
@@ -89,6 +93,8 @@ class Method(L.LightningModule):
         self.optimizer = optimizer
         self.schedule = schedule
         self.warmup = warmup
+        self.decay_all = decay_all
+        self.beta2, self.eps = beta2, eps
         self.decay_all = decay_all
         self._loader_states: list[dict[str, Any]] = []
         self._random_state: RandomState | None = None
@@ -201,7 +207,7 @@ class Method(L.LightningModule):
         groups = self.parameter_groups()
         match self.optimizer:
             case "adamw":
-                optimizer = torch.optim.AdamW(groups, lr=self.lr)
+                optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=(0.9, self.beta2), eps=self.eps)
             case "adafactor":
                 optimizer = Adafactor(groups, lr=self.lr)
             case "sgd":

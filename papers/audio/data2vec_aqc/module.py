@@ -12,7 +12,7 @@ from common.distributed import global_mean
 from common.encoders.momentum import MomentumTeacher
 from common.encoders.quantizer import GumbelQuantizer
 from common.encoders.sequence import Sequences, means_of_parts
-from common.encoders.speech import ConvolutionalPositions, FrameFeatures, SpeechTransformer, WaveformFeatures
+from common.encoders.speech import SpeechEncoder
 from common.errors import UserError
 from common.random import uniform
 from common.sampling.masking import span_mask
@@ -30,11 +30,9 @@ class Data2VecAQC(Method):
     Args:
         parts: "" is data2vec; "a" augments the student's view; "aq" adds quantizer and cross-contrast; "aqc" damps the
             negatives of the positive's cluster.
-        features: of log-mel "frames" or of a "waveform".
-        feature_width: of those features.
-        feature_gradient: what reaches the layers below them is multiplied by it; 0 leaves them as they were drawn.
-        width, layers, heads, feedforward, dropout, layerdrop: of the transformer.
-        position_depth, position_kernel: of the convolutional positions.
+        feature_gradient: what reaches the layers below the features is multiplied by it; 0 leaves them as drawn.
+        features, feature_width, width, layers, heads, feedforward, dropout, layerdrop, position_depth,
+            position_kernel: as in `SpeechEncoder`.
         top: layers that the target is the mean of.
         mask_share, mask_span: as in `span_mask`.
         decay, end_decay, anneal: the teacher's decay rises linearly from the first to the second in so many steps.
@@ -44,7 +42,6 @@ class Data2VecAQC(Method):
         scale: of the logits of damped negatives.
         cluster_factor: there is one cluster for so many frames of an excerpt, and at least two.
         gumbel: temperature of the quantizer at first, in the end, and its factor at each step.
-        beta2: of AdamW, how slowly its second moment forgets.
         optimization: the arguments of `Method`.
 
     Raises:
@@ -80,40 +77,45 @@ class Data2VecAQC(Method):
         scale: float = 0.3,
         cluster_factor: int = 16,
         gumbel: tuple[float, float, float] = (2.0, 0.5, 0.999995),
-        beta2: float = 0.98,
         **optimization,
     ) -> None:
         super().__init__(**optimization)
         if not 1 <= top <= layers:
             raise UserError(f"model.top is {top}; it must be from 1 to model.layers, {layers}")
-        self.features = FrameFeatures(feature_width) if features == "frames" else WaveformFeatures(feature_width)
-        self.features.requires_grad_(feature_gradient > 0)
-        self.feature_norm = nn.LayerNorm(feature_width)
-        self.project = nn.Linear(feature_width, width)
-        self.masked = nn.Parameter(torch.rand(width))
-        self.positions = ConvolutionalPositions(width, position_depth, position_kernel)
-        self.student = SpeechTransformer(width, layers, heads, feedforward, dropout, layerdrop)
+        self.encoder = SpeechEncoder(
+            features=features,
+            feature_width=feature_width,
+            width=width,
+            layers=layers,
+            heads=heads,
+            feedforward=feedforward,
+            dropout=dropout,
+            layerdrop=layerdrop,
+            position_depth=position_depth,
+            position_kernel=position_kernel,
+        )
+        self.encoder.features.requires_grad_(feature_gradient > 0)
+        self.teacher = MomentumTeacher(self.encoder.transformer)
         self.predict = nn.Linear(width, width)
-        self.teacher = MomentumTeacher(self.student)
         self.parts, self.top, self.feature_gradient = parts, top, feature_gradient
         self.mask_share, self.mask_span = mask_share, mask_span
         self.decay, self.end_decay, self.anneal = decay, end_decay, anneal
         self.negatives, self.temperature, self.scale = negatives, temperature, scale
         self.cluster_factor, self.gumbel = cluster_factor, gumbel
-        self.beta2 = beta2
         if "q" in parts:
             self.quantizer = GumbelQuantizer(feature_width, output_width, codes, groups)
             self.project_quantized = nn.Linear(output_width, output_width)
             self.project_states = nn.Linear(width, output_width)
 
     def training_step(self, batch: SpeechViews, batch_idx: int) -> Tensor:
-        ids = batch.ids
+        ids, encoder = batch.ids, self.encoder
         clean = self.read(batch.views[0])
-        features = self.feature_norm(clean)
-        seen = self.feature_norm(self.read(batch.views[1])) if self.parts else features
+        features = encoder.norm(clean)
+        seen = encoder.norm(self.read(batch.views[1])) if self.parts else features
         mask = span_mask(ids, features.shape[1], self.mask_share, self.mask_span, *self.key("masks"))
-        states, _ = self.student(self.positions(torch.where(mask[:, :, None], self.masked, self.project(seen))))
-        targets = self.targets(self.project(features).detach())
+        entered = torch.where(mask[:, :, None], encoder.masked, encoder.project(seen))
+        states, _ = encoder.transformer(encoder.positions(entered))
+        targets = self.targets(encoder.project(features).detach())
 
         def chosen(x: Tensor) -> Tensor:
             return x[mask].unflatten(0, (len(ids), -1))
@@ -133,13 +135,13 @@ class Data2VecAQC(Method):
 
     def read(self, speech: Tensor) -> Tensor:
         """The features of speech, (n, t, d), with as much gradient as the recipe wants."""
-        features = self.features(speech)
+        features = self.encoder.features(speech)
         return torch.lerp(features.detach(), features, self.feature_gradient)
 
     def targets(self, x: Tensor) -> Tensor:
         """The teacher's mean over its top layers of what is unmasked, (n, t, d)."""
         with torch.no_grad():
-            _, added = self.teacher(self.positions(x))
+            _, added = self.teacher(self.encoder.positions(x))
             return torch.stack([_over_time(one) for one in added[-self.top :]]).mean(0)
 
     def contrast(
@@ -169,13 +171,10 @@ class Data2VecAQC(Method):
             terms.append(global_mean(loss.flatten()))
         return {"student": terms[0], "teacher": terms[1], "diversity": sides[0].diversity}
 
-    def parameter_groups(self) -> list[dict]:
-        return [group | {"betas": (0.9, self.beta2), "eps": 1e-6} for group in super().parameter_groups()]
-
     def follow(self) -> None:
         """Moves the teacher towards the student, at the decay of this step."""
         done = min(1.0, self.global_step / self.anneal)
-        self.teacher.update(self.student, self.decay + done * (self.end_decay - self.decay))
+        self.teacher.update(self.encoder.transformer, self.decay + done * (self.end_decay - self.decay))
 
     def embed_speech(self, clips: list[Tensor]) -> Tensor:
         """The student's last states, averaged over each third of a recording; no mask, no augmentation.
@@ -183,9 +182,7 @@ class Data2VecAQC(Method):
         Not over all of it: what the student predicts has mean 0 over time.
         """
         speech = Sequences.padded(clips).to(self.device)
-        x = self.project(self.feature_norm(self.features(speech.values)))
-        real = Sequences.of_lengths(x, self.features.frames(speech.real.sum(1))).real
-        return means_of_parts(Sequences(self.student(self.positions(x, real), real)[0], real), 3)
+        return means_of_parts(self.encoder.states(self.encoder.enter(speech)), 3)
 
 
 def _over_time(x: Tensor) -> Tensor:

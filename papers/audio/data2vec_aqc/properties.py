@@ -1,6 +1,10 @@
 """What the cluster filter does: to the gradient of a damped negative, and to negatives that are the same sound."""
 
+from pathlib import Path
+
+import lightning as L
 import torch
+import yaml
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -8,7 +12,6 @@ from common.evaluation.embed import evaluating
 from common.sampling.clusters import cosine_clusters
 from data.benchmarks.bases.speech_probes import SYLLABLE_VOICES, VOWELS, vowel_of
 from data.benchmarks.mini.spoken import Spoken
-from harness import catalog, recipe
 from papers.audio.data2vec_aqc.contrast import damped_cross_entropy, draw_negatives
 from papers.audio.data2vec_aqc.module import Data2VecAQC
 
@@ -52,10 +55,11 @@ def same_vowel(seed: int) -> float:
     of each there are four frames out of its second half, the vowel. Pairs are of two recordings, so that what stands
     beside a frame does not count, and not of equal codes, which are no candidates.
     """
-    config = recipe.load_recipe(catalog.find("data2vec_aqc"), "mini.yaml").data
-    config = recipe.merge(recipe.with_seed(config, seed), {"trainer": {"max_steps": STEPS}})
-    trainer, module, benchmark = recipe.build(config)
-    trainer.fit(module, benchmark)
+    config = yaml.safe_load(Path(__file__).with_name("mini.yaml").read_text(encoding="utf-8"))
+    L.seed_everything(seed, verbose=False)
+    module, benchmark = Data2VecAQC(**config["model"]["init_args"]), Spoken(**config["data"]["init_args"], seed=seed)
+    quiet = dict(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
+    L.Trainer(max_steps=STEPS, accelerator="cpu", use_distributed_sampler=False, **quiet).fit(module, benchmark)
     keys, vowels = excerpts(module, benchmark, seed)
     at_large, damped = shares(keys, vowels, max(2, benchmark.crop // module.cluster_factor), seed)
     return at_large / damped
@@ -75,7 +79,7 @@ def excerpts(module: Data2VecAQC, benchmark: Spoken, seed: int) -> tuple[Tensor,
         for i in index.flatten().tolist():
             clip = benchmark.recordings.clip(i)
             places = (torch.linspace(0.5, 0.9, FRAMES) * len(clip)).long()
-            features = module.feature_norm(module.features(clip[None].to(module.device)))[:, places]
+            features = module.encoder.norm(module.encoder.features(clip[None].to(module.device)))[:, places]
             frames.append(module.project_quantized(module.quantizer(features, 1.0).vectors)[0].cpu())
     vowels = torch.tensor([VOWELS.index(vowel_of(known[i])) for i in index.flatten().tolist()])
     keys = torch.stack(frames).view(len(index), SYLLABLES * FRAMES, -1)

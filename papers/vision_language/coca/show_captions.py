@@ -9,10 +9,10 @@ import argparse
 from pathlib import Path
 
 import torch
+import yaml
 
 from common.evaluation.embed import evaluating
 from data.benchmarks.worlds.scenes import Scenes
-from harness import catalog, recipe
 from papers.vision_language.coca.module import CoCa
 
 
@@ -40,7 +40,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     module = CoCa.load_from_checkpoint(given.checkpoint, weights_only=True, map_location="cpu")
-    scenes = recipe.build_benchmark(recipe.load_recipe(catalog.find("coca"), "mini.yaml").data["data"])
+    recipe = yaml.safe_load(Path(__file__).with_name("mini.yaml").read_text(encoding="utf-8"))
+    scenes = Scenes(**recipe["data"]["init_args"])
     print(table(module, scenes, given.split, given.count, given.seed))
 
 

@@ -123,6 +123,8 @@ def test_all_arguments_are_kept_as_plain_hyper_parameters() -> None:
         "schedule": "cosine",
         "warmup": 0.0,
         "decay_all": False,
+        "beta2": 0.999,
+        "eps": 1e-8,
     }
 
 

@@ -109,10 +109,10 @@ def test_the_loss_of_data2vec_frame_by_frame() -> None:
     aqc, data = module(parts=""), batch()
     found = terms(aqc, data)
     assert set(found) == {"regression", "loss"}
-    x = aqc.project(aqc.feature_norm(aqc.features(data.views[0])))
+    x = aqc.encoder.project(aqc.encoder.norm(aqc.encoder.features(data.views[0])))
     mask = span_mask(data.ids, 30, 0.65, 10, *aqc.key("masks"))
-    states, _ = aqc.student(aqc.positions(torch.where(mask[:, :, None], aqc.masked, x)))
-    _, added = aqc.student.eval()(aqc.positions(x))  # before any step the teacher is the student
+    states, _ = aqc.encoder.transformer(aqc.encoder.positions(torch.where(mask[:, :, None], aqc.encoder.masked, x)))
+    _, added = aqc.encoder.transformer.eval()(aqc.encoder.positions(x))  # before any step the teacher is the student
     top = torch.stack(added[1:])
     deviation = (top.var(2, keepdim=True, unbiased=False) + 1e-5).sqrt()
     target = ((top - top.mean(2, keepdim=True)) / deviation).mean(0)
@@ -138,7 +138,7 @@ def test_the_parts_build_on_one_another() -> None:
 
 
 def test_the_gradient_of_features_is_scaled_and_at_zero_they_stay() -> None:
-    data, weight = batch(), "features.convolution.weight"
+    data, weight = batch(), "encoder.features.convolution.weight"
     whole, half, none = (module(feature_gradient=share) for share in (1.0, 0.5, 0.0))
     losses = [terms(one, data)["loss"] for one in (whole, half, none)]
     assert losses[0] == losses[1] == losses[2]
@@ -147,8 +147,8 @@ def test_the_gradient_of_features_is_scaled_and_at_zero_they_stay() -> None:
     frozen = {
         name for name, p in none.named_parameters() if p.grad is None and whole.get_parameter(name).grad is not None
     }
-    assert frozen == {weight, "features.convolution.bias"}
-    assert none.feature_norm.weight.grad.abs().sum() > 0
+    assert frozen == {weight, "encoder.features.convolution.bias"}
+    assert none.encoder.norm.weight.grad.abs().sum() > 0
 
 
 def test_gradients_flow_where_they_should() -> None:
@@ -158,12 +158,16 @@ def test_gradients_flow_where_they_should() -> None:
 
     def moved(loss: Tensor) -> set[str]:
         gradients = torch.autograd.grad(loss, list(names.values()), allow_unused=True, retain_graph=True)
-        return {name.split(".")[0] for name, g in zip(names, gradients, strict=True) if g is not None and g.any()}
+        return {
+            name.removeprefix("encoder.").split(".")[0]
+            for name, g in zip(names, gradients, strict=True)
+            if g is not None and g.any()
+        }
 
     # The teacher's term trains no transformer: its query is a constant but for the projection.
-    assert moved(found["teacher"]) == {"project_states", "quantizer", "project_quantized", "features", "feature_norm"}
-    assert "student" in moved(found["student"]) and "quantizer" in moved(found["student"])
-    assert moved(found["regression"]) >= {"student", "predict", "masked", "positions", "features"}
+    assert moved(found["teacher"]) == {"project_states", "quantizer", "project_quantized", "features", "norm"}
+    assert "transformer" in moved(found["student"]) and "quantizer" in moved(found["student"])
+    assert moved(found["regression"]) >= {"transformer", "predict", "masked", "positions", "features"}
     assert not any("teacher" in name for name in names)
 
 
