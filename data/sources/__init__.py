@@ -21,7 +21,7 @@ def catalog() -> "dict[str, Source]":
 
 
 def fetch(names: Iterable[str] | None = None, progress: "Progress | None" = None) -> None:
-    """Fetches the named sources, or all of them; what is in the cache is left alone.
+    """Fetches the named sources, or all of them, and unpacks them; what is sound in the cache is left alone.
 
     A source that cannot be had, for want of its client say, does not keep the others from being fetched.
 
@@ -36,7 +36,7 @@ def fetch(names: Iterable[str] | None = None, progress: "Progress | None" = None
     missing = []
     for name in wanted:
         try:
-            known[name].fetch(progress)
+            known[name].local(progress)
         except Unavailable as error:
             if len(wanted) == 1:
                 raise
@@ -45,3 +45,12 @@ def fetch(names: Iterable[str] | None = None, progress: "Progress | None" = None
                 progress(str(error))
     if missing:
         raise UserError(f"{len(missing)} of {len(wanted)} sources could not be fetched: {', '.join(missing)}")
+
+
+def announcement(wanted: "Iterable[Source]") -> str:
+    """One line that says what a run would download for these sources; "" if nothing. Downloads and writes nothing."""
+    missing = [source for source in dict.fromkeys(wanted) if not source.fetched]
+    if not missing:
+        return ""
+    each = ", ".join(f"{source.name} ({source.client}, {source.size / 1e6:.1f} MB)" for source in missing)
+    return f"{sum(source.size for source in missing) / 1e6:.1f} MB to download: {each}"

@@ -1,8 +1,7 @@
 """Telephone prompts spoken in five languages, each clip with its transcript and the same ids, as Debian ships them."""
 
-import gzip
-
 from common.errors import UserError
+from common.lines import split_lines
 from data.sources.base import Source
 
 # language: title, folder of the clips, licence, then checksum and size of the package of clips and of transcripts
@@ -46,8 +45,8 @@ def read_transcripts(language: str, data_root: str | None = None) -> dict[str, s
     _check(language)
     package = f"asterisk-core-sounds-{language}"
     path = f"usr/share/doc/{package}/core-sounds-{language}.txt.gz"
-    lines = gzip.decompress(TRANSCRIPTS[language].open(data_root).read(path)).decode("utf-8").split("\n")
-    rows = (line.partition(": ") for line in lines if not line.startswith(";"))
+    (content,) = TRANSCRIPTS[language].open(data_root).unzipped(path)
+    rows = (line.partition(": ") for line in split_lines(content.decode("utf-8")) if not line.startswith(";"))
     return {clip.strip(): said.strip() for clip, separator, said in rows if separator and said.strip()}
 
 

@@ -3,6 +3,7 @@
 import json
 from typing import NamedTuple
 
+from common.lines import split_lines
 from data.sources.base import Source
 
 BIBLE_ALIGNMENTS = Source(
@@ -53,6 +54,5 @@ def read_links(data_root: str | None = None) -> list[tuple[list[str], list[str]]
 
 
 def _table(path: str, data_root: str | None) -> list[dict[str, str]]:
-    lines = BIBLE_ALIGNMENTS.open(data_root).read(path).decode("utf-8").rstrip("\n").split("\n")
-    header = lines[0].strip("\r").split("\t")
-    return [dict(zip(header, line.strip("\r").split("\t"), strict=False)) for line in lines[1:]]
+    header, *rows = split_lines(BIBLE_ALIGNMENTS.open(data_root).read(path).decode("utf-8"))
+    return [dict(zip(header.split("\t"), row.split("\t"), strict=False)) for row in rows]

@@ -1,6 +1,5 @@
 """Fashion-MNIST: 70,000 pictures of garments in ten classes, the whole set, as Debian ships it."""
 
-import gzip
 from typing import TYPE_CHECKING
 
 from data.sources.base import Source
@@ -37,11 +36,11 @@ def read_fashion_mnist(data_root: str | None = None) -> "dict[str, tuple[np.ndar
 
     archive = FASHION_MNIST.open(data_root)
     names = {(part, kind): f"{_FOLDER}/{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in _HEADERS}
-    files = archive.read_all(names.values())
+    files = dict(zip(names, archive.unzipped(*names.values()), strict=True))
     data = {
         # A bytearray makes the array writable, as torch wants it.
-        (part, kind): np.frombuffer(bytearray(gzip.decompress(files[name])), np.uint8, offset=_HEADERS[kind])
-        for (part, kind), name in names.items()
+        (part, kind): np.frombuffer(bytearray(content), np.uint8, offset=_HEADERS[kind])
+        for (part, kind), content in files.items()
     }
     return {
         split: (data[part, "images-idx3"].reshape(-1, 28, 28), data[part, "labels-idx1"].astype(np.int64))

@@ -1,5 +1,6 @@
 """What people judged similar: the Lee documents, WordSim-353 and SimLex-999, from the test data of the gensim wheel."""
 
+from common.lines import split_lines
 from data.sources.base import Source
 
 GENSIM = Source(
@@ -24,15 +25,16 @@ _FOLDER = "gensim/test/test_data"
 def read_lee(data_root: str | None = None) -> tuple[list[str], list[list[float]]]:
     """The 50 documents, and the 50 x 50 symmetric matrix of people's mean similarity in [0, 1], 1 on its diagonal."""
     files = GENSIM.open(data_root).read_all([f"{_FOLDER}/lee.cor", f"{_FOLDER}/similarities0-1.txt"])
-    documents = files[f"{_FOLDER}/lee.cor"].decode("latin-1").rstrip("\n").split("\n")
-    upper = [[float(x) for x in line.split()] for line in files[f"{_FOLDER}/similarities0-1.txt"].splitlines()]
+    documents = split_lines(files[f"{_FOLDER}/lee.cor"].decode("latin-1"))
+    rated = split_lines(files[f"{_FOLDER}/similarities0-1.txt"].decode("ascii"))
+    upper = [[float(x) for x in line.split()] for line in rated]
     # The file holds the upper triangle, with zeros below.
     return documents, [[upper[min(i, j)][max(i, j)] for j in range(50)] for i in range(50)]
 
 
 def read_lee_background(data_root: str | None = None) -> list[str]:
     """The 300 unrated documents of the same news service."""
-    return GENSIM.open(data_root).read(f"{_FOLDER}/lee_background.cor").decode("latin-1").rstrip("\n").split("\n")
+    return split_lines(GENSIM.open(data_root).read(f"{_FOLDER}/lee_background.cor").decode("latin-1"))
 
 
 def read_wordsim353(data_root: str | None = None) -> list[tuple[str, str, float]]:
@@ -46,6 +48,6 @@ def read_simlex999(data_root: str | None = None) -> list[tuple[str, str, float]]
 
 
 def _pairs(file: str, data_root: str | None) -> list[tuple[str, str, float]]:
-    lines = GENSIM.open(data_root).read(f"{_FOLDER}/{file}").decode("utf-8").split("\n")
+    lines = split_lines(GENSIM.open(data_root).read(f"{_FOLDER}/{file}").decode("utf-8"))
     rows = (line.split("\t") for line in lines if line and not line.startswith("#"))
     return [(first, second, float(score)) for first, second, score in rows]

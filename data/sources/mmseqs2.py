@@ -1,6 +1,5 @@
 """20,000 proteins of UniProt with name and organism, as Debian's mmseqs2-examples ships them."""
 
-import gzip
 import re
 from typing import NamedTuple
 
@@ -34,9 +33,9 @@ class Protein(NamedTuple):
 
 def read_proteins(data_root: str | None = None) -> list[Protein]:
     """All proteins in the file's order."""
-    text = gzip.decompress(MMSEQS2.open(data_root).read("usr/share/doc/mmseqs2/example-data/DB.fasta.gz")).decode()
+    (content,) = MMSEQS2.open(data_root).unzipped("usr/share/doc/mmseqs2/example-data/DB.fasta.gz")
     proteins = []
-    for entry in ("\n" + text).split("\n>")[1:]:
+    for entry in ("\n" + content.decode()).split("\n>")[1:]:
         header, _, residues = entry.partition("\n")
         # >tr|M4KW32|M4KW32_BACIU Choline ABC transporter OS=Bacillus subtilis XF-1 GN=opuBA PE=4 SV=1 Split=0
         match = re.match(r"(sp|tr)\|(\S+?)\|\S+ (.*?) OS=(.*?) (?:[A-Z]{2}=|Split=)", header)

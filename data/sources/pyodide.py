@@ -1,8 +1,5 @@
 """The standard library of Python 3.11 as source, from the npm package pyodide: the same text on every machine."""
 
-import io
-import zipfile
-
 from data.sources.base import Source
 
 PYODIDE = Source(
@@ -24,10 +21,9 @@ SOURCES = (PYODIDE,)
 
 def read_standard_library(data_root: str | None = None) -> dict[str, str]:
     """path -> source of every module, such as "json/decoder.py", in the order of the paths; Pyodide's own are not."""
-    inner = PYODIDE.open(data_root).read("package/python_stdlib.zip")
-    with zipfile.ZipFile(io.BytesIO(inner)) as archive:
-        return {
-            path: archive.read(path).decode("utf-8", errors="replace")
-            for path in sorted(archive.namelist())
-            if path.endswith(".py") and path.split("/")[0] not in ("pyodide", "_pyodide", "site-packages")
-        }
+    files = PYODIDE.open(data_root).inner("package/python_stdlib.zip").files(suffix=".py")
+    return {
+        path: content.decode("utf-8", errors="replace")
+        for path, content in sorted(files)
+        if path.split("/")[0] not in ("pyodide", "_pyodide", "site-packages")
+    }

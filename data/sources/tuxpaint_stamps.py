@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
+from common.lines import split_lines
 from data.sources.base import Source
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def read_stamps(data_root: str | None = None) -> list[Stamp]:
     """The stamps that have a caption, in the order of their keys."""
     stamps = []
     for path, content in TUXPAINT_STAMPS.open(data_root).files(_FOLDER, ".txt"):
-        first, *lines = content.decode("utf-8").splitlines()
+        first, *lines = split_lines(content.decode("utf-8"))
         captions = {"en": first.strip()}
         for line in lines:
             language, separator, caption = line.partition(".utf8=")

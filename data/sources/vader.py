@@ -1,10 +1,9 @@
 """Sentences of four domains rated by people for sentiment, from the sdist of vaderSentiment (its wheel lacks them)."""
 
-import io
-import tarfile
 from typing import Literal, NamedTuple, get_args
 
 from common.errors import UserError
+from common.lines import split_lines
 from data.sources.base import Source
 
 VADER = Source(
@@ -42,10 +41,7 @@ def read_rated(domain: Domain, data_root: str | None = None) -> list[Rated]:
     """The sentences of one domain. In "editorials" and "products" keys such as 12_3 and 12_4 share their article."""
     if domain not in get_args(Domain):
         raise UserError(f"domain is {domain!r}; it must be one of {', '.join(get_args(Domain))}")
-    inner = VADER.open(data_root).read("vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz")
-    with tarfile.open(fileobj=io.BytesIO(inner)) as archive:
-        content = archive.extractfile(f"hutto_ICWSM_2014/{_FILES[domain]}_GroundTruth.txt")
-        assert content is not None
-        lines = content.read().decode("latin-1").split("\n")
-    rows = (line.strip("\r").split("\t") for line in lines if line.strip())
+    inner = VADER.open(data_root).inner("vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz")
+    content = inner.read(f"hutto_ICWSM_2014/{_FILES[domain]}_GroundTruth.txt")
+    rows = (line.split("\t") for line in split_lines(content.decode("latin-1")) if line.strip())
     return [Rated(key, float(rating), text) for key, rating, text in rows]

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import tarfile
 import zipfile
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
+from data import links as links_module
 from data.clients import _kind, _told
 from data.sources.base import Source
 
@@ -57,18 +59,60 @@ def test_pip_without_the_version(links: Path) -> None:
         replace(pinned, version="2.0").fetch()
 
 
-def test_changed_sdist_does_not_run(links: Path, tmp_path: Path) -> None:
-    """pip runs the build script of an sdist to learn its metadata: a changed one must be refused before that."""
+@pytest.fixture
+def sdist(links: Path, tmp_path: Path) -> Path:
+    """An sdist whose build scripts leave a trace."""
     path = links / "sample_data-1.0.tar.gz"
     code = f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()".encode()
+    backend = b"[build-system]\nrequires = []\nbuild-backend = 'setup'\nbackend-path = ['.']\n"
+    files = {"setup.py": code, "pyproject.toml": backend, "PKG-INFO": b"Metadata-Version: 2.1\nName: sample-data\n"}
     with tarfile.open(path, "w:gz") as archive:
-        for name, content in (("setup.py", code), ("PKG-INFO", b"Metadata-Version: 2.1\nName: sample-data\n")):
+        for name, content in files.items():
             member = tarfile.TarInfo(f"sample_data-1.0/{name}")
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def test_nothing_of_an_sdist_is_run(sdist: Path, tmp_path: Path) -> None:
+    """pip itself runs the build script of an sdist to learn its metadata, even where it only downloads."""
+    assert source(sdist).open().read("sample_data-1.0/PKG-INFO").startswith(b"Metadata")
     with pytest.raises(UserError, match=r"the checksum of sample_data-1\.0\.tar\.gz changed"):
-        replace(source(path), sha256="0" * 64).fetch()
+        replace(source(sdist), name="other", sha256="0" * 64).fetch()
     assert not (tmp_path / "ran").exists()
+
+
+def test_sdist_from_an_index_page(sdist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of links, the first of them to another file of that name, in place of a folder."""
+    page, decoy = tmp_path / "index" / "sample-data" / "index.html", tmp_path / "decoy" / sdist.name
+    for path in (page, decoy):
+        path.parent.mkdir(parents=True)
+    decoy.write_bytes(b"another")
+    target = f"{sdist.as_uri()}#sha256={source(sdist).sha256}"
+    page.write_text(f"<!DOCTYPE html><a href='{decoy.as_uri()}'>{decoy.name}</a><a href='{target}'>{sdist.name}</a>")
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    monkeypatch.setenv("PIP_INDEX_URL", (tmp_path / "index").as_uri())
+    assert source(sdist).fetch().read_bytes() == sdist.read_bytes()
+
+
+def test_sdist_that_is_not_there(sdist: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"pip could not fetch sample-data 1\.0: the package index does not offer other"
+    ):
+        replace(source(sdist), filename="other-1.0.tar.gz").fetch()
+    pinned = source(sdist)
+    sdist.unlink()
+    with pytest.raises(UserError, match=r"pip could not fetch sample-data 1\.0: ERROR: No matching distribution"):
+        pinned.fetch()
+
+
+def test_address_that_does_not_answer(tmp_path: Path) -> None:
+    for url in ("http://localhost:1/x.tar.gz", "https://user:****@localhost/x.tar.gz", (tmp_path / "none").as_uri()):
+        with pytest.raises(links_module.Unreachable) as caught:
+            links_module.download(url, tmp_path / "x", 10)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

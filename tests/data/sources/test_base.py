@@ -3,6 +3,7 @@
 A stand-in client on PATH plays the registry, so nothing here touches a network.
 """
 
+import errno
 import hashlib
 import io
 import multiprocessing
@@ -13,11 +14,13 @@ from pathlib import Path
 
 import pytest
 
+import data
 from common.errors import UserError
-from data.clients import MissingClient
-from data.sources import catalog
+from data.clients import MissingClient, Unavailable
+from data.sources import announcement, catalog
 from data.sources import fetch as fetch_by_name
 from data.sources.base import Source
+from tests.data.test_archives import deb, tar
 
 _BUFFER = io.BytesIO()
 with tarfile.open(fileobj=_BUFFER, mode="w:gz") as _tar:
@@ -98,6 +101,75 @@ def test_truncated_archive_in_the_cache_is_fetched_again(cache: Path, registry: 
     SOURCE.fetch()
     SOURCE.path.write_bytes(CONTENT[:50])
     assert SOURCE.fetch().read_bytes() == CONTENT
+
+
+def test_other_content_of_the_same_size_is_fetched_again(cache: Path, registry: Path) -> None:
+    SOURCE.fetch()
+    for content in (CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]), bytes(len(CONTENT)), b"PK" + CONTENT[2:]):
+        SOURCE.path.write_bytes(content)
+        assert SOURCE.open().read("package/data.txt") == b"data"
+        assert SOURCE.path.read_bytes() == CONTENT
+
+
+def test_damage_that_cannot_be_mended_is_one_line(cache: Path, registry: Path) -> None:
+    SOURCE.fetch()
+    SOURCE.path.write_bytes(bytes(len(CONTENT)))
+    (registry / "before").write_text("echo 'npm error network' >&2; exit 1")
+    with pytest.raises(Unavailable, match=r"sample-1\.0\.0\.tgz is damaged .*cannot be fetched again: npm could not"):
+        SOURCE.open()
+
+
+def test_archive_is_hashed_once_in_a_process(cache: Path, registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    SOURCE.fetch()
+    SOURCE.open()
+    monkeypatch.setattr("hashlib.file_digest", None)
+    assert SOURCE.open().read("package/data.txt") == b"data"
+
+
+def packaged(registry: Path) -> Source:
+    """A Debian package, which the stand-in client delivers."""
+    package = deb(tar("w:xz", "./"))
+    (registry / "content").write_bytes(package)
+    (registry / "apt-get").write_text(f"#!/bin/sh\necho x >> {registry}/calls\ncat {registry}/content > sample_1.deb\n")
+    sha256 = hashlib.sha256(package).hexdigest()
+    return replace(SOURCE, client="apt", filename="sample_1.deb", sha256=sha256, size=len(package))
+
+
+def test_unpacked_package_is_checked(cache: Path, registry: Path) -> None:
+    source = packaged(registry)
+    assert source.open().read("a/one.txt") == b"one"
+    unpacked = source.path.with_suffix(".tar")
+    content = unpacked.read_bytes()
+    for damaged in (content.replace(b"one", b"two"), content[:-1], b"", CONTENT):
+        unpacked.write_bytes(damaged)
+        assert source.open().read("a/one.txt") == b"one"
+        assert unpacked.read_bytes() == content
+    assert (registry / "calls").read_text() == "x\n"
+    assert remains(cache) == ["sample_1.deb", "sample_1.tar"]
+
+
+@pytest.mark.parametrize("unpacked", [True, False])
+def test_cache_that_is_only_read(unpacked: bool, cache: Path, registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    source = packaged(registry)
+    source.local() if unpacked else source.fetch()
+    kept = remains(cache)
+    monkeypatch.setattr("data.cache.FileLock", read_only)
+    monkeypatch.setattr("data.cache.whole_file", read_only)
+    assert source.open().read("a/one.txt") == b"one"
+    assert remains(cache) == kept
+    with pytest.raises(UserError, match="cannot write to the cache"):
+        replace(source, name="absent").open()
+
+
+def test_what_would_be_downloaded(cache: Path, registry: Path) -> None:
+    other = replace(SOURCE, name="other", size=2_500_000)
+    assert announcement([SOURCE, other, other]) == "2.5 MB to download: sample (npm, 0.0 MB), other (npm, 2.5 MB)"
+    assert not cache.exists() and not (registry / "calls").exists()
+    SOURCE.fetch()
+    assert announcement([SOURCE]) == ""
 
 
 def test_leftovers_of_a_killed_process_are_cleared(cache: Path, registry: Path) -> None:
@@ -221,3 +293,9 @@ def test_a_source_that_cannot_be_had_does_not_hold_up_the_others(
     (registry / "before").write_text("echo 'write: No space left on device' >&2; exit 1")
     with pytest.raises(UserError, match="is full"):
         fetch_by_name(["gone", "sample"])
+
+
+def test_modules_import_in_one_direction() -> None:
+    """The cache and the clients know what is pinned, and nothing of the sources."""
+    for module in ("pin", "cache", "archives", "children", "links", "clients"):
+        assert "data.sources" not in Path(data.__file__).with_name(f"{module}.py").read_text("utf-8"), module
