@@ -1,7 +1,9 @@
 """Data sets of the published experiments: the user brings them, in the layout their authors distribute."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from common.errors import UserError
 from common.paths import as_path
@@ -29,3 +31,25 @@ def published_folder(data_root: str | None, *, title: str, files: Sequence[str],
             + ", ".join(files)
         )
     return folder
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file in UTF-8 holds.
+
+    Raises:
+        UserError: the file cannot be read or is not JSON; says where.
+    """
+    try:
+        return json.loads(path.read_text("utf-8-sig"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from None
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"{path}: not valid JSON ({error})") from None
+
+
+def beside(lines: Sequence[Any], others: Sequence[Any], path: Path, other: Path) -> None:
+    """Checks that two files that belong together line by line have as many. Raises: UserError that names both."""
+    if len(lines) != len(others):
+        raise UserError(f"{path} has {len(lines)} entries and {other} {len(others)}; they must have as many")

@@ -7,6 +7,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from common.benchmark import Benchmark
 from common.experiments.texts import number
+from common.lines import split_lines
 from data.benchmarks import catalog
 from harness.compare import floor_of
 from harness.files import write_text
@@ -52,7 +53,7 @@ def _entry(root: Path, benchmark: Benchmark, floor: Floor, papers: Sequence[Stan
     return {
         "name": benchmark.name,
         "summary": " ".join((type(benchmark).__doc__ or "").split("\n\n")[0].split()),
-        "example": "\n".join(_fitted(line) for line in example.splitlines()) if example else None,
+        "example": "\n".join(_fitted(line) for line in split_lines(example)) if example else None,
         "figure": None if example else f"{FIGURES}/{benchmark.name}.png",
         "sizes": benchmark.sizes(),
         "sources": sorted(benchmark.sources, key=lambda source: source.name),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from common.experiments.paired import Interval
 from common.experiments.texts import with_interval
+from common.lines import split_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -134,7 +135,7 @@ def render(figure: "Figure", description: str) -> str:
     fonts = {"svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"]}
     with matplotlib.rc_context({"svg.hashsalt": "contrastive-papers", **fonts}):
         figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
-    return "".join(line.rstrip() + "\n" for line in buffer.getvalue().splitlines())
+    return "".join(line.rstrip() + "\n" for line in split_lines(buffer.getvalue()))
 
 
 def same_figure(left: str, right: str) -> bool:

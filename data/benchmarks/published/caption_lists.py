@@ -1,6 +1,5 @@
 """Captioned pictures by JSON lists, as ALBEF and its successors distribute theirs, with retrieval on another list."""
 
-import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +22,7 @@ from common.rand_augment import DRAWS, rand_augment
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
 from data.benchmarks.published.laion import random_box
-from data.published import published_folder
+from data.published import published_folder, read_json
 
 PRETRAINING = ("coco.json", "vg.json", "sbu.json", "cc3m_train.json", "cc3m_val.json")
 """The lists of the paper's 4 million pictures; for 14 million cc12m.json comes in."""
@@ -142,7 +141,7 @@ class CaptionLists(Benchmark):
         return self._rows
 
     def _read(self, file: str) -> list[dict[str, Any]]:
-        return json.loads((self._folder() / file).read_text("utf-8"))
+        return read_json(self._folder() / file)
 
     def picture_numbers(self) -> Tensor:
         """Which picture each row shows, int64 (n,)."""

@@ -8,6 +8,7 @@ from typing import overload
 import numpy as np
 
 from common.errors import UserError
+from common.lines import BOM
 from data.benchmarks.mini.english import English
 from data.published import published_folder
 
@@ -27,8 +28,11 @@ class TextFile(Sequence[str]):
         starts, ends = array("q"), array("q")
         position = held = 0
         with path.open("rb") as file:
-            for line in file:
-                count = len(line.split())
+            for number, line in enumerate(file, start=1):
+                try:
+                    count = len(line.decode("utf-8").split())
+                except UnicodeDecodeError as error:
+                    raise UserError(f"{path}:{number}: not UTF-8 ({error.reason})") from None
                 if count and held and held + count <= words:
                     ends[-1] = position + len(line)
                     held += count
@@ -54,7 +58,7 @@ class TextFile(Sequence[str]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         text = self._bytes[self._starts[index] : self._ends[index]].tobytes().decode("utf-8")
-        return " ".join(text.split())
+        return " ".join(text.removeprefix(BOM).split())
 
 
 class Documents(English):

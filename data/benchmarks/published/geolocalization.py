@@ -1,6 +1,5 @@
 """Cross-view localization as published: CVUSA, CVACT, VIGOR and University-1652, in the layouts of their authors."""
 
-import csv
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from common.augmentation import panned, turned
 from common.errors import UserError
+from common.lines import read_lines, read_table
 from common.sampling.batches import GlobalBatchSampler
 from common.sampling.labels import DistinctLabelSampler
 from data.benchmarks.bases.cross_view import CrossView, Pairs, Search
@@ -233,12 +233,14 @@ class Geolocalization(CrossView):
         satellites: dict[str, str] = {}
         ground, covering = [], []
         for city in CITIES[self.dataset, split]:
-            for line in (folder / f"splits/{city}/satellite_list.txt").read_text().split():
+            for line in _lines(folder / f"splits/{city}/satellite_list.txt"):
                 satellites[line] = f"satellite/{city}/{line}"
             number = {name: place for place, name in enumerate(satellites)}
-            for line in (folder / f"splits/{city}/{labels}.txt").read_text().splitlines():
+            for line in _lines(folder / f"splits/{city}/{labels}.txt"):
                 # A panorama, its satellite picture, and three more that cover it, each with an offset in two columns.
                 name, *rest = line.split()
+                if unknown := [satellite for satellite in rest[::3] if satellite not in number]:
+                    raise UserError(f"{labels}.txt of {city}: {unknown[0]} of {name} is not in satellite_list.txt")
                 ground.append(f"ground/{city}/{name}")
                 covering.append([number[satellite] for satellite in rest[::3]])
         files = list(satellites.values())
@@ -269,8 +271,11 @@ class Geolocalization(CrossView):
 
 
 def _table(path: Path) -> list[list[str]]:
-    with path.open(newline="") as file:
-        return [[cell.strip() for cell in row] for row in csv.reader(file) if row]
+    return [[cell.strip() for cell in row] for row in read_table(path)]
+
+
+def _lines(path: Path) -> list[str]:
+    return [line.strip() for line in read_lines(path) if line.strip()]
 
 
 def _cvact_files(folder: Path, part: str, name: str) -> tuple[str, str] | None:

@@ -1,6 +1,5 @@
 """HumanML3D and KIT-ML as published, in the layout of TMR's authors: for the full recipes of text-to-motion papers."""
 
-import json
 from pathlib import Path
 from typing import ClassVar
 
@@ -9,8 +8,9 @@ import torch
 from torch import Tensor
 
 from common.benchmark import digest
+from common.lines import read_lines
 from data.benchmarks.bases.captioned_motion import CaptionedMotion, Described
-from data.published import published_folder
+from data.published import published_folder, read_json
 
 RATE = 20
 """Frames a second."""
@@ -44,10 +44,10 @@ class HumanML3D(CaptionedMotion):
 
     def load(self) -> dict[str, Described]:
         root = self._root()
-        annotations = json.loads((root / self._annotations).read_text("utf-8"))
+        annotations = read_json(root / self._annotations)
         mean, std = (torch.load(root / path, weights_only=True) for path in self._statistics)
         sentences = torch.from_numpy(np.load(root / self._embeddings)).float()
-        row = json.loads((root / self._index).read_text("utf-8"))
+        row = read_json(root / self._index)
         splits, first, motions = {}, 0, {}
         for split in ("train", "val", "test"):
             keys, motion, text, counts = [], [], [], []
@@ -89,8 +89,8 @@ class HumanML3D(CaptionedMotion):
         return digest(*((root / file).read_bytes() for file in files), sizes)
 
     def _keys(self, split: str) -> list[str]:
-        path = self._root() / f"datasets/annotations/{self.folder}/splits/{split}.txt"
-        return path.read_text("utf-8").split()
+        lines = read_lines(self._root() / f"datasets/annotations/{self.folder}/splits/{split}.txt")
+        return [line.strip() for line in lines if line.strip()]
 
     @property
     def _annotations(self) -> str:

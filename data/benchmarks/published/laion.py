@@ -1,7 +1,6 @@
 """LAION-400M as img2dataset writes it, with retrieval on MS-COCO: for the full recipes of CLIP and its kin."""
 
 import io
-import json
 import math
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -24,7 +23,7 @@ from common.evaluation.embed import embed_dataset
 from common.evaluation.image_text import image_text_retrieval
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
-from data.published import published_folder
+from data.published import published_folder, read_json
 
 SHARDS = "laion400m"
 COCO = "coco/dataset_coco.json"
@@ -155,7 +154,7 @@ class Laion400M(Benchmark):
         """The shards in the order of their numbers; img2dataset writes down how many pictures each has."""
         found: list[Shard] = []
         for path in sorted((self._folder() / SHARDS).glob("*.tar")):
-            size = json.loads(path.with_name(f"{path.stem}_stats.json").read_text())["successes"]
+            size = read_json(path.with_name(f"{path.stem}_stats.json"))["successes"]
             found.append(Shard(path, found[-1].first + found[-1].size if found else 0, size))
         return found
 
@@ -215,7 +214,7 @@ class Laion400M(Benchmark):
     def scored(self, split: str) -> tuple[list[Path], list[list[str]]]:
         """The pictures of a split and the first five captions of each."""
         folder = self._folder() / "coco"
-        rows = json.loads((self._folder() / COCO).read_text("utf-8"))["images"]
+        rows = read_json(self._folder() / COCO)["images"]
         rows = [row for row in rows if row["split"] == split]
         captions = [[sentence["raw"] for sentence in row["sentences"][:CAPTIONS]] for row in rows]
         return [folder / row["filepath"] / row["filename"] for row in rows], captions

@@ -1,7 +1,8 @@
 """LibriSpeech as published: without transcripts for self-supervised speech, with them to fine-tune a recognizer."""
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import soundfile
 import torch
@@ -17,6 +18,7 @@ from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import evaluating
 from common.evaluation.probe import linear_probe_accuracy
+from common.lines import read_lines
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
 from common.sampling.lengths import SimilarLengthSampler
@@ -47,6 +49,41 @@ class Utterance(NamedTuple):
     speaker: str
 
 
+class _Recordings(Benchmark):
+    """What both uses of LibriSpeech share: utterances that are read as batches of similar length."""
+
+    published = True
+    utterances: list[Utterance]
+
+    def __init__(self, train: str, parts: Collection[str], workers: int, **others: Any) -> None:
+        super().__init__(**others)
+        if train not in parts:
+            raise UserError(f"data.train is {train!r}; it must be one of {', '.join(parts)}")
+        self.train = train
+        self.workers = workers
+        self.utterances = []
+
+    def _folder(self) -> Path:
+        raise NotImplementedError
+
+    def _rows(self, order: SimilarLengthSampler) -> Dataset:
+        """Takes a whole list of indices at once and returns a batch."""
+        raise NotImplementedError
+
+    def prepare_data(self) -> None:
+        self._folder()
+
+    def train_dataloader(self) -> ResumableLoader:
+        self.setup()
+        lengths = torch.tensor([one.samples for one in self.utterances])
+        order = SimilarLengthSampler(lengths, self.batch_size, self.seed, window=100)
+        return ResumableLoader(self._rows(order), sampler=order, batch_size=None, num_workers=self.workers)
+
+    def sizes(self) -> dict[str, int]:
+        self.setup()
+        return {"train": len(self.utterances)}
+
+
 class _Batches(Dataset):
     """Reads a whole list of utterances at once, and makes their views."""
 
@@ -58,7 +95,7 @@ class _Batches(Dataset):
         return self.benchmark.excerpts(index, self.order.epoch)
 
 
-class LibriSpeech(Benchmark):
+class LibriSpeech(_Recordings):
     """Read English, 960 hours of 2,338 speakers.
 
     Word error rates need a fine-tuned recognizer; what is scored here is a linear probe for the 40 speakers of the
@@ -77,7 +114,6 @@ class LibriSpeech(Benchmark):
 
     name = "librispeech"
     primary = "probe_linear/speaker"
-    published = True
 
     def __init__(
         self,
@@ -91,16 +127,11 @@ class LibriSpeech(Benchmark):
         background: float = 0.8,
         workers: int = 6,
     ) -> None:
-        super().__init__(batch_size, seed, data_root)
+        super().__init__(train, PARTS, workers, batch_size=batch_size, seed=seed, data_root=data_root)
         self.views = list(views or ["clean", "augmented"])
-        if train not in PARTS:
-            raise UserError(f"data.train is {train!r}; it must be one of {', '.join(PARTS)}")
         if unknown := set(self.views) - set(get_args(View)):
             raise UserError(f"data.views holds {min(unknown)!r}; it may hold 'clean' and 'augmented'")
-        self.train = train
-        self.workers = workers
         self.augmentation = WaveformAugmentation(noise, reverb, background)
-        self.utterances: list[Utterance] = []
 
     def _folder(self) -> Path:
         musan = ["musan/noise/free-sound"] if "augmented" in self.views else []
@@ -112,20 +143,14 @@ class LibriSpeech(Benchmark):
             terms="CC BY 4.0",
         )
 
-    def prepare_data(self) -> None:
-        self._folder()
-
     def build(self) -> None:
         folder = self._folder()
         found = [one for part in PARTS[self.train] for one in _read_part(folder, part)]
         self.utterances = [one for one in found if one.samples >= SHORTEST]
         self.noises = sorted((folder / "musan/noise/free-sound").glob("*.wav")) if "augmented" in self.views else []
 
-    def train_dataloader(self) -> ResumableLoader:
-        self.setup()
-        lengths = torch.tensor([one.samples for one in self.utterances])
-        order = SimilarLengthSampler(lengths, self.batch_size, self.seed, window=100)
-        return ResumableLoader(_Batches(self, order), sampler=order, batch_size=None, num_workers=self.workers)
+    def _rows(self, order: SimilarLengthSampler) -> Dataset:
+        return _Batches(self, order)
 
     def excerpts(self, index: list[int], epoch: int) -> SpeechViews:
         """Views of the utterances, cut to the shortest of them and to 20 s, each of mean 0 and variance 1."""
@@ -168,10 +193,6 @@ class LibriSpeech(Benchmark):
         """Chance."""
         return {"chance": {self.primary: 1 / 40}}
 
-    def sizes(self) -> dict[str, int]:
-        self.setup()
-        return {"train": len(self.utterances)}
-
     def fingerprint(self) -> str:
         """Of the names and lengths of the recordings, which are too large to be read for it."""
         self.setup()
@@ -192,7 +213,7 @@ class _Transcribed(Dataset):
         return TranscribedSpeech(pad_sequence(speech, batch_first=True), length, texts, torch.tensor(index))
 
 
-class LibriSpeechTranscripts(Benchmark):
+class LibriSpeechTranscripts(_Recordings):
     """Read English with its transcripts, from ten minutes to a hundred hours: to fine-tune a recognizer and score it.
 
     Args:
@@ -206,7 +227,6 @@ class LibriSpeechTranscripts(Benchmark):
 
     name = "librispeech_transcripts"
     primary = "word_accuracy/other"
-    published = True
 
     def __init__(
         self,
@@ -216,12 +236,7 @@ class LibriSpeechTranscripts(Benchmark):
         data_root: str | None = None,
         workers: int = 6,
     ) -> None:
-        super().__init__(batch_size, seed, data_root)
-        if train not in LABELLED:
-            raise UserError(f"data.train is {train!r}; it must be one of {', '.join(LABELLED)}")
-        self.train = train
-        self.workers = workers
-        self.utterances: list[Utterance] = []
+        super().__init__(train, LABELLED, workers, batch_size=batch_size, seed=seed, data_root=data_root)
 
     def _folder(self) -> Path:
         scored = [f"LibriSpeech/{part}" for parts in RECOGNIZED.values() for part in parts]
@@ -233,20 +248,13 @@ class LibriSpeechTranscripts(Benchmark):
             terms="CC BY 4.0",
         )
 
-    def prepare_data(self) -> None:
-        self._folder()
-
     def build(self) -> None:
         folder = self._folder()
         self.utterances = [one for part in LABELLED[self.train] for one in _listed(folder / part)]
         self.texts = _transcripts(self.utterances)
 
-    def train_dataloader(self) -> ResumableLoader:
-        self.setup()
-        lengths = torch.tensor([one.samples for one in self.utterances])
-        order = SimilarLengthSampler(lengths, self.batch_size, self.seed, window=100)
-        rows = _Transcribed(self.utterances, self.texts)
-        return ResumableLoader(rows, sampler=order, batch_size=None, num_workers=self.workers)
+    def _rows(self, order: SimilarLengthSampler) -> Dataset:
+        return _Transcribed(self.utterances, self.texts)
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """`word_error_rate/clean` and `/other`, and `word_accuracy` of each, which is 1 less that.
@@ -270,10 +278,6 @@ class LibriSpeechTranscripts(Benchmark):
         """Silence."""
         rates = {f"word_error_rate/{kind}": 1.0 for kind in ("clean", "other")}
         return {"no word": rates | {f"word_accuracy/{kind}": 0.0 for kind in ("clean", "other")}}
-
-    def sizes(self) -> dict[str, int]:
-        self.setup()
-        return {"train": len(self.utterances)}
 
     def fingerprint(self) -> str:
         """Of the names, the lengths and the transcripts."""
@@ -300,8 +304,7 @@ def _transcripts(utterances: list[Utterance]) -> list[str]:
     texts: dict[str, str] = {}
     for folder in dict.fromkeys(one.path.parent for one in utterances):
         for path in folder.glob("*.trans.txt"):
-            lines = path.read_text(encoding="utf-8").splitlines()
-            texts |= {key: text for key, _, text in (line.partition(" ") for line in lines)}
+            texts |= {key: text for key, _, text in (line.partition(" ") for line in read_lines(path))}
     for one in utterances:
         if one.path.stem not in texts:
             raise UserError(f"{one.path} has no line in a .trans.txt beside it, as the published files do")

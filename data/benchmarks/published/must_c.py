@@ -16,9 +16,10 @@ from common.benchmark import Benchmark, Metrics, digest
 from common.encoders.sequence import Sequences
 from common.errors import UserError
 from common.evaluation.embed import evaluating
+from common.lines import read_lines
 from common.sampling.batches import ResumableLoader
 from common.sampling.lengths import SimilarLengthSampler
-from data.published import published_folder
+from data.published import beside, published_folder
 
 TARGETS = ("de", "es", "fr", "it", "nl", "pt", "ro", "ru")
 SPLITS = {"train": "train", "val": "dev", "test": "tst-COMMON"}
@@ -164,9 +165,12 @@ def _read_split(folder: Path, split: str, target: str) -> list[Segment]:
     texts = folder / split / "txt"
     # The C loader: the training split has a quarter of a million entries.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    with (texts / f"{split}.yaml").open(encoding="utf-8") as file:
+    listed, *files = (texts / f"{split}.{kind}" for kind in ("yaml", "en", target))
+    with listed.open(encoding="utf-8") as file:
         places = yaml.load(file, loader)
-    lines = [(texts / f"{split}.{code}").read_text("utf-8").splitlines() for code in ("en", target)]
+    lines = [list(read_lines(path)) for path in files]
+    for path, told in zip(files, lines, strict=True):
+        beside(places, told, listed, path)
     return [
         Segment(
             f"{split}/wav/{place['wav']}",

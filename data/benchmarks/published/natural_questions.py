@@ -1,9 +1,7 @@
 """Open-domain retrieval as DPR published it: questions, 21 million passages of Wikipedia, answers found as strings."""
 
 import ast
-import csv
 import hashlib
-import json
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -16,11 +14,13 @@ from torch.utils.data import Dataset
 
 from common.batches import SentenceTriplets
 from common.benchmark import Benchmark, Metrics, digest
+from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.retrieval import best_ranks
+from common.lines import read_table
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
-from data.published import published_folder
+from data.published import published_folder, read_json
 
 PASSAGES = "wikipedia_split/psgs_w100.tsv"
 POOLS = {"train": "retriever/nq-train.json", "val": "retriever/nq-dev.json"}
@@ -89,7 +89,7 @@ class NaturalQuestions(Benchmark):
 
     def questions(self, split: str) -> list[Question]:
         """The questions of "train" or "val" that have a positive passage."""
-        rows = json.loads((self._folder() / POOLS[split]).read_text("utf-8"))
+        rows = read_json(self._folder() / POOLS[split])
         return [
             Question(
                 _question(row["question"]),
@@ -158,16 +158,20 @@ class NaturalQuestions(Benchmark):
 
     def asked(self) -> tuple[list[str], list[list[list[str]]]]:
         """The test questions, and the answers to each as tokens."""
-        with (self._folder() / ANSWERS).open(encoding="utf-8", newline="") as file:
-            rows = list(csv.reader(file, delimiter="\t"))
-        return [_question(row[0]) for row in rows], [[_tokens(a) for a in ast.literal_eval(row[1])] for row in rows]
+        questions, answers = [], []
+        for number, row in enumerate(read_table(self._folder() / ANSWERS, "\t"), start=1):
+            try:
+                answers.append([_tokens(answer) for answer in ast.literal_eval(row[1])])
+            except (IndexError, ValueError, SyntaxError, TypeError):
+                raise UserError(f"{ANSWERS}, row {number}: a question and a list of answers are wanted") from None
+            questions.append(_question(row[0]))
+        return questions, answers
 
     def passages(self) -> Iterator[tuple[str, str]]:
         """Text and title of every passage."""
-        with (self._folder() / PASSAGES).open(encoding="utf-8", newline="") as file:
-            rows = csv.reader(file, delimiter="\t")
-            next(rows)
-            yield from ((text, title) for _, text, title in rows)
+        rows = read_table(self._folder() / PASSAGES, "\t")
+        next(rows)
+        yield from ((text, title) for _, text, title in rows)
 
     def floor(self) -> dict[str, Metrics]:
         """A passage at random holds no answer."""

@@ -1,6 +1,5 @@
 """The seven textual similarity tasks as published, with SimCSE's training sets: for full recipes of sentence papers."""
 
-import csv
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -14,10 +13,11 @@ from common.batches import SentenceTriplets
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
+from common.lines import read_lines, read_table
 from common.protocols import EmbedsText
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
 from data.benchmarks.mini.english import Passages
-from data.published import published_folder
+from data.published import beside, published_folder
 
 # Subsets of each year as SentEval distributes them; STS13 lacks SMT, whose licence forbids it.
 YEARS = {
@@ -89,11 +89,10 @@ class STS(Benchmark):
     def train_dataloader(self) -> ResumableLoader:
         path = self._folder() / TRAIN[self.train]
         if self.train == "wiki":
-            data: Dataset = Passages([line for line in path.read_text("utf-8").splitlines() if line.strip()])
+            data: Dataset = Passages([line for line in read_lines(path) if line.strip()])
             rows = len(data.texts)
         else:
-            with path.open(encoding="utf-8", newline="") as file:
-                triplets = [(r["sent0"], r["sent1"], r["hard_neg"]) for r in csv.DictReader(file)]
+            triplets = _triplets(path)
             data, rows = _Triplets(triplets), len(triplets)
         return ResumableLoader(data, sampler=GlobalBatchSampler(rows, self.batch_size, self.seed), batch_size=None)
 
@@ -132,6 +131,14 @@ class STS(Benchmark):
         return digest(train, *(task for split in ("val", "test") for task in self.tasks(split).items()))
 
 
+def _triplets(path: Path) -> list[tuple[str, str, str]]:
+    header, *rows = read_table(path)
+    if missing := sorted({"sent0", "sent1", "hard_neg"} - set(header)):
+        raise UserError(f"{path}:1: there is no column {missing[0]}")
+    anchor, positive, negative = (header.index(column) for column in ("sent0", "sent1", "hard_neg"))
+    return [(row[anchor], row[positive], row[negative]) for row in rows]
+
+
 def _spearman(similarity: Tensor, gold: list[float]) -> float:
     return float(spearmanr(similarity.cpu().numpy(), gold).statistic)
 
@@ -139,32 +146,36 @@ def _spearman(similarity: Tensor, gold: list[float]) -> float:
 def _year(folder: Path, names: tuple[str, ...]) -> Pairs:
     pairs = Pairs([], [], [])
     for name in names:
-        lines = (folder / f"STS.input.{name}.txt").read_text("utf-8").splitlines()
-        scores = (folder / f"STS.gs.{name}.txt").read_text("utf-8").splitlines()
-        for line, score in zip(lines, scores, strict=True):
+        files = [folder / f"STS.{kind}.{name}.txt" for kind in ("input", "gs")]
+        lines, scores = (list(read_lines(file)) for file in files)
+        beside(lines, scores, *files)
+        for number, (line, score) in enumerate(zip(lines, scores, strict=True), start=1):
             if score.strip():  # some pairs were never rated
-                first, second = line.split("\t")[:2]
-                _add(pairs, first, second, score)
+                _add(pairs, [*line.split("\t")[:2], score], (0, 1, 2), f"{files[0]}:{number}")
     return pairs
 
 
 def _stsb(path: Path) -> Pairs:
     pairs = Pairs([], [], [])
-    for line in path.read_text("utf-8").splitlines():
-        fields = line.strip().split("\t")
-        _add(pairs, fields[5], fields[6], fields[4])
+    for number, line in enumerate(read_lines(path), start=1):
+        _add(pairs, line.strip().split("\t"), (5, 6, 4), f"{path}:{number}")
     return pairs
 
 
 def _sick(path: Path) -> Pairs:
     pairs = Pairs([], [], [])
-    for line in path.read_text("utf-8").splitlines()[1:]:
-        fields = line.strip().split("\t")
-        _add(pairs, fields[1], fields[2], fields[3])
+    for number, line in enumerate(read_lines(path), start=1):
+        if number > 1:  # the header
+            _add(pairs, line.strip().split("\t"), (1, 2, 3), f"{path}:{number}")
     return pairs
 
 
-def _add(pairs: Pairs, first: str, second: str, gold: str) -> None:
-    pairs.first.append(first.strip())
-    pairs.second.append(second.strip())
-    pairs.gold.append(float(gold))
+def _add(pairs: Pairs, fields: list[str], places: tuple[int, int, int], where: str) -> None:
+    """Adds the two sentences and the score that stand in these fields."""
+    try:
+        first, second, gold = (fields[place].strip() for place in places)
+        pairs.gold.append(float(gold))
+    except (IndexError, ValueError):
+        raise UserError(f"{where}: two sentences and a score are wanted, between tabs") from None
+    pairs.first.append(first)
+    pairs.second.append(second)

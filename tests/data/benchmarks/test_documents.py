@@ -31,6 +31,14 @@ def test_sentences_of_a_document_are_joined_up_to_a_number_of_words(folder: Path
     assert found[1:] == expected[1:] and found[-1] == expected[-1]
 
 
+def test_lines_end_at_line_feeds(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_bytes("\ufeffOne\u2028two\ftwo.\r\n\r\nThree.\n\u00a0\nFour.".encode())
+    assert list(TextFile(tmp_path / "x.txt", 9)) == ["One two two.", "Three.", "Four."]
+    (tmp_path / "x.txt").write_bytes(b"One.\nTw\xff.\n")
+    with pytest.raises(UserError, match=r"x\.txt:2: not UTF-8"):
+        TextFile(tmp_path / "x.txt", 9)
+
+
 class Lengths(nn.Module):
     def masked_accuracy(self, texts) -> float:
         return sum(map(len, texts[:9])) / 100

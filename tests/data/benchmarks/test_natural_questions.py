@@ -123,3 +123,18 @@ def test_the_fingerprint_follows_the_files(folder: Path) -> None:
     before = NaturalQuestions(data_root=str(folder)).fingerprint()
     (folder / ANSWERS).write_text("a\t['b']\n")
     assert NaturalQuestions(data_root=str(folder)).fingerprint() != before
+
+
+def test_rows_end_at_line_feeds(folder: Path) -> None:
+    benchmark = NaturalQuestions(data_root=str(folder))
+    (folder / PASSAGES).write_text('id\ttext\ttitle\n1\t"one\u2028 ""two"" \x85\f\nthree"\tTitle\n', "utf-8")
+    assert list(benchmark.passages()) == [('one\u2028 "two" \x85\f\nthree', "Title")]
+    (folder / PASSAGES).write_text("id\ttext\ttitle\n1\tone\n", "utf-8")
+    with pytest.raises(UserError, match=r"psgs_w100\.tsv:2: 2 cells; the first row has 3"):
+        list(benchmark.passages())
+    (folder / ANSWERS).write_text("who\t['me'\n", "utf-8")
+    with pytest.raises(UserError, match=r"nq-test\.csv, row 1: a question and a list of answers are wanted"):
+        benchmark.asked()
+    (folder / POOLS["val"]).write_text("[\n{]")
+    with pytest.raises(UserError, match=r"nq-dev\.json:2: not valid JSON"):
+        benchmark.questions("val")

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from common.errors import UserError
+from common.lines import read_lines
 from data.benchmarks.published.cifar import TEST, TRAIN, Cifar10
 from data.benchmarks.published.librispeech import LibriSpeech, LibriSpeechTranscripts
 from data.benchmarks.published.must_c import MustC
@@ -94,6 +95,35 @@ def test_sts_scores_every_year_as_one_list(sts: Path) -> None:
     assert list(benchmark.evaluate(LengthAndVowels(), "val")) == ["spearman/stsb-dev"]
 
 
+# A line ends at a line feed alone: what str.splitlines breaks at stands inside a text.
+INSIDE = "one\u2028more\x85and\fon\v\x1c."
+
+
+def test_sts_lines_end_at_line_feeds(sts: Path) -> None:
+    file = sts / "STS/STS12-en-test/STS.input.MSRpar.txt"
+    file.write_text(file.read_text().replace("a cat", INSIDE).replace("\n", "\r\n"), "utf-8", newline="")
+    for path, first in ((sts / STSB["val"], 5), (sts / SICK, 1)):
+        rows = [line.split("\t") for line in path.read_text().split("\n")]
+        rows[1][first] = INSIDE
+        path.write_text("\n".join("\t".join(row) for row in rows), "utf-8")
+    (sts / "wiki1m_for_simcse.txt").write_text(f"\ufeff{INSIDE}\n\nb\n", "utf-8")
+    benchmark = STS(data_root=str(sts), batch_size=2)
+    assert benchmark.tasks("test")["sts12"].first[0] == benchmark.tasks("test")["sick-r"].first[0] == INSIDE
+    assert benchmark.tasks("val")["stsb-dev"].first[1] == INSIDE
+    assert benchmark.train_dataloader().dataset.texts == [INSIDE, "b"]
+
+
+def test_sts_line_that_is_none_is_named(sts: Path) -> None:
+    for path, text, message in (
+        (sts / STSB["test"], "a\tb\n", r"sts-test\.csv:1: two sentences and a score"),
+        (sts / "STS/STS12-en-test/STS.input.MSRpar.txt", "a\tb\n", r"MSRpar\.txt has 1 entries and .* 4; they must"),
+        (sts / "STS/STS12-en-test/STS.input.MSRpar.txt", "a\n" * 4, r"MSRpar\.txt:1: two sentences and a score"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UserError, match=message):
+            STS(data_root=str(sts)).tasks("test")
+
+
 def test_sts_trains_on_both_published_sets(sts: Path) -> None:
     wiki = next(iter(STS(batch_size=3, data_root=str(sts)).train_dataloader()))
     assert sorted(wiki.text) == ["A third.", "Another one.", "One sentence."]
@@ -152,6 +182,18 @@ class Pitch(nn.Module):
         return torch.stack([(clip[1:] * clip[:-1] < 0).float().mean()[None] for clip in clips])
 
 
+def test_must_c_lines_end_at_line_feeds(must_c: Path) -> None:
+    texts = must_c / "en-de/data/dev/txt"
+    count = len(list(read_lines(texts / "dev.en")))
+    (texts / "dev.en").write_text(f"{INSIDE}\n" * count, "utf-8")
+    benchmark = MustC(data_root=str(must_c))
+    benchmark.setup()
+    assert [one.transcript for one in benchmark.segments["val"]] == [INSIDE] * count
+    (texts / "dev.en").write_text(f"{INSIDE}\n" * (count + 1), "utf-8")
+    with pytest.raises(UserError, match=rf"dev\.yaml has {count} entries and .*dev\.en {count + 1}"):
+        MustC(data_root=str(must_c)).setup()
+
+
 @pytest.fixture
 def librispeech(tmp_path: Path) -> Path:
     for part in ("train-clean-100", "dev-clean", "test-clean"):
@@ -194,6 +236,17 @@ def write_utterances(folder: Path, said: dict[str, str]) -> None:
         write_wave(folder / f"{key}.flac", 1.0 + 0.1 * k, 300)
     lines = [f"{key} {text}\n" for key, text in said.items()]
     (folder / f"{'-'.join(next(iter(said)).split('-')[:2])}.trans.txt").write_text("".join(lines))
+
+
+def test_librispeech_lines_end_at_line_feeds(librispeech: Path) -> None:
+    for part in ("dev-clean", "dev-other", "test-clean", "test-other"):
+        write_utterances(librispeech / "LibriSpeech" / part / "84/121", {"84-121-0000": "ON"})
+    write_utterances(
+        librispeech / "librispeech_finetuning/1h/0/clean/19/198", {"19-198-0000": INSIDE, "19-198-0001": "B"}
+    )
+    benchmark = LibriSpeechTranscripts(train="10min", data_root=str(librispeech))
+    benchmark.setup()
+    assert benchmark.texts == [INSIDE, "B"]
 
 
 class Deaf(nn.Module):
