@@ -12,11 +12,14 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from common.errors import UserError
+from common.experiments.items import ItemKey, ItemLedger, item_line
 from common.experiments.records import HASH_VERSION, Ledger, Record
+from harness import machine
 from harness.plan import prepare_data
 from harness.pool import Pool, uninterrupted
 from harness.progress import Reporter
@@ -121,7 +124,7 @@ def _take(
         reporter.fail(run, content)
     else:
         record = _record(run, content, facts)
-        _append(ledger, record)
+        _append(ledger, record, content.scores.items)
         outcome.finished.append(record)
         reporter.finish(run, record.metrics, record.seconds)
         if missing := [name for name in run.metrics if name not in record.metrics]:
@@ -131,19 +134,29 @@ def _take(
             reporter.note(f"{run.name}: {message}")
 
 
-def _append(ledger: Ledger, record: Record) -> None:
+def _append(ledger: Ledger, record: Record, items: dict[str, Any]) -> None:
+    key = ItemKey(record.experiment, record.arm, record.recipe_hash, record.seed)
     try:
+        # First, so that no record lacks its items.
+        if items:
+            ItemLedger(ledger.folder.parent / "items").write(record.paper, item_line(key, items))
         ledger.append(record)
     except UserError as error:
-        refuge = Path(tempfile.gettempdir()) / f"unsaved-{record.paper}.jsonl"
-        try:
-            with refuge.open("a", encoding="utf-8") as file:
-                file.write(record.line() + "\n")
-            place = f"in {refuge}"
-        except OSError:
-            print(record.line(), file=sys.stderr)
-            place = "printed above"
+        place = _rescue({f"unsaved-{record.paper}.jsonl": record.line(), "items.jsonl": item_line(key, items)})
         raise UserError(f"{error}; the result of the last run is {place}, append it when there is room") from None
+
+
+def _rescue(files: dict[str, str]) -> str:
+    """Keeps lines that have no place among the results; says where."""
+    try:
+        # A folder of a name that nobody knows before, open to no one else.
+        folder = Path(tempfile.mkdtemp(prefix="papers-"))
+        for name, line in files.items():
+            (folder / name).write_text(line + "\n", encoding="utf-8")
+        return f"in {folder / next(iter(files))}"
+    except OSError:
+        print(*files.values(), sep="\n", file=sys.stderr)
+        return "printed above"
 
 
 def _record(run: Run, result: Result, facts: dict) -> Record:
@@ -158,6 +171,9 @@ def _record(run: Run, result: Result, facts: dict) -> Record:
         metrics=scores.metrics,
         steps=scores.steps,
         seconds=round(result.seconds, 3),
+        cpu_seconds=round(result.cpu_seconds, 3),
+        capability=result.capability,
+        first_losses=scores.first_losses,
         peak_memory_mb=round(result.peak_memory_mb, 1),
         device=scores.device,
         threads=result.threads,
@@ -178,7 +194,8 @@ def _facts(root: Path) -> dict:
     commit = _git(root, "rev-parse", "HEAD").strip()
     # Records and what is made of them change with every run; they are no part of what was run.
     changed = _git(root, "status", "--porcelain", "--", ".", ":(exclude)results", ":(exclude)logs")
-    return {"versions": versions, "git_commit": commit or "unknown", "git_dirty": bool(changed.strip())}
+    state = {"git_commit": commit or "unknown", "git_dirty": bool(changed.strip())}
+    return {"versions": versions, "processor": machine.processor(), **state}
 
 
 def _git(root: Path, *arguments: str) -> str:

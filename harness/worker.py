@@ -18,10 +18,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from common.errors import UserError
+from harness import machine
 from harness.catalog import importable
+
+if TYPE_CHECKING:
+    import numpy as np
 
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -73,6 +77,9 @@ class Scores(NamedTuple):
     steps: int
     device: str
     data_hash: str
+    first_losses: tuple[float, ...]
+    items: dict[str, "np.ndarray"]
+    """Of the metrics that claims are about and that are means: the value of each unit."""
 
 
 class Result(NamedTuple):
@@ -80,8 +87,10 @@ class Result(NamedTuple):
 
     scores: Scores
     seconds: float
+    cpu_seconds: float
     peak_memory_mb: float
     threads: int
+    capability: str
 
 
 def serve(connection: Connection, logs: Path) -> None:
@@ -150,34 +159,54 @@ def perform(run: Run, log_folder: Path, report: Callable[[int, int], None] = lam
     # Loading the libraries is no part of the run: the first of a worker would look the slowest.
     work = _training(run, log_folder, report) if run.config is not None else _check(run)
     _reset_peak_memory()
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), machine.cpu_seconds()
     scores = work()
-    seconds = time.perf_counter() - start
+    seconds, cpu_seconds = time.perf_counter() - start, machine.cpu_seconds() - cpu_start
     for name, value in scores.metrics.items():
         if not math.isfinite(value):
             raise UserError(f"the metric '{name}' is {value}")
     threads = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 1
-    return Result(scores, seconds, _peak_memory_mb(), threads)
+    return Result(scores, seconds, cpu_seconds, _peak_memory_mb(), threads, machine.capability())
 
 
 def _training(run: Run, log_folder: Path, report: Callable[[int, int], None]) -> Callable[[], Scores]:
     import torch
 
     from harness import recipe
+    from harness.canary import FirstLosses
 
     _same_state(torch)
 
     def work() -> Scores:
-        trainer, module, benchmark = recipe.build(run.config, log_folder, (recipe.StepReporter(report),))
+        first = FirstLosses()
+        trainer, module, benchmark = recipe.build(run.config, log_folder, (recipe.StepReporter(report), first))
         trainer.fit(module, benchmark)
         device = trainer.strategy.root_device
         module.to(device).eval()
         with torch.no_grad():
-            metrics = {name: float(value) for name, value in benchmark.evaluate(module, "test").items()}
+            found = benchmark.evaluate(module, "test")
         device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-        return Scores(benchmark.name, metrics, trainer.global_step, device_name, benchmark.fingerprint())
+        return Scores(
+            benchmark.name,
+            {name: float(value) for name, value in found.items()},
+            trainer.global_step,
+            device_name,
+            benchmark.fingerprint(),
+            tuple(first.losses),
+            _items(found, run.metrics),
+        )
 
     return work
+
+
+def _items(found: dict[str, float], names: tuple[str, ...]) -> dict[str, "np.ndarray"]:
+    from common.evaluation.means import Mean
+
+    items = {name: found[name].items.numpy() for name in names if isinstance(found.get(name), Mean)}
+    for name, values in items.items():
+        if not math.isfinite(values.sum()):
+            raise UserError(f"the metric '{name}' is not finite for every unit")
+    return items
 
 
 def _check(run: Run) -> Callable[[], Scores]:
@@ -197,12 +226,12 @@ def _check(run: Run) -> Callable[[], Scores]:
     def work() -> Scores:
         found = function(run.seed)
         if not isinstance(found, dict):
-            return Scores("property", {"deviation": float(found)}, 0, "cpu", "")
+            return Scores("property", {"deviation": float(found)}, 0, "cpu", "", (), {})
         parts = {name: float(value) for name, value in found.items()}
         if not parts:
             raise UserError(f"the check '{run.check}' returned no deviation")
         named = {f"deviation/{name}": value for name, value in parts.items()}
-        return Scores("property", {"deviation": max(parts.values(), key=abs)} | named, 0, "cpu", "")
+        return Scores("property", {"deviation": max(parts.values(), key=abs)} | named, 0, "cpu", "", (), {})
 
     return work
 

@@ -62,8 +62,13 @@ class ItemLedger(Journal):
         Raises:
             UserError: no permission, or the disk is full; the file is as it was before.
         """
-        line = key._asdict() | {"metrics": {name: _encode(values) for name, values in metrics.items()}}
-        self.write(slug, json.dumps(line, ensure_ascii=False, allow_nan=False))
+        self.write(slug, item_line(key, metrics))
+
+
+def item_line(key: ItemKey, metrics: Mapping[str, Sequence[float] | np.ndarray]) -> str:
+    """The values of a run as one line of JSON, without the line feed."""
+    line = key._asdict() | {"metrics": {name: _encode(values) for name, values in metrics.items()}}
+    return json.dumps(line, ensure_ascii=False, allow_nan=False)
 
 
 def thinned(values: Sequence[float] | np.ndarray) -> np.ndarray:

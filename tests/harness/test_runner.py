@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from common.errors import UserError
+from common.experiments.items import ItemLedger
 from common.experiments.records import Ledger, select
 from common.experiments.verdict import Verdict, judge
 from harness import runner
@@ -76,9 +77,17 @@ def test_runs_are_trained_scored_and_recorded_and_failures_do_not_stop_them(root
     assert (one.benchmark, one.steps, one.device, one.threads, one.recipe) == ("numbers", 8, "cpu", 1, "mini.yaml")
     assert set(one.metrics) == {"repeat/error", "weight/norm"}
     assert one.seconds > 0 and one.peak_memory_mb > 50
+    assert one.cpu_seconds > 0 and one.processor and one.capability and one.hash_version == 2
+    # Decaying from step to step, and none where nothing is trained.
+    assert len(one.first_losses) == 3 and one.first_losses[0] > one.first_losses[2] > 0
+    items = ItemLedger(root / "results" / "items").read("toy")
+    (errors,) = items["main", "repeat", one.recipe_hash, 1].values()
+    assert errors.total == 32 and errors.values.mean() == pytest.approx(one.metrics["repeat/error"], rel=0.05)
+    # An arm that no claim names has none.
+    assert {(key.arm, key.seed) for key in items} == {("repeat", 0), ("repeat", 1), ("untrained", 0)}
     assert one.versions["torch"] and len(one.recipe_hash) == len(one.data_hash) == 64
     (untrained,) = select(records, arm="untrained")
-    assert untrained.steps == 0
+    assert untrained.steps == 0 and untrained.first_losses == ()
     assert untrained.metrics["repeat/error"] > select(records, arm="repeat", seed=0)[0].metrics["repeat/error"]
     folder = root / "logs" / "toy" / "main" / "repeat" / "seed0"
     assert list(folder.glob("events.*")) and "lr: 0.05" in (folder / "config.yaml").read_text()
@@ -174,12 +183,15 @@ def test_a_disk_that_fills_up_loses_no_result(root, monkeypatch, tmp_path):
         raise UserError("toy.jsonl: cannot be written: No space left on device")
 
     monkeypatch.setattr(Ledger, "append", full)
-    with pytest.raises(
-        UserError, match=r"No space left on device; the result of the last run is in .*unsaved-toy\.jsonl"
-    ):
+    # Who knows the name of a file in the temporary folder can put a link in its place.
+    (tmp_path / "unsaved-toy.jsonl").symlink_to(tmp_path / "precious")
+    with pytest.raises(UserError, match="No space left on device; the result of the last run is in ") as error:
         execute(slow_runs(root)[:1], Ledger(root / "runs"), console=quiet())
     monkeypatch.undo()
-    (tmp_path / "toy.jsonl").write_bytes((tmp_path / "unsaved-toy.jsonl").read_bytes())
+    assert not (tmp_path / "precious").exists()
+    refuge = Path(re.search(r"is in (.*), append it", str(error.value))[1])
+    assert refuge.parent.stat().st_mode & 0o077 == 0
+    (tmp_path / "toy.jsonl").write_bytes(refuge.read_bytes())
     records, warnings = Ledger(tmp_path).read("toy")
     assert [r.seed for r in records] == [0] and not warnings
 
