@@ -60,18 +60,11 @@ class Recognizer(Method):
         **optimization,
     ) -> None:
         super().__init__(**optimization)
+        front = dict(features=features, feature_width=feature_width)
+        positions = dict(position_depth=position_depth, position_kernel=position_kernel)
+        shape = dict(width=width, layers=layers, heads=heads, feedforward=feedforward, layerdrop=layerdrop)
         self.encoder = SpeechEncoder(
-            features=features,
-            feature_width=feature_width,
-            width=width,
-            layers=layers,
-            heads=heads,
-            feedforward=feedforward,
-            dropout=dropout,
-            activation_dropout=activation_dropout,
-            layerdrop=layerdrop,
-            position_depth=position_depth,
-            position_kernel=position_kernel,
+            **front, **positions, **shape, dropout=dropout, activation_dropout=activation_dropout
         )
         if weights is not None and torch.get_default_device().type != "meta":
             self._start_from(weights)

@@ -82,18 +82,10 @@ class Data2VecAQC(Method):
         super().__init__(**optimization)
         if not 1 <= top <= layers:
             raise UserError(f"model.top is {top}; it must be from 1 to model.layers, {layers}")
-        self.encoder = SpeechEncoder(
-            features=features,
-            feature_width=feature_width,
-            width=width,
-            layers=layers,
-            heads=heads,
-            feedforward=feedforward,
-            dropout=dropout,
-            layerdrop=layerdrop,
-            position_depth=position_depth,
-            position_kernel=position_kernel,
-        )
+        front = dict(features=features, feature_width=feature_width)
+        positions = dict(position_depth=position_depth, position_kernel=position_kernel)
+        shape = dict(width=width, layers=layers, heads=heads, feedforward=feedforward, layerdrop=layerdrop)
+        self.encoder = SpeechEncoder(**front, **positions, **shape, dropout=dropout)
         self.encoder.features.requires_grad_(feature_gradient > 0)
         self.teacher = MomentumTeacher(self.encoder.transformer)
         self.predict = nn.Linear(width, width)
