@@ -173,6 +173,20 @@ Experiment = Comparison | Property
 
 
 @dataclass(frozen=True)
+class Processes:
+    """How the test that two processes follow one trains the paper: what it changes in `mini.yaml`."""
+
+    model: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    trainer: dict[str, Any] = field(default_factory=dict)
+    tolerance: float = 3e-4
+    """Largest relative difference of the losses of four steps. float32 sums in another order, which the steps compound,
+    are off by up to 1e-4; a wider one needs its `why`."""
+    why: str | None = None
+    """The reason for what is changed, or for the tolerance."""
+
+
+@dataclass(frozen=True)
 class Card:
     """What `paper.yaml` says. `path` and `root` are where it was found."""
 
@@ -194,6 +208,7 @@ class Card:
     path: Path = field(metadata={"from_folder": True})
     root: Path = field(metadata={"from_folder": True})
     parameters: Parameters | None = None
+    processes: Processes | None = None
 
     @property
     def folder(self) -> Path:

@@ -1,4 +1,4 @@
-"""Two processes with the same global batch train along the same losses as one."""
+"""Two processes with the same global batch train along the same losses as one; how each is trained stands on its card."""
 
 import csv
 import os
@@ -8,48 +8,32 @@ from pathlib import Path
 
 import pytest
 
-REFRESH = '[{"class_path": "common.sampling.neighbors.RefreshNeighbors", "init_args": {"every_n_epochs": 1}}]'
+from harness import catalog
+from tests.papers.steps import losses
+
 PAPERS = Path(sys.executable).with_name("papers")
-CASES = {
-    "supcon": ["--data.batch_size", "64"],
-    # The last two steps are of batches mined with the weights after two.
-    "sample4geo": ["--data.batch_size", "32", "--trainer.limit_train_batches", "2", "--trainer.callbacks", REFRESH],
-    # With dropout each process draws other masks, and there is no one curve to compare with.
-    "simcse": ["--data.batch_size", "16", "--model.dropout", "0"],
-    "tmr": ["--data.batch_size", "16", "--model.dropout", "0"],
-    "const": ["--data.batch_size", "16", "--model.dropout", "0"],  # each process pads to its own longest utterance
-    "inf_cl": ["--data.batch_size", "64"],  # texts around a ring
-    "siglip": ["--data.batch_size", "16"],  # captions likewise
-    # Without the contrast, whose codes and clusters are choices: a sum in another order that tips one moves the loss by
-    # more than the tolerance. Its gradient on two processes has a test of its own, in float64.
-    "data2vec_aqc": ["--data.batch_size", "16", "--model.parts", "a"],
-    "coca": ["--data.batch_size", "16", "--data.train_size", "64"],  # a mean over pairs, and one over words
-    "albef": ["--data.batch_size", "16", "--model.ramp_steps", "2"],  # negatives, queues and masks of the global batch
-    "gradcache": ["--data.batch_size", "16", "--model.dropout", "0", "--model.chunk_size", "4"],
-}
-
-# Adam enlarges the rounding of gradients near 0 to a whole step, and a few neighbours about as far away as each other
-# change places: a thousandth of the loss. Other batches, those of neighbours on the map, are off by four.
-TOLERANCES = {"sample4geo": 2e-3}
 
 
-def losses(slug: str, options: list[str], folder: Path) -> list[float]:
-    logger = ["--trainer.logger", "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir", str(folder)]
+@pytest.mark.parametrize("slug", sorted(catalog.paths()))
+def test_two_processes_follow_the_curve_of_one(slug: str) -> None:
+    given = catalog.find(slug).processes
+    assert given is not None, "the card does not say under `processes` how this is to be tested"
+    overrides = {"model": given.model, "data": given.data, "trainer": given.trainer}
+    one, two = losses(1, slug, overrides), losses(2, slug, overrides)
+    assert len(one) == 4 and one[0] != pytest.approx(one[3], rel=1e-3)
+    assert two == pytest.approx(one, rel=given.tolerance)
+
+
+def test_the_command_line_starts_two_processes(tmp_path: Path) -> None:
+    """Once through `papers fit` and the processes that Lightning starts, as a user would."""
+    logger = ["--trainer.logger", "lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir", str(tmp_path)]
     quiet = ["--trainer.enable_progress_bar", "false", "--trainer.enable_checkpointing", "false"]
     steps = ["--trainer.max_steps", "4", "--trainer.log_every_n_steps", "1", "--trainer.limit_val_batches", "0"]
-    command = [PAPERS, "fit", slug, "--trainer.accelerator", "cpu", *logger, *quiet, *steps, *options]
+    several = ["--trainer.accelerator", "cpu", "--trainer.strategy", "ddp", "--trainer.devices", "2"]
+    command = [PAPERS, "fit", "supcon", *logger, *quiet, *steps, *several, "--data.batch_size", "64"]
     run = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert run.returncode == 0, run.stderr[-2000:]
-    (metrics,) = folder.rglob("metrics.csv")
+    (metrics,) = tmp_path.rglob("metrics.csv")
     with metrics.open() as file:
-        return [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
-
-
-@pytest.mark.parametrize("slug", CASES)
-def test_two_processes_follow_the_curve_of_one(slug: str, tmp_path: Path) -> None:
-    one = losses(slug, CASES[slug], tmp_path / "one")
-    two = losses(slug, [*CASES[slug], "--trainer.strategy", "ddp", "--trainer.devices", "2"], tmp_path / "two")
-    assert len(one) == 4 and one[0] != pytest.approx(one[3], rel=1e-3)
-    # float32 sums in another order, which the steps compound: in float64 SupCon's two curves agree to 1e-14, and either
-    # curve in float32 lies up to 1e-4 from there.
-    assert two == pytest.approx(one, rel=TOLERANCES.get(slug, 3e-4))
+        found = [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+    assert found == pytest.approx(losses(1, "supcon", {"data": {"init_args": {"batch_size": 64}}}), rel=3e-4)
