@@ -1,4 +1,4 @@
-"""Two processes with the same global batch train along the same losses as one; how each is trained stands on its card."""
+"""Two processes with the same global batch train along the losses of one; how each is trained stands on its card."""
 
 import csv
 import os

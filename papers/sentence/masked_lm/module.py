@@ -7,12 +7,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.batches import Sentences
+from common.distributed import global_ratio
 from common.encoders.narrow import lower_layers, narrow
 from common.encoders.pretrained import PretrainedFiles
 from common.encoders.text import MaskedLMHead, Pooling, TextEncoder, Tokens
 from common.errors import UserError
 from common.evaluation.embed import evaluating
-from common.sampling.masking import IGNORED, hide_tokens
+from common.sampling.masking import IGNORED, hide_tokens_by_sample
 from common.training.method import Method
 
 
@@ -90,11 +91,12 @@ class MaskedLM(Method):
 
     def training_step(self, batch: Sentences, batch_idx: int) -> Tensor:
         tokens = self.encoder.tokenize(batch.text)
-        visible, targets = self.hide(tokens)
+        visible, targets = hide_tokens_by_sample(tokens, self.masked, self.encoder, batch.ids, *self.key("masks"))
         states = self.encoder.hidden_states(visible)
         logits, targets = self.predict(states[-1], targets)
-        loss = cross_entropy = F.cross_entropy(logits, targets)
-        terms = {"cross_entropy": cross_entropy, "masked_accuracy": (logits.argmax(dim=1) == targets).float().mean()}
+        loss = global_ratio(F.cross_entropy(logits, targets, reduction="sum"), len(targets))
+        right = (logits.argmax(dim=1) == targets).sum().float()
+        terms = {"cross_entropy": loss, "masked_accuracy": right / max(1, len(targets))}
         share = self.teacher_share()
         if share > 0:
             terms["distance"] = self.distance(states, tokens)
@@ -106,17 +108,6 @@ class MaskedLM(Method):
         if self.teacher is None:
             return 0.0
         return self.teacher_weight * max(0.0, 1 - self.global_step / self.teacher_steps)
-
-    def hide(self, tokens: Tokens, generator: torch.Generator | None = None) -> tuple[Tokens, Tensor]:
-        """The tokens as the model sees them, and the target of each, `IGNORED` where it is not asked for.
-
-        Without a generator, a CPU one, the draws are made on the tokens' device.
-        """
-        shape, device = tokens.ids.shape, tokens.ids.device
-        where = device if generator is None else generator.device
-        chance = torch.rand(shape, generator=generator, device=where).to(device)
-        other = torch.randint(len(self.table), shape, generator=generator, device=where).to(device)
-        return hide_tokens(tokens, self.masked, chance, other, self.encoder.mask_id, self.encoder.special_ids)
 
     def predict(self, states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (m, v) and targets (m,) of the tokens that are asked for: the others need no logits."""
@@ -133,12 +124,11 @@ class MaskedLM(Method):
 
     def masked_accuracy(self, texts: Sequence[str]) -> float:
         right = asked = 0
-        # On the CPU, so that the masks are the same on every device.
-        generator = torch.Generator().manual_seed(0)
         with evaluating(self):
             for start in range(0, len(texts), 32):
                 tokens = self.encoder.tokenize(texts[start : start + 32])
-                visible, targets = self.hide(tokens, generator)
+                ids = torch.arange(start, start + len(tokens.ids), device=tokens.ids.device)
+                visible, targets = hide_tokens_by_sample(tokens, self.masked, self.encoder, ids, 0)
                 logits, targets = self.predict(self.encoder.hidden_states(visible)[-1], targets)
                 right += int((logits.argmax(dim=1) == targets).sum())
                 asked += len(targets)
