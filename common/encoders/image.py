@@ -76,10 +76,19 @@ class SmallResNet(nn.Module):
 
 
 class CifarResNet50(nn.Module):
-    """ResNet-50 with the CIFAR stem: a 3x3 first convolution of stride 1, no max-pooling, no classifier (2048-d)."""
+    """ResNet-50 with the CIFAR stem: a 3x3 first convolution of stride 1, no max-pooling, no classifier (2048-d).
+
+    Pictures in colour are normalized by the mean and deviation of CIFAR-10, as in SupContrast.
+    """
+
+    MEAN, DEVIATION = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
     def __init__(self, channels: int = 3) -> None:
         super().__init__()
+        if channels == 3:
+            self.normalize = torchvision.transforms.Normalize(self.MEAN, self.DEVIATION)
+        else:
+            self.normalize = nn.Identity()
         self.output_dim = 2048
         self.body = torchvision.models.resnet50()
         self.body.conv1 = nn.Conv2d(channels, 64, 3, 1, 1, bias=False)
@@ -87,7 +96,7 @@ class CifarResNet50(nn.Module):
         self.body.fc = nn.Identity()
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.body(pixels)
+        return self.body(self.normalize(pixels))
 
 
 def to_float(pixels: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ class SupCon(Method):
         width: channels of the small network's first stage.
         projection_dim: width of the projections that the loss compares.
         temperature: divides the cosine similarities. The released code also multiplies the loss by temperature / 0.07,
-            which only rescales the learning rate and is left out.
+            which is left out: SGD does the same at that many times the rate and so much less decay.
         positives: whether the mean over the positives stands "out"side the logarithm (eq. 2) or "in"side (eq. 3).
         optimization: the arguments of `Method`.
     """
