@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -27,8 +26,8 @@ VARIABLE = "CONTRASTIVE_PAPERS_CACHE"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 # A file where a folder should be, a name that is too long, a network folder without locks, a broken disk ...
-_UNUSABLE = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EFBIG, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO,
-             errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.ENOTEMPTY)  # fmt: skip
+_UNUSABLE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EFBIG, errno.ENAMETOOLONG, errno.ELOOP,
+             errno.EIO, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.ENOTEMPTY)  # fmt: skip
 
 
 class ReadOnly(UserError):
@@ -94,12 +93,16 @@ def locked(name: str) -> Iterator[None]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yields a temporary path to write; it takes the place of `path` only once it is complete and on the disk."""
+    """Yields a temporary path to write; it takes the place of `path` only once it is complete and on the disk.
+
+    Whoever writes holds a lock for this path.
+    """
     with clear_disk_errors():
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix)
-        os.close(handle)
-        part = Path(name)
+        # Always the same name: what a killed process left there is written over, and takes no room for ever.
+        part = path.with_name(f".part-{path.name}")
+        part.unlink(missing_ok=True)
+        part.touch()
         try:
             yield part
             # Without the sync, a power cut after the rename could leave an empty file under the final name.
@@ -138,7 +141,7 @@ def is_intact(path: Path, origin: str = "") -> bool:
     with clear_disk_errors():
         try:
             return _note(path).read_bytes() == _noted(path, origin).encode()
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):
             return False
 
 
@@ -206,8 +209,8 @@ def _save(tensors: "dict[str, Tensor]", path: Path) -> None:
 
 def usage() -> dict[str, int]:
     """Bytes that each folder of the cache takes: "archives" as fetched and unpacked, "derived" tensors, "locks"."""
-    sizes = {}
-    for folder in sorted(cache_root().iterdir()) if cache_root().is_dir() else []:
-        if folder.is_dir():
-            sizes[folder.name] = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    return sizes
+    with clear_disk_errors():
+        folders = [folder for folder in sorted(cache_root().glob("*")) if folder.is_dir()]
+        return {
+            folder.name: sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) for folder in folders
+        }

@@ -37,6 +37,25 @@ def test_variable_sets_the_folder(cache: Path) -> None:
     assert cache_root() == cache
 
 
+def test_files_are_readable_for_whom_the_umask_lets(cache: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        with recorded_file(cache / "x.bin") as part:
+            part.write_text("x")
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in cache.rglob("*") if file.is_file()} == {0o644}
+
+
+def test_what_a_killed_process_left_is_written_over(cache: Path) -> None:
+    cache.mkdir()
+    (cache / ".part-x.bin").write_text("half of it")
+    with whole_file(cache / "x.bin") as part:
+        assert part.read_bytes() == b""
+        part.write_text("x")
+    assert [path.name for path in cache.iterdir()] == ["x.bin"]
+
+
 def test_interrupted_write_leaves_the_old_file(cache: Path) -> None:
     path = cache / "file.txt"
     with whole_file(path) as part:
