@@ -273,9 +273,7 @@ def _decompressed(file: BinaryIO, kind: str) -> BinaryIO:
         return ZstdFile(file)
     if kind in (".xz", ".gz"):
         return lzma.open(file) if kind == ".xz" else gzip.open(file)
-    raise UserError(
-        f"a Debian package is compressed with {kind or 'nothing'}; it must be .xz, .gz or, since Python 3.14, .zst"
-    )
+    raise Refused(f"is compressed with {kind or 'nothing'}; it must be .xz, .gz or, since Python 3.14, .zst")
 
 
 class _Part(io.RawIOBase):

