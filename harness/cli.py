@@ -171,7 +171,9 @@ def build_parser() -> Parser:
     complete_with(one.add_argument("--benchmark", required=True, metavar="NAME"), "benchmark")
     one.add_argument("--metric", help="rank by this metric (default: the benchmark's primary one)")
 
-    command("report", "report", "write the tables, figures, blocks of the READMEs and CITATION.cff from the records")
+    one = command("report", "report", "write tables, figures, blocks of the READMEs and CITATION.cff from the records")
+    slug(one, "slugs", nargs="*", help="only what is made of these papers alone (default: everything)")
+    complete_with(one.add_argument("--family", help="only the page of this family, and its papers"), "family")
     command("verify", "verify", "check that all of that, the cards and the recipes agree with the records")
 
     one = command("new", "new", "start a paper of your own from another's folder", NEW)

@@ -135,24 +135,24 @@ def rerun(given: argparse.Namespace) -> int:
 
 
 def _conclude(given: argparse.Namespace, cards: list[Card], ledger: Ledger) -> None:
-    from harness.report import write_results
+    from harness.compare import measure_floors
+    from harness.report import family_files, figure, paper_files, write_files
     from harness.show import print_trials
 
-    for card in cards:
-        trials = standing(card, ledger).trials
-        print_trials(tuple(t for t in trials if t.records and given.experiment in (None, t.experiment.name)))
     results = _results(given)
-    try:
-        page = write_results(results, standings(given.root, ledger), {card.slug for card in cards})
-        print(f"\nTable:  {shown_path(page)}")
-    except UserError as error:  # the card of another paper, say; what was run is on record
-        say(f"the table is not brought up to date: {error}")
     for card in cards:
-        figure = results / "figures" / f"{card.slug}.svg"
-        if figure.exists():
-            print(f"Figure: {shown_path(figure)}")
-    if results == given.root / "results":
-        print("`papers report` brings the READMEs up to date.")
+        paper = standing(card, ledger)
+        measure_floors([paper], results, say)  # once for its data: what a baseline must beat
+        paper = standing(card, ledger)
+        print_trials(paper, [t for t in paper.trials if t.records and given.experiment in (None, t.experiment.name)])
+        if results == given.root / "results":
+            pages = [*paper_files(paper, results)]
+        else:  # what is on record elsewhere has a page there, and none in the paper's README
+            pages = [*family_files(given.root, results, card.family, [paper]), *figure(paper, results)]
+        write_files(pages)
+        print()
+        for path, _ in pages:
+            print(f"{'Figure:' if path.suffix == '.svg' else 'Table: '} {shown_path(path)}")
 
 
 def lightning(given: argparse.Namespace) -> None:
@@ -212,13 +212,22 @@ def _ready(given: argparse.Namespace, papers: list[Standing]) -> "Benchmark":
 
 
 def report(given: argparse.Namespace) -> None:
-    """Writes all generated files."""
+    """Writes all generated files, or those of some papers or of a family."""
     from harness.compare import measure_floors
     from harness.report import write
 
     papers = _standings(given, whole=True)
-    measure_floors(papers, _results(given), say)
-    changed = write(given.root, _results(given), papers)
+    for slug in given.slugs:
+        catalog.find(slug, given.root)
+    chosen = [p for p in papers if p.card.slug in given.slugs or given.family == p.card.family]
+    if given.family and not chosen:
+        families = sorted({paper.card.family for paper in papers})
+        raise UserError(
+            f"unknown family '{given.family}'{closest(given.family, families)}; there are: {', '.join(families)}"
+        )
+    measure_floors(chosen or papers, _results(given), say)
+    papers = standings(given.root, Ledger(_results(given) / "runs"))
+    changed = write(given.root, _results(given), papers, given.slugs or None, given.family)
     print(*(shown_path(path) for path in changed), sep="\n") if changed else print("everything was up to date")
 
 

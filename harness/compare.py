@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from common.errors import UserError
 from common.experiments.card import Comparison
+from common.experiments.metrics import better
 from common.experiments.paired import Interval, interval
 from common.experiments.records import Record
 from common.experiments.verdict import arm_values
@@ -164,7 +165,8 @@ def rankings(
             rows += [Row(label, interval([m[by]])) for label, m in floor.rows.items() if by in m]
         if not rows:
             continue
-        rows.sort(key=lambda row: (-row.estimate.mean, row.label))
+        sign = 1 if better(by) == "lower" else -1
+        rows.sort(key=lambda row: (sign * row.estimate.mean, row.label))
         ranks = iter(range(1, len(rows) + 1))
         ranked = tuple(dataclasses.replace(row, rank=next(ranks)) if row.slug else row for row in rows)
         versions = [key for key in groups if key[0] == name]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from common.experiments.paired import Interval
-from common.experiments.texts import with_interval
+from common.experiments.texts import with_interval, with_spread
 from common.lines import split_lines
 
 if TYPE_CHECKING:
@@ -33,18 +33,21 @@ LETTER, LABEL = 0.07, 80  # inches that a letter of a label takes, and how many 
 
 @dataclass(frozen=True)
 class Difference:
-    """One row of the forest plot."""
+    """One row of a forest plot, turned towards the claim: positive on the claimed side."""
 
     label: str
     metric: str
+    """The panel it stands in."""
     difference: Interval
-    """Towards the claim: positive on the claimed side."""
+    values: tuple[float, ...]
+    """One for each pair of seeds."""
     verdict: str
+    margin: float | None = None
 
 
 @dataclass(frozen=True)
 class Arm:
-    """The values of one arm, one for each seed, with the interval of their mean."""
+    """The values of one arm, one for each seed."""
 
     label: str
     values: tuple[float, ...]
@@ -68,56 +71,86 @@ class Check:
 
 
 def forest(rows: Sequence[Difference]) -> "Figure":
-    """Draws every difference with its interval, a panel for each metric since units do not mix.
+    """Draws every difference with its interval, seeds and margin, a panel for each metric since units do not mix.
 
     Differences are turned so that right of zero is the claimed side.
     """
-    metrics = list(dict.fromkeys(row.metric for row in rows))
-    panels = [[row for row in rows if row.metric == metric] for metric in metrics]
-    figure, axes = _stack([[row.label for row in panel] for panel in panels], top=0.45)
+    panels = _by_metric(rows)
+    figure, axes = _stack([[row.label for row in panel] for panel in panels.values()], top=0.45)
     _legend(figure)
-    for ax, metric, panel in zip(axes, metrics, panels, strict=True):
-        _rows(ax, [row.label for row in panel], metric)
-        ax.locator_params(axis="x", nbins=6)
-        ax.axvline(0, color=INK, linewidth=0.8)
-        for y, row in enumerate(panel):
-            colour, marker = STYLE[row.verdict]
-            _estimate(ax, y, row.difference, colour, marker)
-            _note(ax, y, with_interval(row.difference, sign=True))
+    for ax, (metric, panel) in zip(axes, panels.items(), strict=True):
+        _differences(ax, panel, metric)
     if not rows:
         figure.text(0.02, 0.2, "No difference is on record yet.", color=INK, fontsize=10)
     return figure
 
 
-def paper(panels: dict[str, Sequence[Arm]], checks: Sequence[Check]) -> "Figure":
-    """Draws one paper: a dot for each seed, the mean of each arm and its interval, a panel for each title.
+def paper(panels: dict[str, Sequence[Arm]], rows: Sequence[Difference], checks: Sequence[Check]) -> "Figure":
+    """Draws one paper: its arms, a dot for each seed and their mean; the differences of its claims; its properties.
 
     Properties share the last panel: a dot for each seed, the deviation over the tolerance; left of the line holds.
     """
-    stacked = [*panels.values(), checks] if checks else panels.values()
-    figure, axes = _stack([[row.label for row in panel] for panel in stacked], top=0.05)
-    colour, marker = STYLE["reproduced"]
-    for ax, (title, panel) in zip(axes, panels.items(), strict=False):
-        _rows(ax, [arm.label for arm in panel], title)
-        ax.locator_params(axis="x", nbins=6)
-        for y, arm in enumerate(panel):
-            ax.plot(arm.values, [y + 0.22] * len(arm.values), linestyle="", marker=".", color=INK, markersize=4)
-            _estimate(ax, y - 0.08, arm.mean, colour, marker)
-            _note(ax, y, with_interval(arm.mean))
+    claims = _by_metric(rows)
+    stacked = [*panels.values(), *claims.values(), *([checks] if checks else [])]
+    figure, axes = _stack([[row.label for row in panel] for panel in stacked], top=0.45 if rows else 0.05)
+    if rows:
+        _legend(figure)
+    places = iter(axes)
+    for title, panel in panels.items():
+        _arms(next(places), panel, title)
+    for metric, panel in claims.items():
+        _differences(next(places), panel, f"{metric}, difference (as claimed: right of zero; band: margin)")
     if checks:
-        ax = axes[-1]
-        _rows(ax, [check.label for check in checks], "properties: deviation / tolerance (left of the line holds)")
-        ax.set_xscale("log")
-        ax.minorticks_off()
-        ax.axvline(1, color=INK, linewidth=0.8)
-        for y, check in enumerate(checks):
-            ratios = check.ratios()
-            worst = max(ratios)
-            ax.plot(ratios, [y] * len(ratios), linestyle="", marker=".", color=INK, markersize=4)
-            shade, shape = STYLE["reproduced" if worst <= 1 else "contradicted"]
-            ax.plot(worst, y, color=shade, marker=shape, markersize=6, markeredgewidth=0)
-            _note(ax, y, f"largest {max(map(abs, check.values)):.2g}, allowed {check.tolerance:.2g}")
+        _checks(next(places), checks)
     return figure
+
+
+def _by_metric(rows: Sequence[Difference]) -> dict[str, list[Difference]]:
+    panels: dict[str, list[Difference]] = {}
+    for row in rows:
+        panels.setdefault(row.metric, []).append(row)
+    return panels
+
+
+def _differences(ax: "Axes", panel: Sequence[Difference], title: str) -> None:
+    _rows(ax, [row.label for row in panel], title)
+    ax.locator_params(axis="x", nbins=6)
+    ax.axvline(0, color=INK, linewidth=0.8)
+    for y, row in enumerate(panel):
+        if row.margin is not None:
+            ax.barh(y, 2 * row.margin, left=-row.margin, height=0.7, color=INK, alpha=0.2, linewidth=0)
+        _seeds(ax, y, row.values)
+        colour, marker = STYLE[row.verdict]
+        _estimate(ax, y - 0.08, row.difference, colour, marker)
+        _note(ax, y, with_interval(row.difference, sign=True))
+
+
+def _arms(ax: "Axes", panel: Sequence[Arm], title: str) -> None:
+    # Without intervals: two that overlap say nothing of a difference between pairs.
+    _rows(ax, [arm.label for arm in panel], title)
+    ax.locator_params(axis="x", nbins=6)
+    for y, arm in enumerate(panel):
+        _seeds(ax, y, arm.values)
+        ax.plot(arm.mean.mean, y - 0.08, marker="|", color=INK, markersize=9, markeredgewidth=2)
+        _note(ax, y, with_spread(arm.mean))
+
+
+def _checks(ax: "Axes", checks: Sequence[Check]) -> None:
+    _rows(ax, [check.label for check in checks], "properties: deviation / tolerance (left of the line holds)")
+    ax.set_xscale("log")
+    ax.minorticks_off()
+    ax.axvline(1, color=INK, linewidth=0.8)
+    for y, check in enumerate(checks):
+        ratios = check.ratios()
+        worst = max(ratios)
+        ax.plot(ratios, [y] * len(ratios), linestyle="", marker=".", color=INK, markersize=4)
+        shade, shape = STYLE["reproduced" if worst <= 1 else "contradicted"]
+        ax.plot(worst, y, color=shade, marker=shape, markersize=6, markeredgewidth=0)
+        _note(ax, y, f"largest {max(map(abs, check.values)):.2g}, allowed {check.tolerance:.2g}")
+
+
+def _seeds(ax: "Axes", y: float, values: Sequence[float]) -> None:
+    ax.plot(values, [y + 0.22] * len(values), linestyle="", marker=".", color=INK, markersize=4)
 
 
 def render(figure: "Figure", description: str) -> str:
@@ -196,4 +229,4 @@ def _legend(figure: "Figure") -> None:
         Line2D([], [], color=colour, marker=marker, linewidth=2, markeredgewidth=0, label=verdict)
         for verdict, (colour, marker) in STYLE.items()
     ]
-    figure.legend(handles=handles, loc="upper left", ncols=3, frameon=False, labelcolor=INK, fontsize=9)
+    figure.legend(handles=handles, loc="upper left", ncols=6, frameon=False, labelcolor=INK, fontsize=9)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.experiments.card import Card, Comparison, Experiment
+from common.experiments.metrics import better
 from common.experiments.paired import Interval, interval
 from common.experiments.records import Ledger, Record, current, select
-from common.experiments.verdict import ClaimResult, PropertyResult, Verdict, arm_values, judge
+from common.experiments.verdict import CONFIDENCE, ClaimResult, PropertyResult, Verdict, arm_values, judge
 from harness import catalog
 from harness.floors import Floor, floors_of, read_floors
 
@@ -48,6 +49,30 @@ class Trial:
         values = self.values(arm, metric)
         return interval(values) if values else None
 
+    def pairs(self, result: ClaimResult, metric: str | None = None) -> list[float]:
+        """Method minus baseline of each seed that counts for a claim, in its metric or another."""
+        sides = (result.claim.method, result.claim.baseline)
+        method, baseline = (arm_values(self.records, arm, metric or result.claim.metric) for arm in sides)
+        return [method[s] - baseline[s] for s in result.seeds if s in method and s in baseline]
+
+    def opposing(self, result: ClaimResult) -> dict[str, Interval]:
+        """The recorded metrics in which the same comparison goes the other way, with the interval of its difference.
+
+        Other than the claim's own metric does, if its interval excludes zero; otherwise than is claimed.
+        """
+        if result.verdict is Verdict.NOT_RUN:
+            return {}
+        own = result.side or 1
+        found = {}
+        for metric in dict.fromkeys(name for record in self.records for name in record.metrics):
+            differences = self.pairs(result, metric)
+            if metric == result.claim.metric or better(metric) is None or len(differences) < len(result.seeds):
+                continue
+            difference = interval(differences, CONFIDENCE)
+            if difference.side * (1 if better(metric) == "higher" else -1) == -own:
+                found[metric] = difference
+        return found
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -58,6 +83,31 @@ class Standing:
     """One for each experiment and recipe file."""
     warnings: tuple[str, ...]
     """One for each line of its records that cannot be read."""
+    tuned: bool = False
+    """Whether what the card says was tuned is on record."""
+
+    @property
+    def primary(self) -> tuple[Trial, ClaimResult | PropertyResult] | None:
+        """The paper's central claim by the card's own recipe, and the experiment it is part of."""
+        for trial in self.trials:
+            for result in trial.results:
+                if result.primary:
+                    return trial, result
+        return None
+
+    @property
+    def faults(self) -> list[str]:
+        """What the card says of claims that their records do not bear out, one line each."""
+        lines = []
+        for trial in self.trials:
+            for result in trial.results:
+                if isinstance(result, ClaimResult):
+                    where = f"{self.card.slug}/{trial.experiment.name}: '{result.claim.text}'"
+                    if result.claim.remark and not result.side:
+                        lines.append(f"{where} has a remark, but its interval does not exclude zero; leave it out")
+                    if result.margin is None and result.incomplete and "'margin'" in (result.reason or ""):
+                        lines.append(f"{where}: {result.reason}")
+        return lines
 
     @property
     def records(self) -> list[Record]:
@@ -102,7 +152,8 @@ def standing(card: Card, ledger: Ledger, floors: Sequence[Floor] | None = None) 
             benchmark = catalog.benchmark_of(card, recipe) if isinstance(experiment, Comparison) else None
             found = judge(experiment, of_recipe, items=items, floors=floors_of(of_recipe, floors))
             trials.append(Trial(card, experiment, recipe, benchmark, tuple(of_recipe), tuple(found)))
-    return Standing(card, tuple(trials), tuple(warnings))
+    tuned = (results / "tuning" / f"{card.slug}.jsonl").is_file()
+    return Standing(card, tuple(trials), tuple(warnings), tuned)
 
 
 def standings(root: Path, ledger: Ledger) -> list[Standing]:
@@ -112,8 +163,13 @@ def standings(root: Path, ledger: Ledger) -> list[Standing]:
 
 
 def tally(papers: Iterable[Standing]) -> Counter[Verdict]:
-    """How many claims have each verdict."""
-    return Counter(result.verdict for paper in papers for result in paper.results)
+    """How many of the papers' claims have each verdict; controls of our own are not among them."""
+    return Counter(result.verdict for paper in papers for result in paper.results if not result.control)
+
+
+def tally_primary(papers: Iterable[Standing]) -> Counter[Verdict]:
+    """How many papers have each verdict on their primary claim."""
+    return Counter(paper.primary[1].verdict for paper in papers if paper.primary)
 
 
 def verdict_words(counts: Counter[Verdict]) -> str:

@@ -46,7 +46,9 @@ def differences(root: Path, results: Path) -> Iterator[str]:
     except UserError as error:
         yield str(error)
         return
-    for path in sorted((results / "figures").glob("*.svg")):
+    for paper in papers:
+        yield from paper.faults
+    for path in report.generated(results):
         if path not in expected:
             yield f"{shown(path, root)}: no records belong to it; `papers report` removes it"
 

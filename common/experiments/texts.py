@@ -25,3 +25,17 @@ def with_interval(estimate: Interval | None, sign: bool = False) -> str:
     scale = max(abs(estimate.mean), abs(estimate.low), abs(estimate.high))
     low, high = number(estimate.low, scale, sign), number(estimate.high, scale, sign)
     return f"{number(estimate.mean, scale, sign)} [{low}, {high}]"
+
+
+def with_spread(estimate: Interval | None) -> str:
+    """A mean with the standard deviation over the seeds, "0.921 (0.004)"; the mean alone for one seed."""
+    if estimate is None:
+        return NOTHING
+    if estimate.std is None:
+        return number(estimate.mean)
+    return f"{number(estimate.mean)} ({number(estimate.std, abs(estimate.mean))})"
+
+
+def probability(p: float) -> str:
+    """Two digits, and no more zeros than say something: "0.032", "< 0.0001"."""
+    return "< 0.0001" if p < 0.0001 else f"{p:.2g}"

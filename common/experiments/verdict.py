@@ -80,6 +80,24 @@ class ClaimResult:
     """Of the look alone, two-sided."""
 
     @property
+    def primary(self) -> bool:
+        return self.claim.primary
+
+    @property
+    def control(self) -> bool:
+        return self.claim.control
+
+    @property
+    def side(self) -> int:
+        """1 if the interval of the difference lies on the claimed side of zero, -1 on the other, 0 if on both."""
+        return 0 if self.difference is None else self.difference.side * _side(self.claim)
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether seeds and precondition allowed a test."""
+        return self.verdict not in (Verdict.NOT_RUN, Verdict.NO_TEST) and self.p is not None
+
+    @property
     def corrected_p(self) -> float | None:
         """p for both looks together."""
         return None if self.p is None else min(1.0, len(LOOKS) * self.p)
@@ -100,6 +118,14 @@ class PropertyResult:
     """The largest over the seeds."""
     seeds: tuple[int, ...]
     verdict: Verdict
+
+    @property
+    def primary(self) -> bool:
+        return self.experiment.primary
+
+    @property
+    def control(self) -> bool:
+        return self.experiment.control
 
 
 def arm_values(records: Iterable[Record], arm: str, metric: str) -> dict[int, float]:
@@ -140,7 +166,7 @@ def judge_claim(
             _difference(method, baseline, paired) if paired else None,
             tuple(paired),
             Verdict.NOT_RUN,
-            f"{len(paired)} of {LOOKS[0]} pairs of seeds are on record" if method or baseline else None,
+            f"a verdict takes seeds 0 to {LOOKS[0] - 1} of both arms" if method or baseline else None,
         )
     bases = arm_values(records, untrained(claim.baseline), claim.metric)
     for n in looks if claim.primary else looks[-1:]:

@@ -42,8 +42,11 @@ def test_show(root: Path, capsys: Capture) -> None:
     for part in (
         "Coins are alike.",
         "Table 2",
-        "+0.100 [+0.089, +0.111]  reproduced    Alpha vs Beta",
-        "The bound is kept  eq. 4              2e-09    1e-06      2  holds",
+        "top-1 (%), Coins-1M: Alpha 91.5, Beta 90 (Table 2)",
+        "  reproduced: Alpha beats Beta (primary)\n    probe/top1: Alpha 0.920 against Beta 0.820.\n",
+        "    Difference +0.100 [+0.089, +0.111] over 5 seeds, margin 0.010, item SE 0.0087, p < 0.0001.\n",
+        "    Metrics that go the other way: loss +1.000 [+1.000, +1.000].\n",
+        "  holds: The bound is kept\n    Largest deviation 2e-09 of 1e-06 allowed (eq. 4); 2 seeds.\n",
         "papers rerun alpha --experiment main",
         "papers fit alpha --config mini.yaml",
     ):
@@ -124,10 +127,21 @@ def test_rerun_of_what_is_on_record_runs_nothing_and_concludes(root: Path, capsy
     code, out, _ = papers(root, capsys, "rerun", "alpha", "--experiment", "bound")
     assert code == 0
     assert "2 on record, 0 to run" in out
-    assert "The bound is kept  eq. 4" in out and "holds" in out
+    assert "holds: The bound is kept" in out
     assert "Alpha beats Beta" not in out
-    assert f"Table:  {root / 'results/README.md'}\nFigure: {root / 'results/figures/alpha.svg'}\n" in out
-    assert (root / "results/README.md").exists() and (root / "results/figures/alpha.svg").exists()
+    assert f"Table:  {root / 'papers/toys/alpha/README.md'}\nFigure: {root / 'results/figures/alpha.svg'}\n" in out
+    assert "**holds**" in (root / "papers/toys/alpha/README.md").read_text()
+    assert (root / "results/figures/alpha.svg").exists() and not (root / "results/README.md").exists()
+
+
+def test_report_of_some(root: Path, capsys: Capture) -> None:
+    assert papers(root, capsys, "report", "alpha")[0] == 0
+    assert (root / "results/figures/alpha.svg").exists() and not (root / "results/families").exists()
+    assert papers(root, capsys, "report", "--family", "toys")[0] == 0
+    assert (root / "results/families/toys.md").exists() and not (root / "results/README.md").exists()
+    assert papers(root, capsys, "report", "alhpa")[0] == 2
+    code, _, err = papers(root, capsys, "report", "--family", "toy")
+    assert code == 2 and "unknown family 'toy' (did you mean 'toys'?); there are: toys" in err
 
 
 def test_rerun_into_another_folder_starts_afresh_and_leaves_the_records(root: Path, capsys: Capture) -> None:
@@ -139,7 +153,8 @@ def test_rerun_into_another_folder_starts_afresh_and_leaves_the_records(root: Pa
     code, out, err = papers(root, capsys, *arguments, "--workers", "1")
     assert code == 0, err
     assert "The bound is kept" in out and "holds" in out
-    assert (other / "runs/alpha.jsonl").exists() and (other / "README.md").exists()
+    assert (other / "runs/alpha.jsonl").exists() and "**holds**" in (other / "families/toys.md").read_text()
+    assert "**holds**" not in (root / "papers/toys/alpha/README.md").read_text()
     assert (root / "results/runs/alpha.jsonl").read_bytes() == before
 
 

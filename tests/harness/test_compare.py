@@ -17,7 +17,7 @@ def test_rankings_put_the_floor_in_its_place(root: Path) -> None:
     found = [(row.rank, row.label, row.slug, round(row.estimate.mean, 3)) for row in ranking.rows]
     assert found == [(1, "Alpha", "alpha", 0.92), (2, "Beta", "alpha", 0.82), (None, "chance", None, 0.5)]
     (by_loss,) = rankings(house.papers(root), floors, "coins", "loss")
-    assert [row.label for row in by_loss.rows] == ["Alpha", "Beta"]
+    assert [row.label for row in by_loss.rows] == ["Beta", "Alpha"], "lower is better"
 
 
 def test_a_floor_is_computed_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +48,7 @@ def test_data_that_each_seed_draws_for_itself_is_ranked_together(root: Path) -> 
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     (ranking,) = rankings(house.papers(root), [], "coins")
     assert ranking.data_hash.endswith("-drawn-by-0")
-    assert [(row.label, row.estimate.n) for row in ranking.rows] == [("Alpha", 5), ("Beta", 5)]
+    assert [(row.label, row.estimate.n) for row in ranking.rows] == [("Beta", 5), ("Alpha", 5)]
 
 
 def test_unknown_metric_and_no_record(root: Path) -> None:

@@ -5,8 +5,12 @@ from harness import figures
 
 
 def rows(count: int) -> list[figures.Difference]:
-    estimate = Interval(0.02, 0.01, 0.03, 5, 0.01)
-    return [figures.Difference(f"paper_{i}: a vs b", f"m{i % 7}", estimate, "reproduced") for i in range(count)]
+    estimate, seeds = Interval(0.02, 0.01, 0.03, 5, 0.01), (0.01, 0.02, 0.03)
+    verdicts = list(figures.STYLE)
+    return [
+        figures.Difference(f"paper_{i}: a vs b", f"m{i % 7}", estimate, seeds, verdicts[i % len(verdicts)], 0.005)
+        for i in range(count)
+    ]
 
 
 @pytest.mark.parametrize("count", [0, 1, 100])
@@ -25,7 +29,8 @@ def test_rows_keep_their_height_and_do_not_overlap(count: int) -> None:
 
 
 def test_long_labels_stay_inside_the_figure() -> None:
-    long = figures.Difference("W" * 200, "m", Interval(-1234.5, -2345.6, -3.2, 5, 1.0), "contradicted")
+    estimate = Interval(-1234.5, -2345.6, -3.2, 5, 1.0)
+    long = figures.Difference("W" * 200, "m", estimate, (-1200.0, -1300.0), "contradicted", 10.0)
     figure = figures.forest([long])
     figure.canvas.draw()
     (label,) = figure.axes[0].get_yticklabels()
@@ -40,6 +45,21 @@ def test_the_svg_has_no_ground_and_no_date() -> None:
         and "fill: #ffffff" not in svg
         and svg == figures.render(figures.forest(rows(2)), "title\nnumbers")
     )
+
+
+def test_a_claim_is_drawn_with_its_seeds_and_its_margin() -> None:
+    (ax,) = figures.forest(rows(1)).axes
+    (band,) = ax.patches
+    assert (band.get_x(), band.get_width()) == (-0.005, 0.01)
+    dots = [line for line in ax.lines if line.get_marker() == "."]
+    assert list(dots[0].get_xdata()) == [0.01, 0.02, 0.03]
+
+
+def test_arms_have_no_interval_of_their_own_beside_paired_claims() -> None:
+    arm = figures.Arm("a", (0.1, 0.2), Interval(0.15, 0.0, 0.3, 2, 0.07))
+    drawn = figures.paper({"m": [arm]}, rows(1), [figures.Check("bound", (1e-9,), 1e-6)])
+    assert [ax.get_title(loc="left")[:2] for ax in drawn.axes] == ["m", "m0", "pr"]
+    assert all(line.get_linestyle() == "None" or len(line.get_xdata()) < 2 for line in drawn.axes[0].lines)
 
 
 def luminance(colour: str) -> float:

@@ -19,8 +19,11 @@ def test_verify_is_green_after_report(root: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("path", "old", "new", "said"),
     [
-        ("results/README.md", "0.920", "0.960", "results/README.md: is out of date"),
-        ("results/figures/forest.svg", "+0.100", "+0.200", "results/figures/forest.svg: is out of date"),
+        ("results/README.md", "0.100", "0.200", "results/README.md: is out of date"),
+        ("results/benchmarks.md", "0.920", "0.960", "results/benchmarks.md: is out of date"),
+        ("results/families/toys.md", "0.920", "0.960", "results/families/toys.md: is out of date"),
+        ("results/families/toys.svg", "+0.100", "+0.200", "results/families/toys.svg: is out of date"),
+        ("results/figures/alpha.svg", "+0.100", "+0.200", "results/figures/alpha.svg: is out of date"),
         ("README.md", "**1**", "**2**", "README.md: is out of date"),
         ("papers/toys/alpha/README.md", "+0.100", "+0.200", "papers/toys/alpha/README.md: is out of date"),
         ("CITATION.cff", "Ada", "Eda", "CITATION.cff: is out of date"),

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from common.experiments.paired import Interval
-from common.experiments.texts import number, with_interval
+from common.experiments.texts import number, probability, with_interval, with_spread
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,14 @@ def test_a_mean_and_its_bounds_have_the_same_decimals() -> None:
 def test_without_an_interval_or_a_value() -> None:
     assert with_interval(Interval(0.5, None, None, 1, None)) == "0.500"
     assert with_interval(None) == "—"
+
+
+def test_a_mean_and_its_spread() -> None:
+    assert with_spread(Interval(0.92, 0.9, 0.94, 5, 0.0158)) == "0.920 (0.016)"
+    assert with_spread(Interval(0.5, None, None, 1, None)) == "0.500"
+    assert with_spread(None) == "—"
+
+
+@pytest.mark.parametrize(("p", "text"), [(1.0, "1"), (0.0321, "0.032"), (0.00012, "0.00012"), (1e-9, "< 0.0001")])
+def test_probabilities(p: float, text: str) -> None:
+    assert probability(p) == text

@@ -1,0 +1,25 @@
+import pytest
+
+from common.experiments.card import Comparison
+from common.experiments.metrics import better
+from harness import catalog
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [
+        ("probe_linear/top1", "higher"),
+        ("text_to_motion/median_rank/all", "lower"),
+        ("uniformity/verses", "lower"),
+        ("modality_gap", None),
+    ],
+)
+def test_which_way_is_better(metric: str, expected: str | None) -> None:
+    assert better(metric) == expected
+
+
+def test_cards_say_the_same() -> None:
+    for card in catalog.cards():
+        for experiment in card.experiments:
+            for claim in experiment.claims if isinstance(experiment, Comparison) else ():
+                assert better(claim.metric) in (claim.better, None), f"{card.slug}: {claim.metric}"
