@@ -45,3 +45,9 @@ def test_bad_row_is_named(row: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text(f"a,b\n0,0\n{row}\n", newline="")
     with pytest.raises(UserError, match=rf"x\.csv:3: {message}"):
         list(read_table(tmp_path / "x.csv"))
+
+
+def test_no_reader_of_data_breaks_lines_elsewhere() -> None:
+    """Only bytes of source code, whose lines the syntax tree counts, are split by Python's own rule."""
+    files = (Path(__file__).parents[2] / "data").rglob("*.py")
+    assert [file.name for file in files if ".splitlines(" in file.read_text("utf-8")] == ["docstrings.py"]

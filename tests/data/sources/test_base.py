@@ -8,7 +8,9 @@ import hashlib
 import io
 import multiprocessing
 import os
+import signal
 import tarfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -237,6 +239,22 @@ def test_two_processes_fetch_once(cache: Path, registry: Path) -> None:
         worker.join()
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     assert (registry / "calls").read_text() == "x\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_process_does_not_hold_up_another(number: signal.Signals, cache: Path, registry: Path) -> None:
+    (registry / "before").write_text(f"[ -e {registry}/first ] || {{ touch {registry}/first; sleep 60; }}")
+    context = multiprocessing.get_context("fork")
+    first, second = (context.Process(target=_fetch) for _ in range(2))
+    first.start()
+    while not (registry / "first").exists():
+        assert first.is_alive()
+        time.sleep(0.01)
+    second.start()
+    os.kill(first.pid, number)
+    second.join(30)
+    assert second.exitcode == 0 and SOURCE.fetch().read_bytes() == CONTENT
+    assert remains(cache) == ["sample-1.0.0.tgz"]
 
 
 @pytest.mark.parametrize("inner", ["package", "sample/package"])
