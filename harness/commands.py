@@ -158,7 +158,7 @@ def _conclude(given: argparse.Namespace, cards: list[Card], ledger: Ledger) -> N
 def lightning(given: argparse.Namespace) -> None:
     """LightningCLI on a recipe of the paper."""
     card = catalog.find(given.slug, given.root)
-    from harness.recipe import run_subcommand  # loads torch
+    from harness.fit import run_subcommand  # loads torch
 
     run_subcommand(card, given.command, given.overrides)
 

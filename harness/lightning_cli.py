@@ -15,6 +15,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 
 from common.benchmark import Benchmark
 from common.errors import UserError
+from harness.trainer_rules import check_accelerator, check_trainer
+from harness.watch import SameBatches
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     # Benchmarks shard their own batches, the same way for any number of processes.
@@ -77,19 +79,41 @@ class PapersCLI(LightningCLI):
     def subcommands() -> dict[str, set[str]]:
         return {name: skip for name, skip in LightningCLI.subcommands().items() if name != "predict"}
 
+    def _parse_ckpt_path(self) -> None:
+        """Lightning would lay the checkpoint's arguments over what was asked for; here they are no configuration."""
+
     def _set_seed(self) -> None:
+        check_trainer(self._get(self.config, "trainer"), self._get(self.config, "seed_everything"))
         if self._build:
             super()._set_seed()
 
     def instantiate_classes(self) -> None:
         if self._build:
+            check_accelerator(self._get(self.config, "trainer"))
             with own_errors():
                 super().instantiate_classes()
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        trainer = self._get(self.config_init, "trainer")
+        if trainer["overfit_batches"]:
+            # Lightning would take the samples in the order of the data set, in a sampler of its own.
+            kwargs |= {"overfit_batches": 0, "limit_train_batches": trainer["overfit_batches"]}
+            kwargs["callbacks"] = [*_listed(trainer["callbacks"]), SameBatches()]
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (MemoryError, UserError):
+            raise
+        except Exception as error:  # Lightning says in many ways that arguments do not go together
+            raise UserError(f"trainer: {' '.join(str(error).split()) or type(error).__name__}") from None
 
     def resolved(self) -> dict[str, Any]:
         """The configuration with all defaults filled in, as plain values. Only with run=False."""
         self._dump_config()
         return self.config_dump
+
+
+def _listed(callbacks: Any) -> list[Any]:
+    return list(callbacks) if isinstance(callbacks, list | tuple) else [] if callbacks is None else [callbacks]
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Recipes: the YAML of an experiment, what its arms change, and the objects it builds."""
 
 import copy
-import os
+import math
 import re
 import time
 from collections.abc import Callable
@@ -17,9 +17,10 @@ from common.errors import UserError
 from common.experiments import yaml_lines
 from common.experiments.card import Card, Comparison
 from common.experiments.schema import check_class, closest
-from common.experiments.yaml_lines import Document
+from common.experiments.yaml_lines import Document, describe
 from harness.catalog import importable
 from harness.lightning_cli import PapersCLI, own_errors, readable_errors
+from harness.trainer_rules import SEED
 
 SECTIONS = ("seed_everything", "model", "data", "trainer")
 
@@ -40,6 +41,10 @@ def load_recipe(card: Card, recipe: str) -> Document:
             raise UserError(f"{document.at((section,))}: unknown section '{section}'{closest(section, SECTIONS)}")
         if section != "seed_everything" and not isinstance(value, dict):
             raise UserError(f"{document.at((section,))}: '{section}' must be a mapping")
+    if not SEED.right(seed := document.data.get("seed_everything", 0)):
+        raise UserError(
+            f"{document.at(('seed_everything',))}: 'seed_everything' is {describe(seed)}; it must be {SEED.allowed}"
+        )
     for section in ("model", "data"):
         if "class_path" not in document.data.get(section, {}):
             raise UserError(f"{document.at((section,))}: '{section}' needs a class_path")
@@ -171,36 +176,6 @@ class StepReporter(Callback):
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
         if time.monotonic() - self.last > 0.5:
             self.last = time.monotonic()
-            total = trainer.max_steps if trainer.max_steps > 0 else int(trainer.estimated_stepping_batches)
-            self.report(trainer.global_step, total)
-
-
-def run_subcommand(card: Card, subcommand: str, args: list[str], logs: Path | None = None) -> None:
-    """`papers fit|validate|test SLUG [LightningCLI options]`, from mini.yaml unless --config names another recipe.
-
-    Args:
-        args: options of LightningCLI. A --config that does not exist here is looked for beside the card.
-    """
-    importable(card.root)
-    args = _with_recipe(card, list(args))
-    logger = tensorboard((logs or card.root / "logs") / card.slug, subcommand, None)
-    PapersCLI([subcommand, *args], {"logger": logger})
-
-
-def _with_recipe(card: Card, args: list[str]) -> list[str]:
-    named = False
-    for i, arg in enumerate(args):
-        option, equals, value = arg.partition("=")
-        if option not in ("--config", "-c"):
-            continue
-        named = True
-        at = i if equals else i + 1
-        if not equals:
-            value = args[at] if at < len(args) else ""
-        if value and not os.path.exists(value):  # noqa: PTH110 - any text may stand there
-            load_recipe(card, value)
-            args[at] = f"{option}={card.folder / value}" if equals else str(card.folder / value)
-    if named:
-        return args
-    load_recipe(card, "mini.yaml")
-    return ["--config", str(card.folder / "mini.yaml"), *args]
+            total = trainer.max_steps if trainer.max_steps > 0 else trainer.estimated_stepping_batches
+            # A training that only time ends has no total.
+            self.report(trainer.global_step, int(total) if math.isfinite(total) else trainer.global_step)

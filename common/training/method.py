@@ -174,7 +174,7 @@ class Method(L.LightningModule):
         terms = {**{name: term.detach() for name, term in terms.items()}, "loss": loss.detach()}
         self._unread.append((self.global_step, tuple(terms), torch.stack([term.float() for term in terms.values()])))
         # Without a trainer, in a loop of one's own, there is no logging interval: every loss is looked at.
-        if self._trainer is None or (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+        if self._trainer is None or (self.global_step + 1) % (self.trainer.log_every_n_steps or 1) == 0:
             self._check_finite()
         for name, term in terms.items():
             self.log(f"train/{name}", term, prog_bar=name == "loss", batch_size=1)
@@ -212,8 +212,13 @@ class Method(L.LightningModule):
                 optimizer = Adafactor(groups, lr=self.lr)
             case "sgd":
                 optimizer = torch.optim.SGD(groups, lr=self.lr, momentum=0.9)
-        total = int(self.trainer.estimated_stepping_batches)
-        factor = warmup_decay(total, self.warmup, self.schedule)
+        total = self.trainer.estimated_stepping_batches
+        if math.isinf(total) and (self.schedule, self.warmup) != ("constant", 0):
+            raise UserError(
+                f"model.schedule is '{self.schedule}' and model.warmup {self.warmup}; where time alone ends the "
+                "training, how many steps it has is unknown, and they must be 'constant' and 0"
+            )
+        factor = warmup_decay(0 if math.isinf(total) else int(total), self.warmup, self.schedule)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},

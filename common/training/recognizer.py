@@ -12,6 +12,7 @@ from common.encoders.sequence import Sequences
 from common.encoders.speech import SpeechEncoder
 from common.errors import UserError
 from common.sampling.masking import span_mask
+from common.training.checkpoint import read_checkpoint
 from common.training.method import Method
 
 CHARACTERS = " 'ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -75,7 +76,7 @@ class Recognizer(Method):
         self.letters = nn.Linear(width, len(CHARACTERS) + 1)
 
     def _start_from(self, weights: str) -> None:
-        known = torch.load(weights, map_location="cpu", weights_only=True)["state_dict"]
+        known = read_checkpoint(weights, "model.weights")["state_dict"]
         ours = {f"encoder.{name}" for name in self.encoder.state_dict()}
         if missing := sorted(ours - known.keys()):
             raise UserError(f"model.weights, {weights}, has no {missing[0]}; it must be of a module with this encoder")

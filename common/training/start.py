@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping
 
-import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
 from common.paths import as_path
+from common.training.checkpoint import read_checkpoint
 
 
 def start_from(
@@ -29,9 +29,7 @@ def start_from(
     path, wanted = as_path(checkpoint, "model.start"), module.state_dict()
     if any(tensor.is_meta for tensor in wanted.values()):
         return
-    if not path.is_file():
-        raise UserError(f"model.start: {path} does not exist; it must be a checkpoint of this method")
-    found = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    found = read_checkpoint(path, "model.start")["state_dict"]
     taken = {}
     for key, tensor in wanted.items():
         if key.startswith(afresh):

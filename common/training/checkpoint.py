@@ -1,0 +1,54 @@
+"""Reading a checkpoint that somebody names: plain values alone, and one line where it is not what it should be."""
+
+import pickle
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common.errors import UserError
+from common.paths import as_path
+
+
+def read_checkpoint(checkpoint: str | Path, name: str) -> dict[str, Any]:
+    """What a Lightning checkpoint holds, on the CPU. Nothing in it is executed.
+
+    Args:
+        checkpoint: path of the file.
+        name: the option or argument that named it, as in "--ckpt_path" or "model.start".
+
+    Raises:
+        UserError: there is no such file, it is damaged or holds more than plain values, it has no weights, or some of
+            them are NaN.
+    """
+    path = as_path(checkpoint, name)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "is no file" if path.exists() else "does not exist"
+        raise UserError(f"{name}: {path} {what}; it must be a checkpoint, as `papers fit` writes them")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError as error:
+        raise UserError(f"{name}: {path} cannot be read: {error.strerror}") from None
+    except pickle.UnpicklingError as error:
+        found = re.search(r"(?:GLOBAL|global:?) (\S+)", str(error))
+        held = f"holds more than plain values ({found[1]})" if found else "is no checkpoint"
+        raise UserError(f"{name}: {path} {held}, so it is not loaded") from None
+    except Exception as error:  # torch names the damage in many ways
+        raise UserError(f"{name}: {path} is no checkpoint, or damaged: {_first_line(error)}") from None
+    weights = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(key, str) for key in weights):
+        raise UserError(f"{name}: {path} holds no weights ('state_dict'); it must be a checkpoint of `papers fit`")
+    for key, tensor in weights.items():
+        if isinstance(tensor, Tensor) and tensor.is_floating_point() and bool(tensor.isnan().any()):
+            raise UserError(f"{name}: {path} is of a training that diverged: {key} has NaN in it")
+    return content
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:120] if lines else type(error).__name__
