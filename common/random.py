@@ -7,6 +7,8 @@ function of (key, sample id, draw), so augmentation is the same for any number o
 import torch
 from torch import Tensor
 
+from common.errors import UserError
+
 
 def _signed(value: int) -> int:
     """The int64 with the same bits as the unsigned `value`."""
@@ -34,16 +36,22 @@ def uniform(ids: Tensor, draws: int, *key: int) -> Tensor:
     """Uniform numbers in [0, 1) for every sample.
 
     Args:
-        ids: global sample ids, int64 of shape (n,).
+        ids: global sample ids, integers of shape (n,).
         draws: how many numbers each sample needs.
-        key: what else they depend on, such as seed, epoch and view.
+        key: what else they depend on, such as seed, epoch and view; every part and their number count.
 
     Returns:
         float32 of shape (n, draws); equal (id, draw, key) give equal numbers on every device.
+
+    Raises:
+        UserError: ids are no integers, or have another shape.
     """
+    if ids.ndim != 1 or ids.is_floating_point():
+        raise UserError(f"ids {tuple(ids.shape)} of {ids.dtype}: expected sample ids, integers of shape (n,)")
     state = ids.to(torch.int64)
-    for part in key:
-        state = _mix(state * _GOLDEN + part)
+    for part in (len(key), *key):
+        # One more than the state: the finalizer maps 0 to 0, so id 0 would pass by every part of the key that is 0.
+        state = _mix((state + 1) * _GOLDEN + part)
     counter = torch.arange(1, draws + 1, device=ids.device)
     bits = _mix(_mix(state[:, None] * _GOLDEN + counter * _GOLDEN))
     # The top 24 bits fill a float32 mantissa exactly, so 1.0 is never reached.

@@ -1,6 +1,8 @@
+import pytest
 import torch
 from scipy import stats
 
+from common.errors import UserError
 from common.random import normal, uniform
 
 
@@ -13,10 +15,22 @@ def test_numbers_belong_to_the_sample_not_to_the_batch() -> None:
 
 def test_every_part_of_the_key_matters() -> None:
     ids = torch.arange(8)
-    draws = [uniform(ids, 4, *key) for key in [(0, 0), (0, 1), (1, 0), (0, 0, 0)]]
+    draws = [uniform(ids, 4, *key) for key in [(), (0,), (0, 0), (0, 1), (1, 0), (0, 0, 0)]]
     for i, a in enumerate(draws):
         for b in draws[i + 1 :]:
-            assert not torch.equal(a, b)
+            assert not (a == b).all(1).any()  # not of one sample either, 0 among them
+
+
+def test_neighbouring_samples_share_no_numbers() -> None:
+    for key in [(), (0,), (3, 5)]:
+        numbers = uniform(torch.arange(64), 8, *key)
+        assert len(numbers.unique()) == numbers.numel()
+
+
+def test_ids_are_integers_in_a_row() -> None:
+    for ids in (torch.arange(4.0), torch.arange(4)[:, None], torch.tensor(3)):
+        with pytest.raises(UserError, match="integers of shape"):
+            uniform(ids, 2, 0)
 
 
 def test_draws_are_uniform_and_uncorrelated() -> None:
