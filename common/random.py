@@ -38,7 +38,7 @@ def uniform(ids: Tensor, draws: int, *key: int) -> Tensor:
     Args:
         ids: global sample ids, integers of shape (n,).
         draws: how many numbers each sample needs.
-        key: what else they depend on, such as seed, epoch and view; every part and their number count.
+        key: what else they depend on, such as seed, epoch and view.
 
     Returns:
         float32 of shape (n, draws); equal (id, draw, key) give equal numbers on every device.
@@ -49,9 +49,11 @@ def uniform(ids: Tensor, draws: int, *key: int) -> Tensor:
     if ids.ndim != 1 or ids.is_floating_point():
         raise UserError(f"ids {tuple(ids.shape)} of {ids.dtype}: expected sample ids, integers of shape (n,)")
     state = ids.to(torch.int64)
-    for part in (len(key), *key):
-        # One more than the state: the finalizer maps 0 to 0, so id 0 would pass by every part of the key that is 0.
-        state = _mix((state + 1) * _GOLDEN + part)
+    # Without a key, the draws of one sample would be those of its neighbour, moved up by one.
+    for part in key or (_MIX_1,):
+        state = _mix(state * _GOLDEN + part)
+        # The finalizer maps 0 to 0: sample 0 would pass by every part of the key that is 0.
+        state = state.where(state != 0, _MIX_2)
     counter = torch.arange(1, draws + 1, device=ids.device)
     bits = _mix(_mix(state[:, None] * _GOLDEN + counter * _GOLDEN))
     # The top 24 bits fill a float32 mantissa exactly, so 1.0 is never reached.

@@ -5,9 +5,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from common.errors import UserError
+from common.evaluation.means import Mean
+from common.evaluation.scoring import embeddings, products, scoring
 
 
-def abx_accuracy(first: Tensor, second: Tensor) -> float:
+@scoring()
+def abx_accuracy(first: Tensor, second: Tensor) -> Mean:
     """The share of triples (A, B, X) that are judged right by the cosine; half a point for a tie.
 
     A and B are rows of `first`, X is a row of `second`; row i of both is the same thing. Each side is centred first:
@@ -18,18 +21,19 @@ def abx_accuracy(first: Tensor, second: Tensor) -> float:
         second: shape (n, d).
 
     Returns:
-        The mean over all n (n - 1) triples.
+        The mean over all n (n - 1) triples. Its items are the rows of `second`: each X, over all B.
 
     Raises:
-        UserError: fewer than two rows, or not as many on both sides.
+        UserError: fewer than two rows, not as many on both sides, or embeddings are not finite.
 
     Source: Schatz et al. 2013, with one vector for each recording instead of a warped path of frames.
     """
     if len(first) != len(second) or len(first) < 2:
         raise UserError(f"ABX compares {len(first)} with {len(second)} things; as many on both sides, and two at least")
-    first, second = (F.normalize(side.double() - side.double().mean(0), dim=1) for side in (first, second))
-    similarity = second @ first.T
+    sides = (embeddings(name, side).double() for name, side in (("first", first), ("second", second)))
+    first, second = (F.normalize(side - side.mean(0), dim=1) for side in sides)
+    similarity = products(second, first)
     right = similarity.diagonal()[:, None]
     points = (right > similarity).double() + 0.5 * (right == similarity).double()
     other = ~torch.eye(len(first), dtype=torch.bool, device=points.device)
-    return float(points[other].mean())
+    return Mean(points[other].view(len(first), -1).mean(1))

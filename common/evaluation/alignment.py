@@ -1,8 +1,10 @@
 """Word alignment against links that people drew."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from common.benchmark import Metrics
+from common.errors import UserError
+from common.evaluation.means import Mean, ratio
 
 Links = set[tuple[int, int]]
 """Pairs of a word of the source sentence and a word of the target sentence, both counted from 0."""
@@ -21,20 +23,27 @@ def alignment_metrics(
         possible: P, the links that it may have besides; by default none, and then 1 - AER is the F1.
 
     Returns:
-        `precision`, `recall`, `aer` and `one_minus_aer`. Without a link, precision is 0.
+        `precision`, `recall`, `aer` and `one_minus_aer`, ratios over the sentences. Without a link, precision is 0.
+
+    Raises:
+        UserError: there is no sure link, or not as many sentences everywhere.
     """
+    if not len(predicted) == len(sure) == len(sure if possible is None else possible):
+        raise UserError(
+            f"alignment of {len(predicted)} sentences against links of {len(sure)}: expected as many of each"
+        )
+    if not any(sure):
+        raise UserError("alignment_metrics needs at least one sure link; there is none to recall")
     allowed = sure if possible is None else [s | p for s, p in zip(sure, possible, strict=True)]
-    found, wanted = _count(predicted), _count(sure)
-    hits = _count(a & s for a, s in zip(predicted, sure, strict=True))
-    harmless = _count(a & p for a, p in zip(predicted, allowed, strict=True))
-    agreement = (hits + harmless) / (found + wanted)
+    found, wanted = [len(a) for a in predicted], [len(s) for s in sure]
+    hits = [len(a & s) for a, s in zip(predicted, sure, strict=True)]
+    harmless = [len(a & p) for a, p in zip(predicted, allowed, strict=True)]
+    agreement = ratio(
+        [h + p for h, p in zip(hits, harmless, strict=True)], [a + s for a, s in zip(found, wanted, strict=True)]
+    )
     return {
-        "precision": harmless / found if found else 0.0,
-        "recall": hits / wanted,
-        "aer": 1 - agreement,
+        "precision": ratio(harmless, found) if any(found) else 0.0,
+        "recall": ratio(hits, wanted),
+        "aer": Mean(1 - agreement.items, 1 - agreement),
         "one_minus_aer": agreement,
     }
-
-
-def _count(sets: Iterable[Links]) -> int:
-    return sum(map(len, sets))

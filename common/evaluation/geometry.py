@@ -6,10 +6,13 @@ from torch.nn import functional as F
 
 from common.benchmark import Metrics
 from common.distributed import Exchange
-from common.losses import alignment, uniformity
+from common.errors import UserError
+from common.evaluation.means import Mean
+from common.evaluation.scoring import embeddings, scoring
+from common.losses import uniformity
 
 
-@torch.no_grad()
+@scoring()
 def geometry_metrics(x: Tensor, y: Tensor) -> Metrics:
     """How close the pairs are, how evenly the sphere is used, and how far apart the two sides lie.
 
@@ -18,21 +21,26 @@ def geometry_metrics(x: Tensor, y: Tensor) -> Metrics:
         y: the other side, shape (n, d). Under torch.distributed every process passes all rows.
 
     Returns:
-        `alignment` (alpha 2) and `uniformity` (t 2, mean of both sides), the lower the better (Wang and Isola 2020);
-        `modality_gap`; `effective_rank` of all rows of both sides.
+        `alignment` (alpha 2, the mean over the pairs) and `uniformity` (t 2, mean of both sides), the lower the better
+        (Wang and Isola 2020); `modality_gap`; `effective_rank` of all rows of both sides.
+
+    Raises:
+        UserError: embeddings are not finite, or the sides differ in shape.
     """
-    x, y = F.normalize(x, dim=1), F.normalize(y, dim=1)
+    x, y = (F.normalize(embeddings(name, side), dim=1) for name, side in (("x", x), ("y", y)))
+    if x.shape != y.shape:
+        raise UserError(f"pairs of {tuple(x.shape)} and {tuple(y.shape)}: expected one shape")
     # Every process holds all rows already; exchanging them would count each pair several times.
     spread = [float(uniformity(side, exchange=Exchange.LOCAL)) for side in (x, y)]
     return {
-        "alignment": float(alignment(x, y)),
+        "alignment": Mean((x - y).square().sum(dim=1)),
         "uniformity": sum(spread) / 2,
         "modality_gap": modality_gap(x, y),
         "effective_rank": effective_rank(torch.cat([x, y])),
     }
 
 
-@torch.no_grad()
+@scoring()
 def modality_gap(x: Tensor, y: Tensor) -> float:
     """Distance between the centres of two modalities on the unit sphere, in [0, 2] (Liang et al. 2022, section 2).
 
@@ -40,10 +48,11 @@ def modality_gap(x: Tensor, y: Tensor) -> float:
         x: shape (n, d), normalized here.
         y: shape (m, d).
     """
-    return float((F.normalize(x, dim=1).mean(0) - F.normalize(y, dim=1).mean(0)).norm())
+    x, y = (F.normalize(embeddings(name, side), dim=1) for name, side in (("x", x), ("y", y)))
+    return float((x.mean(0) - y.mean(0)).norm())
 
 
-@torch.no_grad()
+@scoring()
 def effective_rank(x: Tensor) -> float:
     """How many directions the rows really use, in [1, min(n, d)] (Roy and Vetterli 2007, definition 1).
 
@@ -54,6 +63,6 @@ def effective_rank(x: Tensor) -> float:
         x: shape (n, d).
     """
     # Singular values by way of the (d, d) Gram matrix would lose half the digits; the thin SVD is as small.
-    values = torch.linalg.svdvals(x.double())
+    values = torch.linalg.svdvals(embeddings("x", x).double())
     total = values.sum()
     return float(torch.special.entr(values / total).sum().exp()) if total > 0 else 0.0

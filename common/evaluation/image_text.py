@@ -12,13 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from common.benchmark import Metrics
+from common.checks import check_ids
 from common.errors import UserError
 from common.evaluation.embed import evaluating
+from common.evaluation.means import Mean, both
 from common.evaluation.retrieval import both_directions
+from common.evaluation.scoring import Products, embeddings, finite, products, scoring
 from common.protocols import RanksPairs
 
 AT = (1, 5, 10)
 """Cut-offs of the recall."""
+
+_DIRECTIONS = ("image_to_text", "text_to_image")
 
 
 def image_text_retrieval(image: Tensor, text: Tensor, image_ids: Tensor, text_ids: Tensor) -> Metrics:
@@ -31,22 +36,33 @@ def image_text_retrieval(image: Tensor, text: Tensor, image_ids: Tensor, text_id
             one caption describes, or the five captions of one picture, have equal ids.
 
     Returns:
-        `image_to_text/recall@k/gallery{m}` and `text_to_image/recall@k/gallery{n}` for k in `AT`; the mean of the two
-        directions as `recall@k/gallery{n}`.
+        `image_to_text/recall@k/gallery{m}` and `text_to_image/recall@k/gallery{n}` for k in `AT`, so too `mrr` (mean
+        reciprocal rank) and `log2_rank` (mean binary logarithm of the rank, the lower the better); the mean of the two
+        directions as `recall@k/gallery{n}`. Means over the queries, the last ones over the pairs.
+
+    Raises:
+        UserError: embeddings are not finite, ids do not fit them, or a query has no positive.
     """
-    both = both_directions(image, text, image_ids, text_ids, names=("image", "text"), at=AT)
-    return _with_means({name: value for name, value in both.items() if "/recall@" in name}, len(image))
+    found = both_directions(image, text, image_ids, text_ids, names=("image", "text"), at=AT)
+    return _with_means({name: value for name, value in found.items() if "/median_rank/" not in name}, len(image))
 
 
 def chance_retrieval(image_ids: Tensor, text_ids: Tensor) -> Metrics:
     """What `image_text_retrieval` returns in expectation if every order of the gallery is as likely."""
     metrics = {}
-    for name, queries, gallery in (("image_to_text", image_ids, text_ids), ("text_to_image", text_ids, image_ids)):
-        positives = (queries[:, None] == gallery).sum(1).tolist()
+    for name, queries, gallery in zip(_DIRECTIONS, (image_ids, text_ids), (text_ids, image_ids), strict=True):
+        number, queries = (queries[:, None] == gallery).sum(1).unique(return_counts=True)
         size = len(gallery)
-        for k in AT:
-            missed = [comb(size - positive, k) / comb(size, k) for positive in positives]
-            metrics[f"{name}/recall@{k}/gallery{size}"] = 1 - sum(missed) / len(missed)
+        rank = torch.arange(1, size + 1, dtype=torch.float64)
+        # Of each rank, how likely the best positive stands behind it: C(size - rank, p) / C(size, p).
+        behind = [
+            torch.tensor([comb(size - r, p) / comb(size, p) for r in range(1, size + 1)]) for p in number.tolist()
+        ]
+        tail = (torch.stack(behind).double() * queries[:, None]).sum(0) / queries.sum()
+        chance = torch.cat([1 - tail[:1], tail[:-1] - tail[1:]])
+        found = {f"recall@{k}": float(1 - tail[k - 1]) for k in AT}
+        found |= {"mrr": float((chance / rank).sum()), "log2_rank": float((chance * rank.log2()).sum())}
+        metrics |= {f"{name}/{metric}/gallery{size}": value for metric, value in found.items()}
     return _with_means(metrics, len(image_ids))
 
 
@@ -69,32 +85,49 @@ def reranked_retrieval(
         shortlist: candidates a query; what is not among them counts as not found.
 
     Returns:
-        As `image_text_retrieval`, with `reranked{shortlist}_` before `recall`. Ties count against the method.
+        The recalls of `image_text_retrieval`, with `reranked{shortlist}_` before `recall`. Ties count against the
+        method, in the shortlist as in its order.
 
     Raises:
-        UserError: the gallery is smaller than the shortlist, or the shortlist than the largest cut-off.
+        UserError: the gallery is smaller than the shortlist, or the shortlist than the largest cut-off; a score is not
+            finite, or ids do not fit the embeddings.
     """
+    check_ids("image_ids", image_ids, len(image))
+    check_ids("text_ids", text_ids, len(text))
     if not max(AT) <= shortlist <= min(len(image), len(text)):
         raise UserError(
             f"shortlist is {shortlist}; it must be from {max(AT)} to the gallery's {min(len(image), len(text))}"
         )
-    scores = image @ text.T
-    texts_of, images_of = scores.topk(shortlist, dim=1).indices, scores.topk(shortlist, dim=0).indices.T
+    image, text = embeddings("image", image), embeddings("text", text)
+    texts_of = _shortlist(image, text, image_ids, text_ids, shortlist)
+    images_of = _shortlist(text, image, text_ids, image_ids, shortlist)
     rows = torch.arange(len(image), device=image.device).repeat_interleave(shortlist)
     columns = torch.arange(len(text), device=text.device).repeat_interleave(shortlist)
     pairs = torch.cat([torch.stack([rows, texts_of.flatten()], 1), torch.stack([images_of.flatten(), columns], 1)])
     matched = match_pairs(module, pixels, texts, pairs).split([len(rows), len(columns)])
     metrics = {}
-    for name, match, right, size in (
-        ("image_to_text", matched[0].view_as(texts_of), text_ids[texts_of] == image_ids[:, None], len(text)),
-        ("text_to_image", matched[1].view_as(images_of), image_ids[images_of] == text_ids[:, None], len(image)),
-    ):
+    rights = text_ids[texts_of] == image_ids[:, None], image_ids[images_of] == text_ids[:, None]
+    for name, match, right, size in zip(_DIRECTIONS, matched, rights, (len(text), len(image)), strict=True):
+        match = match.view_as(right)
         best = match.masked_fill(~right, -torch.inf).amax(1, keepdim=True)
         above = (match.masked_fill(right, -torch.inf) >= best).sum(1)
         for k in AT:
             found = right.any(1) & (above < k)
-            metrics[f"{name}/reranked{shortlist}_recall@{k}/gallery{size}"] = float(found.double().mean())
+            metrics[f"{name}/reranked{shortlist}_recall@{k}/gallery{size}"] = Mean(found)
     return _with_means(metrics, len(image))
+
+
+@scoring()
+def _shortlist(query: Tensor, key: Tensor, query_ids: Tensor, key_ids: Tensor, size: int) -> Tensor:
+    """The best keys of each query, (n, size); of keys that tie, the wrong ones."""
+    products, parts = Products(query, key), []
+    for start in range(0, len(query), 1024):
+        scores = products(slice(start, start + 1024))
+        right = query_ids[start : start + 1024, None] == key_ids
+        # The next float32 below is behind what ties, and before all else.
+        scores[right] = scores[right].nextafter(scores.new_tensor(-torch.inf))
+        parts.append(scores.topk(size, dim=1).indices)
+    return torch.cat(parts)
 
 
 def match_pairs(module: RanksPairs, pixels: Tensor, texts: list[str], pairs: Tensor, at_once: int = 32) -> Tensor:
@@ -109,6 +142,9 @@ def match_pairs(module: RanksPairs, pixels: Tensor, texts: list[str], pairs: Ten
 
     Returns:
         float32 of shape (p,), on the device of `pairs`.
+
+    Raises:
+        UserError: a score is NaN or infinite.
     """
     parameter = next(module.parameters(), None)
     device = parameter.device if parameter is not None else pixels.device
@@ -124,17 +160,25 @@ def match_pairs(module: RanksPairs, pixels: Tensor, texts: list[str], pairs: Ten
             part = pixels[start : start + at_once].to(device)
             local = torch.stack([image - start, text], 1).to(device)
             scores[rows] = module.match_scores(part, [texts[i] for i in used.tolist()], local).float().cpu()
-    return scores[back].to(pairs.device)
+    return finite("match scores", scores)[back].to(pairs.device)
 
 
-def distractor_accuracy(own: Tensor, distractors: Tensor) -> float:
+def distractor_accuracy(own: Tensor, distractors: Tensor) -> Mean:
     """How often the right partner scores higher than every distractor; a tie is a miss.
 
     Args:
         own: score of each query with its partner, shape (n,).
         distractors: its scores with what differs from the partner in one attribute, shape (n, k); -inf is none.
+
+    Returns:
+        The mean over the queries.
+
+    Raises:
+        UserError: a score is NaN or infinite.
     """
-    return float((own[:, None] > distractors).all(1).double().mean())
+    finite("scores of partners", own)
+    finite("scores of distractors", distractors.masked_fill(distractors == -torch.inf, 0.0))
+    return Mean((own[:, None] > distractors).all(1))
 
 
 class Variants(NamedTuple):
@@ -171,12 +215,12 @@ def variant_accuracy(score: Callable[[Tensor], Tensor], variants: Variants, name
     for number, name in enumerate(names):
         rows = original[aspect == number]
         if len(rows):
-            both = [distractor_accuracy(right[rows], table[rows, number, None]) for table in tables]
-            metrics[name] = sum(both) / 2
+            metrics[name] = both(*(distractor_accuracy(right[rows], table[rows, number, None]) for table in tables))
     return metrics
 
 
-def zero_shot_accuracy(image: Tensor, prompts: Tensor, classes: Tensor, labels: Tensor) -> float:
+@scoring()
+def zero_shot_accuracy(image: Tensor, prompts: Tensor, classes: Tensor, labels: Tensor) -> Mean:
     """Top-1 accuracy of the class of the nearest prompt; a tie between classes is a miss.
 
     A class of many looks (a circle in eight colours) lies in several places, of which the mean would be none.
@@ -186,18 +230,30 @@ def zero_shot_accuracy(image: Tensor, prompts: Tensor, classes: Tensor, labels: 
         prompts: normalized rows, any number a class, shape (p, d).
         classes: class of each prompt, int64 of shape (p,).
         labels: class of each picture, int64 of shape (n,); each has a prompt.
+
+    Returns:
+        The mean over the pictures.
+
+    Raises:
+        UserError: embeddings are not finite, or classes and labels do not fit them.
     """
-    scores = image.new_full((len(image), int(classes.max()) + 1), -torch.inf)
-    scores.scatter_reduce_(1, classes.expand(len(image), -1), image @ prompts.T, "amax")
-    own = scores.gather(1, labels[:, None])
-    return float(((scores >= own).sum(1) == 1).double().mean())
+    image, prompts = embeddings("image", image), embeddings("prompt", prompts)
+    check_ids("classes", classes, len(prompts))
+    check_ids("labels", labels, len(image))
+    names, numbers = classes.unique(return_inverse=True)
+    own = torch.searchsorted(names, labels).clamp(max=len(names) - 1)
+    if (names[own] != labels).any():
+        raise UserError(f"no prompt is of class {int(labels[names[own] != labels][0])}, which a picture has")
+    scores = image.new_full((len(image), len(names)), -torch.inf)
+    scores.scatter_reduce_(1, numbers.expand(len(image), -1), products(image, prompts), "amax")
+    return Mean((scores >= scores.gather(1, own[:, None])).sum(1) == 1)
 
 
 def _with_means(metrics: Metrics, images: int) -> Metrics:
     """Adds the mean of the two directions, under the name of the pictures' gallery."""
     means = {}
     for name, value in metrics.items():
-        direction, recall, _ = name.split("/")
+        direction, metric, _ = name.split("/")
         if direction == "image_to_text":
-            means[f"{recall}/gallery{images}"] = (value + metrics[f"text_to_image/{recall}/gallery{images}"]) / 2
+            means[f"{metric}/gallery{images}"] = both(value, metrics[f"text_to_image/{metric}/gallery{images}"])
     return metrics | means

@@ -5,6 +5,8 @@ from torch import Tensor
 
 from common.benchmark import Metrics
 from common.errors import UserError
+from common.evaluation.means import Mean
+from common.evaluation.scoring import finite
 
 
 def filtered_ranks(scores: Tensor, answer: Tensor, known: Tensor) -> Tensor:
@@ -22,19 +24,22 @@ def filtered_ranks(scores: Tensor, answer: Tensor, known: Tensor) -> Tensor:
     Raises:
         UserError: a score is NaN or infinite.
     """
-    if not scores.isfinite().all():
-        raise UserError("scores of candidates hold NaN or infinite values; they cannot be ranked")
+    finite("scores of candidates", scores)
     own = scores.gather(1, answer[:, None])
     better = (scores >= own) & ~known
     return better.scatter_(1, answer[:, None], True).sum(dim=1)
 
 
 def link_metrics(ranks: Tensor) -> Metrics:
-    """`mrr`, `hits@1`, `hits@3` and `hits@10` of ranks of any shape."""
-    ranks = ranks.double()
-    return {"mrr": float(ranks.reciprocal().mean())} | {
-        f"hits@{k}": float((ranks <= k).double().mean()) for k in (1, 3, 10)
-    }
+    """`mrr`, `hits@1`, `hits@3` and `hits@10`, means over the ranks, which may have any shape.
+
+    Raises:
+        UserError: there is no rank.
+    """
+    if not ranks.numel():
+        raise UserError("link_metrics needs at least one rank; there is none")
+    ranks = ranks.flatten().double()
+    return {"mrr": Mean(ranks.reciprocal())} | {f"hits@{k}": Mean(ranks <= k) for k in (1, 3, 10)}
 
 
 def recommendation_metrics(scores: Tensor, wanted: Tensor, known: Tensor, at: int = 20) -> Metrics:
@@ -44,27 +49,30 @@ def recommendation_metrics(scores: Tensor, wanted: Tensor, known: Tensor, at: in
         scores: of every item for every user, shape (u, m).
         wanted: the items to be found, bool (u, m); users without any are left out.
         known: items that are not recommended again, bool (u, m).
-        at: length k of the list.
+        at: length k of the list, at least 1; all items where there are fewer.
 
     Returns:
         `recall@k`, the share of a user's wanted items on the list, and `ndcg@k` with a gain of 1 for each, both the
-        mean over users.
+        mean over the users who want one.
 
     Raises:
-        UserError: a score is NaN or infinite.
+        UserError: a score is NaN or infinite, no user wants anything, or `at` is below 1.
     """
-    if not scores.isfinite().all():
-        raise UserError("scores of items hold NaN or infinite values; they cannot be ranked")
-    scores = scores.masked_fill(known, -torch.inf)
+    if at < 1 or not wanted.any():
+        raise UserError(
+            f"recommendation of {at} items to {int(wanted.any(1).sum())} users who want one: expected 1 each"
+        )
+    scores = finite("scores of items", scores).masked_fill(known, -torch.inf)
     # Of items that tie, the unwanted come first, so a constant score finds nothing.
     order = wanted.byte().argsort(dim=1, stable=True)
     order = order.gather(1, scores.gather(1, order).argsort(dim=1, descending=True, stable=True))
     hits = wanted.gather(1, order)[:, :at].double()
     counts = wanted.sum(dim=1)
-    discount = torch.arange(2, at + 2, dtype=torch.float64).log2().reciprocal()
-    ideal = discount.cumsum(0)[counts.clamp(1, at) - 1]
+    places = hits.shape[1]
+    discount = torch.arange(2, places + 2, dtype=torch.float64, device=hits.device).log2().reciprocal()
+    ideal = discount.cumsum(0)[counts.clamp(1, places) - 1]
     asked = counts > 0
     return {
-        f"recall@{at}": float((hits.sum(dim=1) / counts)[asked].mean()),
-        f"ndcg@{at}": float(((hits @ discount) / ideal)[asked].mean()),
+        f"recall@{at}": Mean((hits.sum(dim=1) / counts)[asked]),
+        f"ndcg@{at}": Mean(((hits @ discount) / ideal)[asked]),
     }

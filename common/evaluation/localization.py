@@ -5,6 +5,7 @@ from math import comb
 from torch import Tensor
 
 from common.benchmark import Metrics
+from common.evaluation.means import Mean
 from common.evaluation.retrieval import Positives, best_ranks, same_id
 
 
@@ -33,7 +34,7 @@ def localization_metrics(
 
     Returns:
         `recall@1`, `recall@5`, `recall@10` and `recall@1%`, and with `covering` the `hit_rate`: the share of queries
-        whose first reference covers their centre. Each with `/gallery{m}` behind it.
+        whose first reference covers their centre. Means over the queries, each with `/gallery{m}` behind it.
 
     Raises:
         UserError: embeddings are not finite, or a query has no right reference.
@@ -43,10 +44,10 @@ def localization_metrics(
     """
     places = same_id(query_places.to(query.device), reference_places.to(query.device))
     ranks = best_ranks(query, reference, places)
-    metrics = {name: float((ranks <= k).double().mean()) for name, k in cutoffs(len(reference)).items()}
+    metrics = {name: Mean(ranks <= k) for name, k in cutoffs(len(reference)).items()}
     if covering is not None:
         first = best_ranks(query, reference, _columns(covering.to(query.device)))
-        metrics["hit_rate"] = float((first == 1).double().mean())
+        metrics["hit_rate"] = Mean(first == 1)
     return {f"{name}/gallery{len(reference)}": value for name, value in metrics.items()}
 
 

@@ -28,6 +28,10 @@ class Mean(float):
         mean.items = values
         return mean
 
+    def __getnewargs__(self) -> tuple[Tensor, float]:
+        """Copies and pickles keep the items."""
+        return self.items, float(self)
+
 
 def both(left: float, right: float) -> float:
     """The mean of two metrics, such as the two directions of retrieval; of two means over as many units it is a `Mean`.
@@ -38,3 +42,17 @@ def both(left: float, right: float) -> float:
     if isinstance(left, Mean) and isinstance(right, Mean) and len(left.items) == len(right.items):
         return Mean((left.items + right.items) / 2, value)
     return value
+
+
+def ratio(parts: Tensor | Sequence[float], wholes: Tensor | Sequence[float]) -> Mean:
+    """sum(parts) / sum(wholes), such as the precision of the links of all sentences together.
+
+    The item of unit i is R + (parts_i - R wholes_i) / mean(wholes), that is R moved by the unit's influence on it: the
+    mean of the items is R, and their spread gives the standard error of a ratio (Cochran 1977, section 6.4).
+
+    Args:
+        parts, wholes: one number for each unit, (n,); the wholes sum to more than 0.
+    """
+    above, below = (torch.as_tensor(x, dtype=torch.float64) for x in (parts, wholes))
+    value = above.sum() / below.sum()
+    return Mean(value + (above - value * below) / below.mean(), value.item())

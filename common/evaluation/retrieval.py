@@ -14,7 +14,10 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from common.benchmark import Metrics
+from common.checks import check_ids
 from common.errors import UserError
+from common.evaluation.means import Mean
+from common.evaluation.scoring import Products, embeddings, scoring
 
 BLOCK = 1 << 24
 """Scores held at a time: 64 MB of float32."""
@@ -29,7 +32,12 @@ def same_id(query_ids: Tensor, key_ids: Tensor) -> Positives:
     Args:
         query_ids: integers of shape (n,).
         key_ids: integers of shape (m,).
+
+    Raises:
+        UserError: ids are no integers, or have another shape.
     """
+    for name, ids in (("query_ids", query_ids), ("key_ids", key_ids)):
+        check_ids(name, ids, ids.numel())
     sorted_ids, order = key_ids.sort(stable=True)
 
     def pairs(rows: slice) -> tuple[Tensor, Tensor]:
@@ -55,8 +63,11 @@ def similar(query: Tensor, key: Tensor, threshold: float) -> Positives:
         threshold: least dot product of a right pair.
     """
 
+    similarity = Products(embeddings("query", query), embeddings("key", key))
+
+    @scoring()
     def pairs(rows: slice) -> tuple[Tensor, Tensor]:
-        row, column = (query[rows] @ key.T >= threshold).nonzero(as_tuple=True)
+        row, column = (similarity(rows) >= threshold).nonzero(as_tuple=True)
         return row, column
 
     return pairs
@@ -75,21 +86,18 @@ class _Block(NamedTuple):
 
 
 def _blocks(query: Tensor, key: Tensor, positives: Positives | None, exclude_self: bool) -> Iterator[_Block]:
-    for name, x in (("query", query), ("key", key)):
-        if not x.isfinite().all():
-            # Comparisons with NaN are false, which would put every positive in the first place.
-            raise UserError(f"{name} embeddings hold NaN or infinite values; they cannot be ranked")
+    query, key = embeddings("query", query), embeddings("key", key)
     if positives is None:
         if len(query) != len(key):
             raise UserError(f"{len(query)} queries and {len(key)} keys do not pair up by position; name the positives")
         position = torch.arange(len(query), device=query.device)
         positives = same_id(position, position)
-    query, key = query.float(), key.float()
+    products = Products(query, key)
     size = max(1, min(len(query), BLOCK // len(key)))
     buffer = torch.empty(size, len(key), device=query.device)
     for start in range(0, len(query), size):
         rows = slice(start, min(start + size, len(query)))
-        scores = torch.mm(query[rows], key.T, out=buffer[: rows.stop - start])
+        scores = products(rows, out=buffer[: rows.stop - start])
         row, column = positives(rows)
         if exclude_self:
             scores.diagonal(start).fill_(-torch.inf)
@@ -106,7 +114,7 @@ def _blocks(query: Tensor, key: Tensor, positives: Positives | None, exclude_sel
         yield _Block(rows, scores, row, positive)
 
 
-@torch.no_grad()
+@scoring()
 def best_ranks(query: Tensor, key: Tensor, positives: Positives | None = None, *, exclude_self: bool = False) -> Tensor:
     """Rank of each query's best positive, from 1, int64 of shape (n,).
 
@@ -139,17 +147,32 @@ def retrieval_metrics(
     """What the best positive of each query tells; arguments as in `best_ranks`.
 
     Returns:
-        `recall@k` (share of queries with a positive among the first k keys, for each k in `at`), `median_rank`, and
-        `mrr` (mean reciprocal rank), each with `/gallery{m}` behind it.
+        As `rank_metrics`, each with `/gallery{m}` behind it.
     """
-    ranks = best_ranks(query, key, positives, exclude_self=exclude_self).double()
-    metrics = {f"recall@{k}": float((ranks <= k).double().mean()) for k in at}
-    # The quantile averages the two middle ranks of an even number; torch.median would take the lower.
-    metrics |= {"median_rank": float(_median(ranks)), "mrr": float(ranks.reciprocal().mean())}
+    metrics = rank_metrics(best_ranks(query, key, positives, exclude_self=exclude_self), at)
     return {f"{name}/gallery{len(key)}": value for name, value in metrics.items()}
 
 
-@torch.no_grad()
+def rank_metrics(ranks: Tensor, at: tuple[int, ...] = (1, 5, 10)) -> Metrics:
+    """What the rank of each query's best positive tells.
+
+    Args:
+        ranks: from 1, shape (n,), n at least 1.
+        at: cut-offs of the recall, from 1.
+
+    Returns:
+        `recall@k` (share of queries with a positive among the first k keys, for each k in `at`), `mrr` (mean reciprocal
+        rank) and `log2_rank` (mean binary logarithm of the rank, the lower the better), means over the queries;
+        `median_rank`.
+    """
+    ranks = ranks.double()
+    metrics: Metrics = {f"recall@{k}": Mean((ranks <= k).double()) for k in at}
+    # The quantile averages the two middle ranks of an even number; torch.median would take the lower.
+    metrics |= {"median_rank": float(_median(ranks))}
+    return metrics | {"mrr": Mean(ranks.reciprocal()), "log2_rank": Mean(ranks.log2())}
+
+
+@scoring()
 def ranking_metrics(
     query: Tensor, key: Tensor, positives: Positives | None = None, *, at: int = 10, exclude_self: bool = False
 ) -> Metrics:
@@ -157,21 +180,22 @@ def ranking_metrics(
 
     Returns:
         `map` (mean average precision over the whole gallery) and `ndcg@{at}` with a gain of 1 for every positive, each
-        with `/gallery{m}` behind it. With a single positive a query, `map` is the mean reciprocal rank.
+        with `/gallery{m}` behind it; means over the queries. With a single positive a query, `map` is the mean
+        reciprocal rank.
     """
-    precision, gain = 0.0, 0.0
+    precision, gain = [], []
     for real, rank in _positive_ranks(query, key, positives, exclude_self):
         place = torch.arange(1, real.shape[1] + 1, device=real.device, dtype=torch.float64)
-        precision += float((torch.where(real, place / rank, 0.0).sum(1) / real.sum(1)).sum())
+        precision.append(torch.where(real, place / rank, 0.0).sum(1) / real.sum(1))
         discount = (place + 1).log2().reciprocal()
         ideal = torch.where(real & (place <= at), discount, 0.0).sum(1)
         reached = torch.where(real & (rank <= at), (rank + 1).log2().reciprocal(), 0.0).sum(1)
-        gain += float((reached / ideal).sum())
-    metrics = {"map": precision / len(query), f"ndcg@{at}": gain / len(query)}
+        gain.append(reached / ideal)
+    metrics = {"map": Mean(torch.cat(precision)), f"ndcg@{at}": Mean(torch.cat(gain))}
     return {f"{name}/gallery{len(key)}": value for name, value in metrics.items()}
 
 
-@torch.no_grad()
+@scoring()
 def hit_metrics(
     query: Tensor, key: Tensor, positives: Positives | None = None, *, at: tuple[int, ...] = (1, 5, 20)
 ) -> Metrics:
@@ -179,16 +203,16 @@ def hit_metrics(
 
     Returns:
         `precision@k` (the share of the first k keys that are positives) and `recall_of_all@k` (the share of a query's
-        positives that are among them), for each k in `at`, each with `/gallery{m}` behind it.
+        positives that are among them), for each k in `at`, each with `/gallery{m}` behind it; means over the queries.
     """
-    found, share = dict.fromkeys(at, 0.0), dict.fromkeys(at, 0.0)
+    found, share = ({k: [] for k in at} for _ in range(2))
     for real, rank in _positive_ranks(query, key, positives, exclude_self=False):
         for k in at:
             hits = (real & (rank <= k)).sum(1).double()
-            found[k] += float((hits / k).sum())
-            share[k] += float((hits / real.sum(1)).sum())
-    metrics = {f"precision@{k}": value / len(query) for k, value in found.items()}
-    metrics |= {f"recall_of_all@{k}": value / len(query) for k, value in share.items()}
+            found[k].append(hits / k)
+            share[k].append(hits / real.sum(1))
+    metrics = {f"precision@{k}": Mean(torch.cat(items)) for k, items in found.items()}
+    metrics |= {f"recall_of_all@{k}": Mean(torch.cat(items)) for k, items in share.items()}
     return {f"{name}/gallery{len(key)}": value for name, value in metrics.items()}
 
 
@@ -208,7 +232,7 @@ def _positive_ranks(
         yield place <= counts[:, None], _at_least(scores, threshold) + place
 
 
-@torch.no_grad()
+@scoring()
 def pooled_auc(query: Tensor, key: Tensor, positives: Positives | None = None, *, hardest: int = 100) -> float:
     """Whether one threshold on the score tells right from wrong for all queries alike: the area under one ROC curve.
 
@@ -253,6 +277,9 @@ def both_directions(
         at: cut-offs of the recall.
     """
     there, back = None, None
+    for name, ids, side in (("left_ids", left_ids, left), ("right_ids", right_ids, right)):
+        if ids is not None:
+            check_ids(name, ids, len(side))
     if left_ids is not None and right_ids is not None:
         there, back = same_id(left_ids, right_ids), same_id(right_ids, left_ids)
     elif left_ids is not None or right_ids is not None:

@@ -7,9 +7,10 @@ import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
 
 from common.errors import UserError
+from common.evaluation.means import Mean
 
 
-def npmi(topics: Sequence[Sequence[str]], documents: Sequence[str]) -> float:
+def npmi(topics: Sequence[Sequence[str]], documents: Sequence[str]) -> Mean:
     """Mean normalized pointwise mutual information of the word pairs within each topic, in [-1, 1].
 
     NPMI(v, w) = log( p(v, w) / (p(v) p(w)) ) / -log p(v, w), p the shares of documents that hold the words; -1 for
@@ -20,8 +21,10 @@ def npmi(topics: Sequence[Sequence[str]], documents: Sequence[str]) -> float:
         documents: the reference texts, lower-cased words between blanks.
 
     Raises:
-        UserError: there is no topic, or one has fewer than two words.
+        UserError: there is no topic or no document, or a topic has fewer than two words.
     """
+    if not documents:
+        raise UserError("npmi needs at least one document to count words in")
     if not topics or min(map(len, topics)) < 2:
         raise UserError("npmi needs at least one topic, and two words of each")
     words = sorted({word for topic in topics for word in topic})
@@ -35,10 +38,16 @@ def npmi(topics: Sequence[Sequence[str]], documents: Sequence[str]) -> float:
     value[together == 1] = 1.0  # both words in every document: the formula is 0 / 0
     column = {word: position for position, word in enumerate(words)}
     means = [np.mean([value[column[v], column[w]] for v, w in itertools.combinations(topic, 2)]) for topic in topics]
-    return float(np.mean(means))
+    return Mean(means)
 
 
 def topic_diversity(topics: Sequence[Sequence[str]]) -> float:
-    """The share of different words among the first words of all topics, in (0, 1] (Dieng et al. 2020)."""
+    """The share of different words among the first words of all topics, in (0, 1] (Dieng et al. 2020).
+
+    Raises:
+        UserError: there is no word.
+    """
     words = [word for topic in topics for word in topic]
+    if not words:
+        raise UserError("topic_diversity needs at least one word")
     return len(set(words)) / len(words)

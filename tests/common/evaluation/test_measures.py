@@ -127,7 +127,10 @@ def test_geometry_equals_the_formulas_on_one_process_and_two():
         "modality_gap": modality_gap(x, y),
         "effective_rank": effective_rank(torch.cat([a, b])),
     }
-    for got in [geometry_metrics(x, y), *on_processes(2, lambda: geometry_metrics(x, y))]:
+    def measured() -> dict[str, float]:
+        return {name: float(value) for name, value in geometry_metrics(x, y).items()}
+
+    for got in [measured(), *on_processes(2, measured)]:
         assert got == pytest.approx(expected, abs=1e-5)
 
 

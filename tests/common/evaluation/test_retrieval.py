@@ -60,6 +60,7 @@ def test_metrics_with_several_positives_equal_a_walk_down_the_list(ties):
             "recall@3/gallery40": sum(b <= 3 for b in best) / n,
             "median_rank/gallery40": (best[14] + best[15]) / 2,
             "mrr/gallery40": sum(1 / b for b in best) / n,
+            "log2_rank/gallery40": sum(math.log2(b) for b in best) / n,
         }
     )
     precision = sum(sum(j / r for j, r in enumerate(row, 1)) / len(row) for row in ranks) / n
@@ -143,7 +144,7 @@ def test_both_directions_name_their_sides():
     got = both_directions(query, key, names=("text", "image"), at=(1,))
     assert got["text_to_image/mrr/gallery40"] == retrieval_metrics(query, key)["mrr/gallery40"]
     assert got["image_to_text/mrr/gallery40"] == retrieval_metrics(key, query)["mrr/gallery40"]
-    assert len(got) == 6
+    assert len(got) == 8
 
 
 def test_what_cannot_be_ranked_is_refused():
