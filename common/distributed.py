@@ -147,10 +147,13 @@ def global_mean(values: Tensor, where: Tensor | None = None) -> Tensor:
 
     Args:
         values: one value an anchor, (n_local,).
-        where: boolean (n_local,); anchors outside it count neither above nor below the line. No anchor at all gives 0.
+        where: boolean (n_local,); anchors outside it count neither above nor below the line.
+
+    Returns:
+        0-d; without any anchor 0, from which the gradient of the values is 0.
     """
     if where is None and world_size() == 1:
-        return values.mean()
+        return values.mean() if len(values) else values.sum()
     if where is None:
         where = torch.ones_like(values, dtype=torch.bool)
     count = sum_over_processes(where.sum())
@@ -161,9 +164,9 @@ def global_mean(values: Tensor, where: Tensor | None = None) -> Tensor:
 def global_ratio(total: Tensor, count: int) -> Tensor:
     """The sum of `total` over the processes, divided by that of `count`: a mean whose terms are summed already."""
     if world_size() == 1:
-        return total / count
+        return total / max(1, count)
     counts = torch.tensor(float(count), dtype=total.dtype, device=total.device)
-    return sum_over_processes(total) / sum_over_processes(counts)
+    return sum_over_processes(total) / sum_over_processes(counts).clamp(min=1)
 
 
 def negatives_per_anchor(batch: int, exchange: Exchange, device: torch.device) -> int:

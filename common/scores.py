@@ -18,6 +18,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+from common.checks import check_ids, check_number
 from common.distributed import Exchange, Shards, gather, logsumexp_over_processes, shards, sum_over_processes
 from common.errors import UserError
 from common.tiled.logsumexp import LogSumExp, WholeLogSumExp
@@ -85,6 +86,9 @@ class Scores:
         if isinstance(scale, Tensor):
             scale = scale.to(self.dtype)
             scale = scale[:, None] if scale.ndim else scale
+        else:
+            check_number("scale", scale)
+        check_number("bias", bias)
         self._scale = scale
         self._unscaled = query.to(self.dtype)
         self._own_key = key.to(self.dtype)
@@ -106,11 +110,13 @@ class Scores:
     def pairwise(
         self, function: Callable[..., Tensor], rows: Sequence[Tensor] = (), keys: Sequence[Tensor] = ()
     ) -> Pairwise:
-        """The lazy matrix function(*rows, *keys) over these pairs."""
+        """The lazy matrix function(*rows, *keys) over these pairs, of vectors (m,) and (our n,)."""
+        self._check_vectors(rows, keys)
         return Pairwise(function, tuple(rows), tuple(gather(x, self.layout) for x in keys))
 
     def equal(self, row_ids: Tensor, key_ids: Tensor, own: bool = True) -> Pairwise:
         """True where the ids of query and key agree; `own=False` leaves out each query's own key."""
+        self._check_ids(row_ids, key_ids)
         if own:
             return self.pairwise(torch.eq, (row_ids,), (key_ids,))
         places = [self.layout.start + torch.arange(n, device=self.device) for n in (len(row_ids), len(key_ids))]
@@ -123,7 +129,10 @@ class Scores:
         return Own(self.layout.start, self.device)
 
     def plus(self, offset: Matrix | Tensor | float, where: Matrix | None = None) -> Self:
-        """The same scores with constants added: a matrix (the log of a weight), or a number at the pairs `where`."""
+        """The same scores with constants added: a matrix (the log of a weight), or a number at the pairs `where`.
+
+        -inf, the log of a weight of 0, leaves a pair out of the log-sum-exp.
+        """
         matrix = Where(where, offset, self.dtype) if where is not None else as_matrix(offset, self.shape)
         return self._edited(plus=(*self._edits.plus, matrix), exclude=self._edits.exclude)
 
@@ -174,6 +183,7 @@ class Scores:
             keys: vectors (our n,); gradients flow to both.
             pairs: matrices that are constants, such as another `Scores` or a mask.
         """
+        self._check_vectors(rows, keys)
         columns = [gather(x, self.layout) for x in keys]
         matrices = [as_matrix(x, self.shape) for x in pairs]
         if self._is_small:
@@ -255,6 +265,7 @@ class Scores:
 
         Needs no sweep over a large matrix but on a ring, or where other pairs are excluded than own ones of one set.
         """
+        self._check_ids(row_ids, key_ids)
         if self._is_small and len(self.layout.sizes) == 1:
             same = self._same_id(row_ids, key_ids)
             return Positives((self._edited_product * same).sum(dim), same.sum(dim))
@@ -283,6 +294,7 @@ class Scores:
 
         The log-sum-exp less the mean score of the positives. Without a positive it is the log-sum-exp alone.
         """
+        self._check_ids(row_ids, key_ids)
         if self._is_small and len(self.layout.sizes) == 1 and not self._edits.plus:
             same = self._same_id(row_ids, key_ids)
             count = same.sum(1)
@@ -310,6 +322,16 @@ class Scores:
     def matrix(self) -> Tensor:
         """The matrix whole, (m, n). Not on a ring."""
         return self.tile(*self._whole)
+
+    def _check_ids(self, row_ids: Tensor, key_ids: Tensor) -> None:
+        check_ids("ids of the queries", row_ids, len(self._unscaled))
+        check_ids("ids of the keys", key_ids, len(self._own_key))
+
+    def _check_vectors(self, rows: Sequence[Tensor], keys: Sequence[Tensor]) -> None:
+        for vectors, side, count in ((rows, "query", len(self._unscaled)), (keys, "key", len(self._own_key))):
+            for vector in vectors:
+                if vector.shape != (count,):
+                    raise UserError(f"vector {tuple(vector.shape)}: expected ({count},), one value a {side}")
 
     @property
     def _whole(self) -> tuple[slice, slice]:

@@ -6,11 +6,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from common.checks import check_number
+
 
 class MomentumTeacher(nn.Module):
     """A copy of the student that is never trained: it is in eval mode, gives no gradient, and follows by `update`.
 
     Its weights are buffers: they move, are saved and loaded like the rest, and no optimizer meets them.
+
+    The student's own buffers, such as the running statistics of batch normalization, are taken over as they are. So do
+    data2vec's code (fairseq's EMAModule) and torch's AveragedModel. MoCo and BYOL follow the parameters alone, but run
+    their teacher in training mode, where it normalizes by the statistics of its own batches; a teacher in eval mode
+    would keep those it was made with.
 
     Args:
         student: what to copy, with its weights as they are.
@@ -31,11 +38,18 @@ class MomentumTeacher(nn.Module):
 
     @torch.no_grad()
     def update(self, student: nn.Module, decay: float) -> None:
-        """Goes (1 - decay) of the way to the student; call it after the optimizer's step."""
-        weights = dict(student.named_parameters())
+        """Goes (1 - decay) of the way to the student; call it after the optimizer's step.
+
+        Raises:
+            UserError: the decay is outside [0, 1].
+        """
+        check_number("decay", decay, least=0, most=1)
+        weights, statistics = dict(student.named_parameters()), dict(student.named_buffers())
         for name, buffer in self.body.named_buffers():
             if name in weights:
                 buffer.lerp_(weights[name].to(buffer), 1 - decay)
+            else:
+                buffer.copy_(statistics[name])
 
     @torch.no_grad()
     def forward(self, *arguments: Any, **keywords: Any) -> Any:

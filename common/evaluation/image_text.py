@@ -55,10 +55,8 @@ def chance_retrieval(image_ids: Tensor, text_ids: Tensor) -> Metrics:
         size = len(gallery)
         rank = torch.arange(1, size + 1, dtype=torch.float64)
         # Of each rank, how likely the best positive stands behind it: C(size - rank, p) / C(size, p).
-        behind = [
-            torch.tensor([comb(size - r, p) / comb(size, p) for r in range(1, size + 1)]) for p in number.tolist()
-        ]
-        tail = (torch.stack(behind).double() * queries[:, None]).sum(0) / queries.sum()
+        behind = [[comb(size - r, p) / comb(size, p) for r in range(1, size + 1)] for p in number.tolist()]
+        tail = (torch.tensor(behind, dtype=torch.float64) * queries[:, None]).sum(0) / queries.sum()
         chance = torch.cat([1 - tail[:1], tail[:-1] - tail[1:]])
         found = {f"recall@{k}": float(1 - tail[k - 1]) for k in AT}
         found |= {"mrr": float((chance / rank).sum()), "log2_rank": float((chance * rank.log2()).sum())}

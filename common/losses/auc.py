@@ -9,8 +9,9 @@ from torch.autograd.function import once_differentiable
 
 from common.distributed import Exchange, gather, shards, sum_over_processes
 from common.losses import examples
-from common.losses.precision import wide
+from common.losses.precision import at_least_float32
 from common.losses.registry import Example, Needs, loss
+from common.losses.temperature import inverse
 from common.tiled.matrices import Own
 from common.tiled.tiles import Edits, Matrix, Tiles, full_precision
 
@@ -55,7 +56,11 @@ def mann_whitney(
 
     Returns:
         The mean over all comparisons, of all processes. The paper sums over N instead, which is this times the size of
-        N; it is the mean that bounds 1 - AUC <= loss / log 2. Comparisons are cubic in the batch, memory is linear.
+        N; it is the mean that bounds 1 - AUC <= loss / log 2; 0 where there is nothing to compare, for a single pair.
+        Comparisons are cubic in the batch, memory is linear.
+
+    Raises:
+        UserError: the temperature is a number not above 0.
 
     Relations: `info_nce` compares within a query by a softmax; restricted to a query's own negatives this would be the
     pairwise logistic loss of RankNet.
@@ -64,13 +69,13 @@ def mann_whitney(
     """
     keys = key if negatives is None else torch.cat([key, negatives])
     layout = shards(len(keys), keys.device, exchange)
-    query, keys = wide(query) / temperature, wide(keys)
+    query, keys = at_least_float32(query) * inverse(temperature), at_least_float32(keys)
     positives = gather((query * keys[: len(query)]).sum(dim=1), shards(len(query), query.device, exchange))
     total = _Compare.apply(query, gather(keys, layout), positives, Own(layout.start, query.device))
     if exchange != Exchange.LOCAL:
         total = sum_over_processes(total)
     queries = len(positives)
-    return total / (queries * (queries * layout.total - queries))
+    return total / max(1, queries * (queries * layout.total - queries))
 
 
 class _Compare(torch.autograd.Function):

@@ -3,8 +3,10 @@
 from torch import Tensor
 from torch.nn import functional as F
 
+from common.checks import check_ids, check_number
 from common.distributed import Exchange
 from common.losses.soft_targets import distilled, same_id, soft_target_cross_entropy
+from common.losses.temperature import inverse
 from common.scores import Scores
 
 
@@ -15,7 +17,7 @@ def momentum_contrast(
     *,
     ids: Tensor,
     key_ids: Tensor,
-    temperature: Tensor,
+    temperature: float | Tensor,
     share: float,
 ) -> Tensor:
     """Each query finds its keys among those of a teacher, or as far as the teacher's own query does (eq. 6).
@@ -28,13 +30,20 @@ def momentum_contrast(
         key: of the teacher, all candidates, without gradient, (n, e): gathered already, those of a queue among them.
         teacher_query: of the teacher, (m, e).
         ids, key_ids: equal where a candidate is right, int64 (m,) and (n,); each query has at least one.
-        temperature: 0-d; the teacher's gives no gradient.
+        temperature: number or 0-d tensor; the teacher's gives no gradient.
         share: of the teacher, in [0, 1].
+
+    Raises:
+        UserError: the share is outside [0, 1], or ids do not fit queries and keys.
     """
-    scores = Scores(query, key, scale=1 / temperature, exchange=Exchange.LOCAL)
+    check_number("share", share, least=0, most=1)
+    check_ids("ids", ids, len(query))
+    check_ids("key_ids", key_ids, len(key))
+    scores = Scores(query, key, scale=inverse(temperature), exchange=Exchange.LOCAL)
     targets = same_id(scores, ids, key_ids)
     if share:
-        teacher = Scores(teacher_query, key, scale=1 / temperature.detach(), exchange=Exchange.LOCAL)
+        constant = temperature.detach() if isinstance(temperature, Tensor) else temperature
+        teacher = Scores(teacher_query, key, scale=inverse(constant), exchange=Exchange.LOCAL)
         targets = distilled(teacher, targets, share)
     return soft_target_cross_entropy(scores, targets)
 

@@ -5,12 +5,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from common.checks import check_number
 from common.distributed import Exchange, gather, global_mean
 from common.errors import UserError
 from common.losses import examples
+from common.losses.precision import at_least_float32
 from common.losses.registry import Example, Needs, loss
 from common.losses.temperature import inverse
 from common.scores import Scores
+from common.tiled.tiles import full_precision
 
 
 class Alike(NamedTuple):
@@ -26,7 +29,8 @@ class Alike(NamedTuple):
 
     @torch.no_grad()
     def tile(self, rows: slice, columns: slice) -> Tensor:
-        alike = self.meaning[rows] @ self.others[columns].T > self.threshold
+        with full_precision(self.meaning.device):
+            alike = self.meaning[rows] @ self.others[columns].T > self.threshold
         ours = torch.arange(self.start + rows.start, self.start + rows.stop, device=alike.device)
         return alike & (ours[:, None] != torch.arange(columns.start, columns.stop, device=alike.device))
 
@@ -65,7 +69,7 @@ def filtered_info_nce(
         The mean over the pairs of all processes.
 
     Raises:
-        UserError: query, key and meaning differ in number.
+        UserError: query, key and meaning differ in number, or threshold or temperature is out of range.
 
     Relations: `symmetric_info_nce` with `ignore_ids` leaves out pairs of equal id. A threshold of 1 or more filters
     nothing.
@@ -74,6 +78,8 @@ def filtered_info_nce(
     """
     if not len(query) == len(key) == len(meaning):
         raise UserError(f"{len(query)} queries, {len(key)} keys, {len(meaning)} meanings: expected as many of each")
+    check_number("threshold", threshold)
+    meaning = at_least_float32(meaning)
     scores = Scores(query, key, scale=inverse(temperature), exchange=exchange)
     alike = Alike(meaning, gather(meaning, scores.layout), scores.layout.start, threshold)
     row, column = scores.exclude(alike).logsumexps()

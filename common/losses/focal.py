@@ -6,9 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from common.checks import check_ids, check_number
 from common.distributed import Exchange, global_mean
 from common.losses import examples
 from common.losses.registry import Example, Needs, loss
+from common.losses.temperature import inverse
 from common.scores import Scores
 
 
@@ -48,19 +50,23 @@ def focal_info_nce(
         query: (n, d), normalized by the caller.
         key: (n, d); key i is the positive of query i.
         temperature: number, 0-d tensor (learnable) or, one way only, (n,).
-        gamma: 0 gives InfoNCE.
+        gamma: at least 0, which gives InfoNCE.
         symmetric: half the sum with the same loss from key to query.
         exchange: which keys a query meets on several processes.
 
     Returns:
         The mean over the queries of all processes.
 
+    Raises:
+        UserError: the temperature is a number not above 0, or gamma is below 0.
+
     Relations: `info_nce` at gamma 0; `focal_sup_con` for positives by label; `focal_sigmoid` decides pair by pair.
 
     Source: Lin et al. 2017 (focal loss), put on the contrastive softmax as in Park and Han 2023 (text-driven soft
     masks).
     """
-    scores = Scores(query, key, scale=1 / temperature, exchange=exchange)
+    check_number("gamma", gamma, least=0)
+    scores = Scores(query, key, scale=inverse(temperature), exchange=exchange)
     diagonal = scores.diagonal()
     if not symmetric:
         return global_mean(_focal(diagonal - scores.logsumexp(dim=1), gamma))
@@ -91,20 +97,26 @@ def focal_sup_con(
         embeddings: (n, d), normalized by the caller.
         labels: int (n,).
         temperature: number or 0-d tensor (learnable).
-        gamma: 0 gives SupCon.
+        gamma: at least 0, which gives SupCon.
         exchange: which embeddings an anchor meets on several processes.
 
     Returns:
-        The mean over the anchors of all processes that have a positive.
+        The mean over the anchors of all processes that have a positive; 0 if none has.
+
+    Raises:
+        UserError: the temperature is a number not above 0, gamma is below 0, or labels do not fit the embeddings.
 
     Relations: `sup_con` at gamma 0, `focal_info_nce` where each anchor has one positive.
 
     Source: Zhang et al. 2021 (Core-tuning), focal contrastive loss. Their code divides the sum over positives by n
     instead of |P(i)|.
     """
-    scores = Scores(embeddings, embeddings, scale=1 / temperature, exchange=exchange)
+    check_ids("labels", labels, len(embeddings))
+    check_number("gamma", gamma, least=0)
+    scores = Scores(embeddings, embeddings, scale=inverse(temperature), exchange=exchange)
     others = scores.exclude(scores.own())
-    same = (scores.equal(labels, labels),)
+    # Without the anchor itself, whose score is none of its softmax: exp(score - total) would overflow in the gradient.
+    same = (scores.equal(labels, labels, own=False),)
     total = others.logsumexp(dim=1)
     focal = others.sum(_focal_positive(gamma), rows=(total,), pairs=same)
     count = others.sum(lambda s, positive: positive.to(s.dtype), pairs=same).detach()
@@ -146,17 +158,23 @@ def focal_sigmoid(
         key: (n, d); key i is the positive of query i, every other key a negative.
         scale: 1 / temperature: number or 0-d tensor (learnable).
         bias: number or 0-d tensor (learnable); the published loss has none.
-        gamma: 0 gives the plain sigmoid loss.
+        gamma: at least 0, which gives the plain sigmoid loss.
         alpha: in [0, 1]; 0.5 leaves both sides their weight, because of the factor 2.
         exchange: which keys a query meets on several processes.
 
     Returns:
         The sum over all pairs divided by the number of queries, over all processes.
 
+    Raises:
+        UserError: scale, gamma or alpha is out of range.
+
     Relations: `sigmoid_pairwise` at gamma 0 and alpha 0.5; `focal_info_nce` compares instead of deciding.
 
     Source: Kim et al. 2023 (RO-ViT), focal contrastive loss. Their code gives the sum, unless handed a divisor.
     """
+    check_number("scale", scale, above=0)
+    check_number("gamma", gamma, least=0)
+    check_number("alpha", alpha, least=0, most=1)
     scores = Scores(query, key, scale=scale, bias=bias, exchange=exchange)
     others = scores.exclude(scores.own()).sum(lambda s: F.softplus(s) * torch.exp(-gamma * F.softplus(-s)))
     own = scores.diagonal()

@@ -5,10 +5,11 @@ import math
 import torch
 from torch import Tensor
 
+from common.checks import check_number
 from common.distributed import Exchange, global_mean, logsumexp_over_processes, shards
 from common.errors import UserError
 from common.losses import examples
-from common.losses.precision import wide
+from common.losses.precision import at_least_float32, centred
 from common.losses.registry import Example, Needs, loss
 from common.scores import Scores
 
@@ -30,17 +31,28 @@ def alignment(x: Tensor, y: Tensor, *, alpha: float = 2.0) -> Tensor:
 
     Args:
         x, y: (n, d), normalized by the caller; row i of both is a positive pair.
-        alpha: exponent of the Euclidean distance.
+        alpha: exponent of the Euclidean distance, above 0. Below 1 the slope at a pair that coincides is infinite, and
+            0 is taken for it.
 
     Returns:
         The mean over the pairs of all processes.
+
+    Raises:
+        UserError: alpha is not above 0, or the shapes differ.
 
     Relations: with alpha 2 and unit vectors it is 2 - 2 cos, so `info_nce` holds it as its positive term. Alone it is
     least when all vectors are one; `uniformity` is the counterweight.
 
     Source: Wang and Isola 2020, section 4.1.1.
     """
-    return global_mean(torch.linalg.vector_norm(wide(x) - wide(y), dim=1) ** alpha)
+    check_number("alpha", alpha, above=0)
+    if x.shape != y.shape:
+        raise UserError(f"x {tuple(x.shape)} and y {tuple(y.shape)}: expected the same shape")
+    distance = torch.linalg.vector_norm(at_least_float32(x) - at_least_float32(y), dim=1)
+    if alpha < 1:
+        apart = distance > 0
+        return global_mean(torch.where(apart, torch.where(apart, distance, 1.0) ** alpha, 0.0))
+    return global_mean(distance**alpha)
 
 
 def _cloud(n: int, seed: int) -> Example:
@@ -67,19 +79,21 @@ def uniformity(x: Tensor, *, t: float = 2.0, exchange: Exchange = Exchange.GATHE
         The value over all pairs of all processes (with LOCAL, of this process).
 
     Raises:
-        UserError: fewer than two vectors.
+        UserError: fewer than two vectors, or t is not above 0.
 
     Relations: InfoNCE averages a logarithm for each anchor instead; by Jensen it is the smaller.
 
     Source: Wang and Isola 2020, section 4.1.2.
     """
     # -t d^2 is itself an inner product, of vectors longer by two, and so the log-sum-exp is that of a score matrix.
-    x = wide(x)
+    check_number("t", t, above=0)
+    layout = shards(len(x), x.device, exchange)
+    x = centred(at_least_float32(x), layout.total, exchange)
     energy = -t * x.square().sum(dim=1, keepdim=True)
     one = torch.ones_like(energy)
     query = torch.cat([2 * t * x, energy, one], dim=1)
     scores = Scores(query, torch.cat([x, one, energy], dim=1), exchange=exchange)
-    n = shards(len(x), x.device, exchange).total
+    n = layout.total
     if n < 2:
         raise UserError(f"uniformity of {n} vector: expected at least 2")
     total = scores.exclude(scores.own()).logsumexp(dim=1).logsumexp(dim=0)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from common.checks import check_ids, check_number
 from common.distributed import Exchange, global_mean
 from common.losses import examples
 from common.losses.registry import Example, Needs, loss
@@ -42,7 +43,7 @@ def pairwise_hinge(
     Args:
         query: (n, d), normalized by the caller.
         key: (n, d); key i is the positive of query i.
-        margin: in units of the score.
+        margin: in units of the score, at least 0.
         ids: int (n,); a pair of equal ids is no negative.
         hardest: the hardest negative only (VSE++), or all of them (VSE).
         symmetric: add the way from key to query. The two ways are added, not averaged.
@@ -51,10 +52,16 @@ def pairwise_hinge(
     Returns:
         The mean over the queries of all processes. VSE++ sums over the batch instead.
 
+    Raises:
+        UserError: the margin is below 0, or the ids do not fit the queries.
+
     Relations: t times `info_nce` one way at temperature t tends to this at margin 0 as t -> 0.
 
     Source: Faghri et al. 2018 (VSE++), max of hinges; the sum of hinges is their baseline VSE.
     """
+    check_number("margin", margin, least=0)
+    if ids is not None:
+        check_ids("ids", ids, len(query))
     total = _one_way(query, key, margin, ids, hardest, exchange)
     if symmetric:
         total = total + _one_way(key, query, margin, ids, hardest, exchange)

@@ -1,11 +1,13 @@
 """InfoNCE between queries and keys: one way, both ways, against a queue."""
 
+import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from common.checks import check_ids, check_number
 from common.distributed import Exchange, global_mean
 from common.errors import UserError
 from common.losses import examples
@@ -20,7 +22,8 @@ class HardNegatives(NamedTuple):
     Attributes:
         key: (n, h, d), normalized like the keys.
         scope: "own": a query meets its own h negatives. "all": it meets those of every query, n h of them.
-        log_weight: added to the logits of a query's own negatives, the log of how often each counts.
+        log_weight: added to the logits of a query's own negatives, the log of how often each counts; -inf leaves them
+            out.
     """
 
     key: Tensor
@@ -89,7 +92,7 @@ def info_nce(
         ignore_ids: int (n,); a key with the query's id that is not its own is no candidate at all.
         hard_negatives: extra candidates that come with the queries.
         queue: (q, d), extra candidates shared by all queries, the same on all processes; the positive is never there.
-        log_weights: (n, all keys), added to the logits of the batch, constant.
+        log_weights: (n, all keys), added to the logits of the batch, constant; -inf leaves a pair out.
         label_smoothing: share of the target spread evenly over all keys of the batch, in [0, 1].
         margin: subtracted from the positives' logits.
         exchange: which keys a query meets on several processes.
@@ -101,7 +104,7 @@ def info_nce(
         UserError: options that contradict each other.
 
     Relations: `symmetric_info_nce` adds the way from key to query; `nt_xent` also takes negatives from the query's own
-    view; `sup_con` finds positives by label within one set; `decoupled_info_nce` leaves the positive out of the sum.
+    view; `sup_con` finds positives by label within one set; `decoupled_nt_xent` leaves the positive out of the sum.
 
     Source: van den Oord et al. 2018, eq. 4. Hard negatives with scope "all" and `log_weight`: SimCSE, Gao et al. 2021,
     eq. 5 and appendix.
@@ -122,6 +125,10 @@ def _candidates(
     scores: Scores, ids: Tensor | None, ignore_ids: Tensor | None, label_smoothing: float, margin: float
 ) -> Scores:
     """The logits of the denominator."""
+    for name, given in (("ids", ids), ("ignore_ids", ignore_ids)):
+        if given is not None:
+            check_ids(name, given, scores.shape[0])
+    check_number("margin", margin)
     if ignore_ids is not None and (ids is not None or label_smoothing):
         raise UserError("ignore_ids: cannot go with ids or label_smoothing, which need the pairs it leaves out")
     if not 0 <= label_smoothing <= 1:
@@ -152,6 +159,8 @@ def _hard_logsumexp(
         raise UserError(f"hard_negatives {tuple(negatives.key.shape)}: expected ({len(query)}, h, {query.shape[1]})")
     if negatives.scope not in ("own", "all"):
         raise UserError(f"hard_negatives scope '{negatives.scope}': expected 'own' or 'all'")
+    if not negatives.log_weight < math.inf:
+        raise UserError(f"hard_negatives log_weight {negatives.log_weight}: expected a finite number or -inf")
     n, h, _ = negatives.key.shape
     if negatives.scope == "own":
         ours = Scores(query, negatives.key.flatten(0, 1), scale=scale)

@@ -7,10 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from common.checks import check_ids, check_number
 from common.distributed import Exchange, global_mean
+from common.errors import UserError
 from common.losses import examples
-from common.losses.precision import wide
+from common.losses.precision import at_least_float32
 from common.losses.registry import Example, Needs, loss
+from common.losses.temperature import inverse
 from common.scores import Scores
 
 _CANDIDATES = examples.WIDTH
@@ -52,12 +55,17 @@ def listwise_kl(
     Returns:
         The mean over the queries of all processes.
 
+    Raises:
+        UserError: a temperature is a number not above 0, or the shapes differ.
+
     Relations: ListNet's cross-entropy has the same gradient, and is larger by the teacher's entropy. With a one-hot
     teacher it is the cross-entropy of `info_nce` over a list of its own.
 
     Source: Cao et al. 2007 (ListNet) with top-one probabilities, as a divergence; for retrieval Tamber et al. 2025.
     """
-    target, logits = wide(teacher.detach()) / teacher_temperature, wide(scores) / temperature
+    _check_lists(scores, teacher=teacher, mask=mask)
+    target = at_least_float32(teacher.detach()) * inverse(teacher_temperature)
+    logits = at_least_float32(scores) * inverse(temperature)
     if mask is not None:
         # A finite floor: with -inf on both sides the difference of logarithms would be NaN.
         floor = torch.finfo(logits.dtype).min / 2
@@ -85,17 +93,22 @@ def circle_list(scores: Tensor, positive: Tensor, *, margin: float, gamma: float
         scores: (n, k) in [0, 1] or cosines.
         positive: bool (n, k).
         margin: m; a positive aims at 1 - m, a negative at m.
-        gamma: scale.
+        gamma: scale, above 0.
         mask: bool (n, k), True at real candidates of lists of different length.
 
     Returns:
-        The mean over the queries of all processes that have a positive and a negative.
+        The mean over the queries of all processes that have a positive and a negative; 0 if none has.
+
+    Raises:
+        UserError: margin or gamma is out of range, or the shapes differ.
 
     Relations: `circle` takes its lists from the labels of a batch.
 
     Source: Sun et al. 2020 (circle loss), section 3; used for lists by Liu et al. 2025 (ListConRanker).
     """
-    scores = wide(scores)
+    _check_lists(scores, positive=positive, mask=mask)
+    _check_circle(margin, gamma)
+    scores = at_least_float32(scores)
     real = torch.ones_like(positive) if mask is None else mask
     positives, negatives = real & positive, real & ~positive
     up = (-_pull_up(scores, margin, gamma)).masked_fill(~positives, -math.inf)
@@ -105,6 +118,17 @@ def circle_list(scores: Tensor, positive: Tensor, *, margin: float, gamma: float
     up, down = up[both].logsumexp(dim=1), down[both].logsumexp(dim=1)
     total = torch.zeros_like(both, dtype=scores.dtype).masked_scatter(both, F.softplus(up + down))
     return global_mean(total, where=both)
+
+
+def _check_lists(scores: Tensor, **lists: Tensor | None) -> None:
+    for name, values in lists.items():
+        if values is not None and (values.shape != scores.shape or scores.ndim != 2):
+            raise UserError(f"{name} {tuple(values.shape)} and scores {tuple(scores.shape)}: expected (n, k) of both")
+
+
+def _check_circle(margin: float, gamma: float) -> None:
+    check_number("margin", margin)
+    check_number("gamma", gamma, above=0)
 
 
 def _pull_up(score: Tensor, margin: float, gamma: float) -> Tensor:
@@ -132,16 +156,21 @@ def circle(
         embeddings: (n, d), normalized by the caller.
         labels: int (n,).
         margin: m; 0.25 for faces, 0.4 for fine-grained retrieval in the paper.
-        gamma: scale; 256 and 80 there.
+        gamma: scale, above 0; 256 and 80 there.
         exchange: which embeddings an anchor meets on several processes; not RING.
 
     Returns:
-        The mean over the anchors of all processes that have a positive and a negative.
+        The mean over the anchors of all processes that have a positive and a negative; 0 if none has.
+
+    Raises:
+        UserError: margin or gamma is out of range, or labels do not fit the embeddings.
 
     Relations: `sup_con` weighs all pairs by their softmax alone; `triplet` looks at the hardest ones only.
 
     Source: Sun et al. 2020 (circle loss), section 3.
     """
+    check_ids("labels", labels, len(embeddings))
+    _check_circle(margin, gamma)
     scores = Scores(embeddings, embeddings, exchange=exchange)
     same, different = scores.equal(labels, labels), scores.pairwise(torch.ne, (labels,), (labels,))
     up, some_up = _log_sum_exp(

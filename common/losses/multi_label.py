@@ -6,11 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from common.checks import check_number
 from common.distributed import global_mean, global_ratio
 from common.errors import UserError
 from common.losses import examples
-from common.losses.precision import wide
+from common.losses.precision import at_least_float32
 from common.losses.registry import Example, Needs, loss
+from common.losses.temperature import inverse
 from common.scores import Scores
 
 _LABELS = 9
@@ -63,7 +65,9 @@ def _scores(
     query: Tensor, label: Tensor, positive: Tensor, temperature: float | Tensor
 ) -> tuple[Scores, Tensor, Tensor]:
     """The score matrix, the positives' scores (m, p), and which of them are no padding."""
-    scores = Scores(query, label, scale=1 / temperature)
+    if positive.ndim != 2 or len(positive) != len(query) or positive.is_floating_point():
+        raise UserError(f"positive {tuple(positive.shape)}: expected columns of labels, integers ({len(query)}, p)")
+    scores = Scores(query, label, scale=inverse(temperature))
     return scores, scores.pairs(positive.clamp(min=0)), positive >= 0
 
 
@@ -83,6 +87,9 @@ def multi_label_softmax(query: Tensor, label: Tensor, positive: Tensor, *, tempe
     Returns:
         The mean over the queries of all processes; those without a positive count as 0.
 
+    Raises:
+        UserError: the temperature is a number not above 0, or there are not as many lists of positives as queries.
+
     Relations: `decoupled_softmax` takes the other positives out of the denominator, and divides by |P|.
 
     Source: Gupta et al. 2024 (DEXML), the baseline it argues against.
@@ -97,7 +104,7 @@ def one_vs_all(query: Tensor, label: Tensor, positive: Tensor, *, temperature: f
 
     Binary cross-entropy of s = q l / t, mean over queries and labels.
 
-    Args and returns as for `multi_label_softmax`, divided by the number of labels.
+    Arguments, returns and errors as for `multi_label_softmax`, divided by the number of labels.
 
     Relations: `sigmoid_pairwise` does it for pairs of a batch, with a bias.
 
@@ -167,10 +174,11 @@ def soft_top_k(
         The mean over the queries of all processes; those without a positive count as 0.
 
     Raises:
-        UserError: k out of range.
+        UserError: k out of range, or temperature or alpha not above 0.
 
     Source: Gupta et al. 2024 (DEXML), soft top-k.
     """
+    check_number("alpha", alpha, above=0)
     scores, own, real = _scores(query, label, positive, temperature)
     if ignored is not None:
         scores = scores.exclude(Listed(ignored))
@@ -182,8 +190,8 @@ def soft_top_k(
 @torch.no_grad()
 def _largest(query: Tensor, label: Tensor, temperature: float | Tensor) -> Tensor:
     """An upper bound on |s| for each query (Cauchy-Schwarz), (n,)."""
-    lengths = [torch.linalg.vector_norm(wide(x), dim=1) for x in (query, label)]
-    return lengths[0] * lengths[1].max() / temperature
+    lengths = [torch.linalg.vector_norm(at_least_float32(x), dim=1) for x in (query, label)]
+    return lengths[0] * lengths[1].max() * inverse(temperature)
 
 
 def _threshold(scores: Scores, goal: Tensor, alpha: float, largest: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from common.checks import check_number
 from common.distributed import Exchange, global_mean
 from common.errors import UserError
 from common.losses import examples
@@ -66,15 +67,15 @@ def decoupled_nt_xent(
         exchange: which views an anchor meets on several processes.
 
     Returns:
-        The mean over the 2n anchors of all processes. Unlike a cross-entropy it can be negative.
+        The mean over the 2n anchors of all processes; 0 for a single pair, which has no negatives. Unlike a
+        cross-entropy it can be negative.
 
     Raises:
         UserError: views of different shapes, sigma not above zero.
 
     Source: Yeh et al. 2022 (Decoupled Contrastive Learning), eq. 6 and 8.
     """
-    if sigma is not None and sigma <= 0:
-        raise UserError(f"sigma {sigma}: expected a number above 0, or none for weights of 1")
+    check_number("sigma", sigma, above=0)
     views, scale = _both(view_a, view_b), inverse(temperature)
     scores = Scores(views, views, scale=scale, exchange=exchange)
     sample = scores.layout.start + torch.arange(len(view_a), device=view_a.device).repeat(2)
@@ -83,7 +84,9 @@ def decoupled_nt_xent(
     if sigma is not None:
         cosine = Scores(view_a, view_b, scale=1 / sigma).diagonal().exp()
         positive = (2 - cosine / global_mean(cosine)) * positive
-    return global_mean(total - torch.cat([positive, positive]))
+    value = total - torch.cat([positive, positive])
+    # A single pair has no negatives, and so no term.
+    return global_mean(value, where=None if scores.layout.total > 2 else torch.zeros_like(value, dtype=torch.bool))
 
 
 def _both(view_a: Tensor, view_b: Tensor) -> Tensor:

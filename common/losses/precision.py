@@ -3,7 +3,26 @@
 import torch
 from torch import Tensor
 
+from common.distributed import Exchange, sum_over_processes
 
-def wide(x: Tensor) -> Tensor:
+
+def at_least_float32(x: Tensor) -> Tensor:
     """float32 for bf16 and fp16, anything wider as it is."""
     return x if x.dtype == torch.float64 else x.float()
+
+
+def centred(x: Tensor, total: int, exchange: Exchange) -> Tensor:
+    """The rows less the mean of all rows, a constant: distances stay, and far from the origin keep their digits.
+
+    |x|^2 - 2 x y + |y|^2 is a small difference of large numbers where the rows lie close together and far out.
+
+    Args:
+        x: our rows, (n, d).
+        total: rows on all processes.
+        exchange: LOCAL takes the mean of our rows alone.
+    """
+    with torch.no_grad():
+        sums = x.sum(dim=0)
+        if exchange != Exchange.LOCAL:
+            sums = sum_over_processes(sums)
+    return x - sums / max(1, total)

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from common.checks import check_ids, check_number
 from common.distributed import Exchange, global_ratio
 from common.losses import examples
 from common.losses.registry import Example, Needs, loss
@@ -43,10 +44,16 @@ def sigmoid_pairwise(
     Returns:
         The sum over all pairs divided by the number of queries, over all processes.
 
+    Raises:
+        UserError: the scale is a number not above 0, or the ids do not fit the queries.
+
     Relations: unlike `symmetric_info_nce` no pair competes with another, so the loss is symmetric as it stands.
 
     Source: Zhai et al. 2023 (SigLIP), eq. 1 and algorithm 1.
     """
+    check_number("scale", scale, above=0)
+    if ids is not None:
+        check_ids("ids", ids, len(query))
     scores = Scores(query, key, scale=scale, bias=bias, exchange=exchange)
     total = scores.softplus_total(own_positive=ids is None)
     if ids is not None:

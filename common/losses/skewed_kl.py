@@ -8,7 +8,7 @@ from torch import Tensor
 from common.distributed import global_mean
 from common.errors import UserError
 from common.losses import examples
-from common.losses.precision import wide
+from common.losses.precision import at_least_float32
 from common.losses.registry import Example, Needs, loss
 
 _LENGTH = 4
@@ -49,7 +49,7 @@ def skewed_kl(student: Tensor, teacher: Tensor, *, alpha: float = 0.1, mask: Ten
 
     Source: Ko et al. 2025 (DistiLLM-2), SKL; there on the teacher's responses.
     """
-    p, q = wide(teacher.detach()).log_softmax(dim=-1), wide(student).log_softmax(dim=-1)
+    p, q = at_least_float32(teacher.detach()).log_softmax(dim=-1), at_least_float32(student).log_softmax(dim=-1)
     return _mean(p, _mixture(p, q, alpha, "skewed_kl"), mask)
 
 
@@ -84,7 +84,7 @@ def skewed_reverse_kl(
 
     Source: Ko et al. 2025 (DistiLLM-2), SRKL; there on the student's responses.
     """
-    p, q = wide(teacher.detach()).log_softmax(dim=-1), wide(student).log_softmax(dim=-1)
+    p, q = at_least_float32(teacher.detach()).log_softmax(dim=-1), at_least_float32(student).log_softmax(dim=-1)
     return _mean(q, _mixture(q.detach() if stop_gradient else q, p, alpha, "skewed_reverse_kl"), mask)
 
 

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from common.checks import check_ids
 from common.distributed import Exchange, global_mean
 from common.errors import UserError
 from common.losses import examples
@@ -52,8 +53,7 @@ def sup_con(
 
     Source: Khosla et al. 2020 (SupCon), eq. 2 and 3.
     """
-    if labels.shape != embeddings.shape[:1]:
-        raise UserError(f"labels {tuple(labels.shape)}: expected ({len(embeddings)},), one label an embedding")
+    check_ids("labels", labels, len(embeddings))
     if positives not in ("out", "in"):
         raise UserError(f"positives '{positives}': expected 'out' or 'in'")
     scores = Scores(embeddings, embeddings, scale=inverse(temperature), exchange=exchange)

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from common.checks import check_number
 from common.errors import UserError
 
 
@@ -12,10 +13,9 @@ def inverse(temperature: float | Tensor) -> float | Tensor:
     """1 / temperature, the scale of the scores.
 
     Raises:
-        UserError: a number that is not above zero. Tensors are not looked at, which would stall a GPU.
+        UserError: a number that is not finite and above zero. Tensors are not looked at, which would stall a GPU.
     """
-    if not isinstance(temperature, Tensor) and not temperature > 0:
-        raise UserError(f"temperature {temperature}: expected a number above 0")
+    check_number("temperature", temperature, above=0)
     return 1 / temperature
 
 
@@ -81,5 +81,5 @@ class PlainTemperature(nn.Module):
 
 
 def _check(initial: float, minimum: float, maximum: float) -> None:
-    if not 0 < minimum <= initial <= maximum:
+    if not 0 < minimum <= initial <= maximum or initial == math.inf:
         raise UserError(f"temperature {initial}: expected a value in [{minimum}, {maximum}], above 0")

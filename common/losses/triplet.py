@@ -6,13 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from common.checks import check_ids, check_number
 from common.distributed import Exchange, gather, global_mean, shards
 from common.errors import UserError
 from common.losses import examples
-from common.losses.precision import wide
+from common.losses.precision import at_least_float32, centred
 from common.losses.registry import Example, Needs, loss
 from common.scores import Scores
-from common.tiled.tiles import slices
+from common.tiled.tiles import full_precision, slices
 
 _ROWS = 128  # anchors mined at a time in the semi-hard search
 
@@ -65,24 +66,26 @@ def triplet(
     Args:
         embeddings: (n, d), normalized or not.
         labels: int (n,). An anchor without positive or without negative makes no triplet.
-        margin: in units of d, or None for the soft margin.
+        margin: in units of d, at least 0, or None for the soft margin.
         mining: "batch_hard" or "semi_hard".
         squared: d is the squared distance, as in FaceNet.
         exchange: which embeddings an anchor meets on several processes; not RING.
 
     Returns:
-        The mean over the triplets of all processes, the ones at 0 included.
+        The mean over the triplets of all processes, the ones at 0 included; 0 where there is none.
 
     Raises:
-        UserError: an unknown way of mining.
+        UserError: an unknown way of mining, a margin below 0, or labels that do not fit the embeddings.
 
     Relations: the soft margin with one negative is the cross-entropy of -d; `pairwise_hinge` is batch_hard for pairs of
     two modalities. Memory is linear in the number of triplets.
 
     Source: Schroff et al. 2015 (FaceNet), section 3; Hermans et al. 2017 (batch hard and the soft margin), section 2.
     """
-    embeddings = wide(embeddings)
+    check_number("margin", margin, least=0)
+    check_ids("labels", labels, len(embeddings))
     layout = shards(len(embeddings), embeddings.device, exchange)
+    embeddings = centred(at_least_float32(embeddings), layout.total, exchange)
     everyone, all_labels = gather(embeddings, layout), gather(labels, layout)
     if mining == "batch_hard":
         found = _batch_hard(embeddings.detach(), labels, exchange)
@@ -119,9 +122,11 @@ def _batch_hard(embeddings: Tensor, labels: Tensor, exchange: Exchange) -> Tripl
 def _semi_hard_triplets(
     embeddings: Tensor, labels: Tensor, everyone: Tensor, all_labels: Tensor, start: int
 ) -> Triplets:
-    parts = []
+    none = torch.zeros(0, dtype=torch.int64, device=labels.device)
+    parts = [(none, none, none)]  # of a process without rows
     for rows in slices(0, len(embeddings), _ROWS):
-        distance = torch.cdist(embeddings[rows], everyone)
+        with full_precision(embeddings.device):
+            distance = torch.cdist(embeddings[rows], everyone)
         same = labels[rows, None] == all_labels
         itself = torch.arange(start + rows.start, start + rows.stop, device=same.device)
         pairs = same.clone()

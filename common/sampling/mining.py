@@ -7,7 +7,9 @@ from torch import Tensor
 
 from common.distributed import Exchange, gather, rank, shards, world_size
 from common.errors import UserError
+from common.losses.precision import at_least_float32
 from common.scores import Scores
+from common.tiled.tiles import full_precision
 
 
 class FalseNegatives(NamedTuple):
@@ -41,7 +43,7 @@ class FalseNegatives(NamedTuple):
             ratio: share of the positive's score.
             exchange: as in the loss that takes the result.
         """
-        query, key = query.detach(), key.detach()
+        query, key = at_least_float32(query.detach()), at_least_float32(key.detach())
         return cls._over(query, key, ratio * (query * key).sum(1), exchange)
 
     @classmethod
@@ -55,7 +57,7 @@ class FalseNegatives(NamedTuple):
             threshold: on the dot product.
             exchange: as in the loss that takes the result.
         """
-        features = features.detach()
+        features = at_least_float32(features.detach())
         return cls._over(features, features, features.new_full((len(features),), threshold), exchange)
 
     @classmethod
@@ -66,7 +68,8 @@ class FalseNegatives(NamedTuple):
 
     def tile(self, rows: slice, columns: slice) -> Tensor:
         """Boolean block of the matrix."""
-        alike = self.query[rows] @ self.key[columns].T > self.threshold[rows, None]
+        with full_precision(self.query.device):
+            alike = self.query[rows] @ self.key[columns].T > self.threshold[rows, None]
         column = torch.arange(columns.start, columns.stop, device=alike.device)
         return alike & (self.own[rows, None] != column)
 

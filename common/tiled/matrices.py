@@ -79,7 +79,8 @@ class Where(NamedTuple):
 
     def tile(self, rows: slice, columns: slice) -> Tensor | None:
         tile = self.pairs.tile(rows, columns)
-        return None if tile is None else tile.to(self.dtype) * self.value
+        # Not a product: the log of a weight of 0 is -inf, and 0 * inf is NaN.
+        return None if tile is None else torch.zeros_like(tile, dtype=self.dtype).masked_fill_(tile, self.value)
 
 
 def as_matrix(values: Matrix | Tensor, shape: tuple[int, int]) -> Matrix:
