@@ -233,7 +233,7 @@ class Scores:
     def topk(self, k: int) -> tuple[Tensor, Tensor]:
         """The k largest scores of each query and their columns, both (m, k): its hardest keys. Not on a ring."""
         keys = self._all_keys("topk")
-        if k > len(keys):
+        if k > len(keys) and len(self._query):
             raise UserError(f"topk {k}: expected at most {len(keys)}, the number of keys")
         with torch.no_grad(), full_precision(self.device):
             best = self._query.new_full((len(self._query), k), -math.inf)

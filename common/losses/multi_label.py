@@ -33,6 +33,18 @@ class Listed(NamedTuple):
         return marks.scatter(1, torch.where(inside, local, width), True)[:, :width]
 
 
+class Beyond(NamedTuple):
+    """True where a score is above minus the threshold of its row, or where it is not. A matrix for `Scores`."""
+
+    scores: Scores
+    threshold: Tensor
+    above: bool
+
+    @torch.no_grad()
+    def tile(self, rows: slice, columns: slice) -> Tensor:
+        return (self.scores.tile(rows, columns) + self.threshold[rows, None] > 0) == self.above
+
+
 def _labels(n: int, seed: int) -> Example:
     draw = examples.generator(seed)
     order = torch.rand(n, _LABELS, generator=draw).argsort(dim=1)[:, :3]
@@ -65,10 +77,14 @@ def _scores(
     query: Tensor, label: Tensor, positive: Tensor, temperature: float | Tensor
 ) -> tuple[Scores, Tensor, Tensor]:
     """The score matrix, the positives' scores (m, p), and which of them are no padding."""
-    if positive.ndim != 2 or len(positive) != len(query) or positive.is_floating_point():
-        raise UserError(f"positive {tuple(positive.shape)}: expected columns of labels, integers ({len(query)}, p)")
+    _check_columns("positive", positive, query)
     scores = Scores(query, label, scale=inverse(temperature))
     return scores, scores.pairs(positive.clamp(min=0)), positive >= 0
+
+
+def _check_columns(name: str, columns: Tensor, query: Tensor) -> None:
+    if columns.ndim != 2 or len(columns) != len(query) or columns.is_floating_point():
+        raise UserError(f"{name} {tuple(columns.shape)}: expected columns of labels, integers ({len(query)}, p)")
 
 
 @loss(_labels, needs=Needs.NOTHING)
@@ -143,6 +159,7 @@ def decoupled_softmax(
     scores, own, real = _scores(query, label, positive, temperature)
     negatives = scores.exclude(Listed(positive))
     if ignored is not None:
+        _check_columns("ignored", ignored, query)
         negatives = negatives.exclude(Listed(ignored))
     terms = F.softplus(negatives.logsumexp(dim=1)[:, None] - own)
     return global_mean(_mean(terms, real))
@@ -181,10 +198,30 @@ def soft_top_k(
     check_number("alpha", alpha, above=0)
     scores, own, real = _scores(query, label, positive, temperature)
     if ignored is not None:
+        _check_columns("ignored", ignored, query)
         scores = scores.exclude(Listed(ignored))
+    if not isinstance(k, Tensor):
+        if not 0 < k < len(label):
+            raise UserError(f"k {k:g}: expected above 0, below {len(label)} labels")
+    elif k.shape not in (torch.Size(), query.shape[:1]):
+        raise UserError(f"k {tuple(k.shape)}: expected a number, or ({len(query)},), one for each query")
     goal = torch.as_tensor(k, dtype=scores.dtype, device=query.device).expand(len(query))
-    threshold = _threshold(scores, goal, alpha, _largest(query, label, temperature).to(scores.dtype))
+    if isinstance(k, Tensor) or ignored is not None:  # else it is known without a look at the device
+        _check_k(goal, scores.sum(torch.ones_like).detach())
+    threshold, parted = _threshold(scores, goal, alpha, _largest(query, label, temperature).to(scores.dtype))
+    if bool(parted.any()):
+        sides = [Scores(query, label, scale=sign * alpha * inverse(temperature)) for sign in (-1, 1)]
+        above, below = (side if ignored is None else side.exclude(Listed(ignored)) for side in sides)
+        low = above.exclude(Beyond(scores, threshold.detach(), above=False)).logsumexp(dim=1)
+        high = below.exclude(Beyond(scores, threshold.detach(), above=True)).logsumexp(dim=1)
+        # Far from all scores a sigmoid is an exponential, and the threshold stands where those of both sides balance.
+        threshold = torch.where(parted, (low - high) / (2 * alpha), threshold)
     return global_mean(_mean(F.softplus(-alpha * (own + threshold[:, None])), real))
+
+
+def _check_k(goal: Tensor, number: Tensor) -> None:
+    if not bool(((goal > 0) & (goal < number)).all()):  # NaN is neither
+        raise UserError(f"k {goal.min():g} to {goal.max():g}: expected above 0, below {number.min():g} labels")
 
 
 @torch.no_grad()
@@ -194,8 +231,11 @@ def _largest(query: Tensor, label: Tensor, temperature: float | Tensor) -> Tenso
     return lengths[0] * lengths[1].max() * inverse(temperature)
 
 
-def _threshold(scores: Scores, goal: Tensor, alpha: float, largest: Tensor) -> Tensor:
-    """h (m,) with sum_l sigmoid(alpha (s_l + h)) = goal, differentiable in the scores; |s| <= largest."""
+def _threshold(scores: Scores, goal: Tensor, alpha: float, largest: Tensor) -> tuple[Tensor, Tensor]:
+    """h (m,) with sum_l sigmoid(alpha (s_l + h)) = goal, differentiable in the scores; |s| <= largest.
+
+    And whether it parts the labels so well that no sigmoid has digits left: then any h between the two sides solves it.
+    """
 
     def above(s: Tensor, h: Tensor) -> Tensor:
         return (s + h > 0).to(s.dtype)
@@ -211,8 +251,6 @@ def _threshold(scores: Scores, goal: Tensor, alpha: float, largest: Tensor) -> T
 
     with torch.no_grad():
         number = scores.sum(torch.ones_like)
-        if bool(((goal <= 0) | (goal >= number)).any()):
-            raise UserError(f"k {goal.min():g} to {goal.max():g}: expected above 0, below {number.min():g} labels")
         # Were all scores equal to s, h would be logit(k / n) / alpha - s.
         centre = torch.logit(goal / number) / alpha
         low, high = centre - largest, centre + largest
@@ -229,9 +267,10 @@ def _threshold(scores: Scores, goal: Tensor, alpha: float, largest: Tensor) -> T
                 break
         steepness = scores.sum(slope, rows=(h,)).clamp(min=torch.finfo(h.dtype).tiny)
         count = scores.sum(above, rows=(h,)) - goal
+        parted = (count == 0) & (steepness < alpha * torch.finfo(h.dtype).eps)
     # One more step of Newton's method, with gradient: it leaves h where it is, and its derivative is that of the h the
     # scores imply.
-    return h - (count + scores.sum(beyond, rows=(h,))) / steepness
+    return h - (count + scores.sum(beyond, rows=(h,))) / steepness, parted
 
 
 def _mean(terms: Tensor, real: Tensor) -> Tensor:

@@ -43,12 +43,13 @@ def skewed_kl(student: Tensor, teacher: Tensor, *, alpha: float = 0.1, mask: Ten
         The mean over the sequences of all processes, in nats.
 
     Raises:
-        UserError: alpha outside [0, 1).
+        UserError: alpha outside [0, 1), or shapes that do not fit.
 
     Relations: `skewed_reverse_kl` pushes the student down where the teacher has none.
 
     Source: Ko et al. 2025 (DistiLLM-2), SKL; there on the teacher's responses.
     """
+    _check(student, teacher, mask)
     p, q = at_least_float32(teacher.detach()).log_softmax(dim=-1), at_least_float32(student).log_softmax(dim=-1)
     return _mean(p, _mixture(p, q, alpha, "skewed_kl"), mask)
 
@@ -78,14 +79,24 @@ def skewed_reverse_kl(
         The mean over the sequences of all processes, in nats.
 
     Raises:
-        UserError: alpha outside [0, 1).
+        UserError: alpha outside [0, 1), or shapes that do not fit.
 
     Relations: `skewed_kl`, its counterpart; both together are the contrastive pair of DistiLLM-2.
 
     Source: Ko et al. 2025 (DistiLLM-2), SRKL; there on the student's responses.
     """
+    _check(student, teacher, mask)
     p, q = at_least_float32(teacher.detach()).log_softmax(dim=-1), at_least_float32(student).log_softmax(dim=-1)
     return _mean(q, _mixture(q.detach() if stop_gradient else q, p, alpha, "skewed_reverse_kl"), mask)
+
+
+def _check(student: Tensor, teacher: Tensor, mask: Tensor | None) -> None:
+    if student.ndim != 3 or teacher.shape != student.shape:
+        raise UserError(
+            f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)}: expected (n, t, v) of both"
+        )
+    if mask is not None and mask.shape != student.shape[:2]:
+        raise UserError(f"mask {tuple(mask.shape)}: expected {tuple(student.shape[:2])}, one value a token")
 
 
 def _mixture(first: Tensor, second: Tensor, alpha: float, name: str) -> Tensor:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from common.checks import check_number
 from common.distributed import Exchange, global_mean
 from common.losses import examples
 from common.losses.registry import Example, Needs, loss
@@ -28,6 +29,11 @@ class Distilled(NamedTuple):
     known: Matrix
     share: float
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The teacher's, which must be the student's."""
+        return self.teacher.shape
+
     def tile(self, rows: slice, columns: slice) -> Tensor:
         soft = (self.teacher.tile(rows, columns).detach() - self.total[rows, None]).exp_().mul_(self.share)
         known = self.known.tile(rows, columns)
@@ -43,6 +49,7 @@ def same_id(scores: Scores, row_ids: Tensor, key_ids: Tensor) -> Matrix:
 
 def distilled(teacher: Scores, known: Matrix, share: float) -> Distilled:
     """Targets that trust the teacher by `share`, and the known targets by the rest."""
+    check_number("share", share, least=0, most=1)
     with torch.no_grad():
         return Distilled(teacher, teacher.logsumexp(dim=1), known, share)
 

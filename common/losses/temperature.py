@@ -7,16 +7,17 @@ from torch import Tensor, nn
 
 from common.checks import check_number
 from common.errors import UserError
+from common.losses.precision import at_least_float32
 
 
 def inverse(temperature: float | Tensor) -> float | Tensor:
-    """1 / temperature, the scale of the scores.
+    """1 / temperature, the scale of the scores; of a bf16 or fp16 temperature in float32.
 
     Raises:
         UserError: a number that is not finite and above zero. Tensors are not looked at, which would stall a GPU.
     """
     check_number("temperature", temperature, above=0)
-    return 1 / temperature
+    return 1 / (at_least_float32(temperature) if isinstance(temperature, Tensor) else temperature)
 
 
 class LearnableTemperature(nn.Module):

@@ -84,9 +84,8 @@ class Where(NamedTuple):
 
 
 def as_matrix(values: Matrix | Tensor, shape: tuple[int, int]) -> Matrix:
-    """A tensor given whole as a matrix, checked; any other matrix as it is."""
-    if not isinstance(values, Tensor):
-        return values
-    if values.shape != shape:
-        raise UserError(f"matrix {tuple(values.shape)}: expected {shape}, our queries x all keys")
-    return Entries(values)
+    """A tensor given whole as a matrix; any other matrix as it is. Whatever has a shape is checked for it."""
+    own = getattr(values, "shape", shape)
+    if tuple(own) != shape:
+        raise UserError(f"matrix {tuple(own)}: expected {shape}, our queries x all keys")
+    return Entries(values) if isinstance(values, Tensor) else values
