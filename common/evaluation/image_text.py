@@ -172,8 +172,12 @@ def distractor_accuracy(own: Tensor, distractors: Tensor) -> Mean:
         The mean over the queries.
 
     Raises:
-        UserError: a score is NaN or infinite.
+        UserError: a score is NaN or infinite, or the shapes do not fit.
     """
+    if own.ndim != 1 or distractors.ndim != 2 or not 0 < len(own) == len(distractors):
+        raise UserError(
+            f"partners {tuple(own.shape)} and distractors {tuple(distractors.shape)}: expected (n,), (n, k)"
+        )
     finite("scores of partners", own)
     finite("scores of distractors", distractors.masked_fill(distractors == -torch.inf, 0.0))
     return Mean((own[:, None] > distractors).all(1))

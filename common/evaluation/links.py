@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from common.benchmark import Metrics
+from common.checks import check_ids
 from common.errors import UserError
 from common.evaluation.means import Mean
 from common.evaluation.scoring import finite
@@ -22,8 +23,11 @@ def filtered_ranks(scores: Tensor, answer: Tensor, known: Tensor) -> Tensor:
         int64 of shape (n,).
 
     Raises:
-        UserError: a score is NaN or infinite.
+        UserError: a score is NaN or infinite, or the shapes do not fit.
     """
+    if scores.ndim != 2 or not len(scores) or known.shape != scores.shape:
+        raise UserError(f"scores {tuple(scores.shape)} and known {tuple(known.shape)}: expected (n, m) of both")
+    check_ids("answer", answer, len(scores))
     finite("scores of candidates", scores)
     own = scores.gather(1, answer[:, None])
     better = (scores >= own) & ~known
@@ -56,8 +60,11 @@ def recommendation_metrics(scores: Tensor, wanted: Tensor, known: Tensor, at: in
         mean over the users who want one.
 
     Raises:
-        UserError: a score is NaN or infinite, no user wants anything, or `at` is below 1.
+        UserError: a score is NaN or infinite, no user wants anything, `at` is below 1, or the shapes differ.
     """
+    if scores.ndim != 2 or not scores.shape == wanted.shape == known.shape:
+        shapes = ", ".join(str(tuple(x.shape)) for x in (scores, wanted, known))
+        raise UserError(f"scores, wanted and known {shapes}: expected (u, m) of all")
     if at < 1 or not wanted.any():
         raise UserError(
             f"recommendation of {at} items to {int(wanted.any(1).sum())} users who want one: expected 1 each"

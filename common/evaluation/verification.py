@@ -5,7 +5,9 @@ from sklearn.metrics import roc_curve
 from torch import Tensor
 
 from common.benchmark import Metrics
+from common.checks import check_number
 from common.errors import UserError
+from common.evaluation.scoring import finite
 
 
 def verification_metrics(
@@ -26,10 +28,16 @@ def verification_metrics(
         units of the better of accepting everything and rejecting everything; so it is at most 1.
 
     Raises:
-        UserError: a score is not finite, or the trials are not of both kinds.
+        UserError: a score is not finite, the shapes differ, the trials are not of both kinds, or a cost or the prior is
+            out of range.
     """
-    if not scores.isfinite().all():
-        raise UserError("verification scores hold NaN or infinite values; they cannot be ranked")
+    if scores.ndim != 1 or scores.shape != same.shape:
+        raise UserError(f"scores {tuple(scores.shape)} and same {tuple(same.shape)}: expected (n,) of both")
+    if not 0 < p_target < 1:
+        raise UserError(f"p_target {p_target}: expected a probability between 0 and 1")
+    check_number("cost_miss", cost_miss, above=0)
+    check_number("cost_false_alarm", cost_false_alarm, above=0)
+    finite("verification scores", scores)
     if not 0 < int(same.sum()) < len(same):
         raise UserError(f"{int(same.sum())} of {len(same)} trials have one source; both kinds of trials are needed")
     false_alarm, hit, _ = roc_curve(same.cpu().numpy(), scores.double().cpu().numpy(), drop_intermediate=False)

@@ -115,8 +115,7 @@ def focal_sup_con(
     check_number("gamma", gamma, least=0)
     scores = Scores(embeddings, embeddings, scale=inverse(temperature), exchange=exchange)
     others = scores.exclude(scores.own())
-    # Without the anchor itself, whose score is none of its softmax: exp(score - total) would overflow in the gradient.
-    same = (scores.equal(labels, labels, own=False),)
+    same = (scores.equal(labels, labels),)
     total = others.logsumexp(dim=1)
     focal = others.sum(_focal_positive(gamma), rows=(total,), pairs=same)
     count = others.sum(lambda s, positive: positive.to(s.dtype), pairs=same).detach()
@@ -125,8 +124,11 @@ def focal_sup_con(
 
 def _focal_positive(gamma: float) -> Callable[..., Tensor]:
     def f(score: Tensor, total: Tensor, positive: Tensor) -> Tensor:
+        # No probability is above 1 but the anchor's "own", which is none of its softmax: its exp would overflow, and an
+        # infinite slope would meet the mask's zero.
+        log_p = (score - total).clamp(max=0.0)
         # p = 1/2 stands in where there is no positive: any finite value does, and where() drops it with its gradient.
-        return torch.where(positive, _focal(torch.where(positive, score - total, -0.7), gamma), 0.0)
+        return torch.where(positive, _focal(torch.where(positive, log_p, -0.7), gamma), 0.0)
 
     return f
 

@@ -127,6 +127,7 @@ def test_geometry_equals_the_formulas_on_one_process_and_two():
         "modality_gap": modality_gap(x, y),
         "effective_rank": effective_rank(torch.cat([a, b])),
     }
+
     def measured() -> dict[str, float]:
         return {name: float(value) for name, value in geometry_metrics(x, y).items()}
 
