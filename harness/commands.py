@@ -228,6 +228,9 @@ def report(given: argparse.Namespace) -> None:
     measure_floors(chosen or papers, _results(given), say)
     papers = standings(given.root, Ledger(_results(given) / "runs"))
     changed = write(given.root, _results(given), papers, given.slugs or None, given.family)
+    for paper in papers:
+        for fault in paper.faults:
+            say(fault)
     print(*(shown_path(path) for path in changed), sep="\n") if changed else print("everything was up to date")
 
 

@@ -150,7 +150,8 @@ def standing(card: Card, ledger: Ledger, floors: Sequence[Floor] | None = None) 
         for recipe in recipes:
             of_recipe = select(own, recipe=recipe)
             benchmark = catalog.benchmark_of(card, recipe) if isinstance(experiment, Comparison) else None
-            found = judge(experiment, of_recipe, items=items, floors=floors_of(of_recipe, floors))
+            of_arms = {r.arm: floors_of(select(of_recipe, arm=r.arm), floors) for r in of_recipe}
+            found = judge(experiment, of_recipe, items=items, floors=of_arms)
             trials.append(Trial(card, experiment, recipe, benchmark, tuple(of_recipe), tuple(found)))
     tuned = (results / "tuning" / f"{card.slug}.jsonl").is_file()
     return Standing(card, tuple(trials), tuple(warnings), tuned)

@@ -188,13 +188,13 @@ def _look(
     """The verdict with seeds 0 to n - 1."""
     seeds, side = range(n), _side(claim)
     difference = _difference(method, baseline, seeds)
-    margin, no_margin = _margin(claim, floors or {})
+    margin, no_margin = _margin(claim, floors)
     verdict, reason, incomplete = Verdict.UNDECIDED, None, False
     failed, unknown = _precondition(claim, {s: baseline[s] for s in seeds}, bases, floors)
     if failed:
         verdict, reason = Verdict.NO_TEST, failed
     elif unknown or no_margin:
-        reason, incomplete = unknown or no_margin, True
+        reason, incomplete = "; ".join(dict.fromkeys(text for text in (unknown, no_margin) if text)), True
     elif difference.within(margin):
         verdict = Verdict.NO_DIFFERENCE
     elif difference.side and error is None:
@@ -240,7 +240,7 @@ def _precondition(
     if gain.side != side:
         return f"the baseline does not beat its own untrained network ({with_interval(gain, sign=True)})", None
     if floors is None:
-        return None, "what needs no learning is not measured on this data yet"
+        return None, _NO_FLOORS
     best = _best_floor(claim, floors)
     if best is not None:
         name, value = best
@@ -251,10 +251,15 @@ def _precondition(
     return None, None
 
 
-def _margin(claim: Claim, floors: Floors) -> tuple[float | None, str | None]:
+_NO_FLOORS = "what needs no learning is not measured on this data yet"
+
+
+def _margin(claim: Claim, floors: Floors | None) -> tuple[float | None, str | None]:
     """The margin, or why there is none."""
     if claim.margin is not None:
         return claim.margin, None
+    if floors is None:
+        return None, _NO_FLOORS
     best = _best_floor(claim, floors)
     if best is None:
         return None, f"no floor of {claim.metric} is on record, so the claim must state its 'margin'"
@@ -306,7 +311,11 @@ def judge_property(experiment: Property, records: Sequence[Record]) -> PropertyR
 
 
 def judge(
-    experiment: Experiment, records: Sequence[Record], *, items: RunItems | None = None, floors: Floors | None = None
+    experiment: Experiment,
+    records: Sequence[Record],
+    *,
+    items: RunItems | None = None,
+    floors: Mapping[str, Floors] | None = None,
 ) -> list[ClaimResult] | list[PropertyResult]:
     """The result of each claim of an experiment, in the order of the card.
 
@@ -315,12 +324,16 @@ def judge(
     Args:
         records: current records (see `records.current`) of one recipe file, of this experiment or of the whole paper.
         items: as in `judge_claim`.
-        floors: as in `judge_claim`.
+        floors: by the arm, what needs no learning on its data; a claim is held against that of its baseline.
     """
     own = [r for r in records if r.experiment == experiment.name]
     if not isinstance(experiment, Comparison):
         return [judge_property(experiment, own)]
+
+    def result(claim: Claim, last: int) -> ClaimResult:
+        return judge_claim(claim, own, items=items, floors=(floors or {}).get(claim.baseline), last=last)
+
     last = LOOKS[0]
     if experiment.primary is not None:
-        last = max(last, len(judge_claim(experiment.primary, own, items=items, floors=floors).seeds))
-    return [judge_claim(claim, own, items=items, floors=floors, last=last) for claim in experiment.claims]
+        last = max(last, len(result(experiment.primary, LOOKS[-1]).seeds))
+    return [result(claim, last) for claim in experiment.claims]

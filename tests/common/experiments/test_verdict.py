@@ -140,6 +140,7 @@ def test_the_margin_is_a_share_of_the_headroom_above_the_best_floor(metric, bett
     assert judged(dataclasses.replace(given, better="higher", ceiling=100.0), differing(0.0), of_percent).margin == 1.8
     found = judged(dataclasses.replace(given, better="higher"), differing(0.0), of_percent)
     assert found.incomplete and "the floor 'chance' (10.000) is beyond the ceiling of 1" in found.reason
+    assert judge_claim(given, differing(0.03)).reason == "what needs no learning is not measured on this data yet"
     found = judged(given, differing(0.03))
     assert (found.verdict, found.incomplete) == (Verdict.UNDECIDED, True)
     assert found.reason == "no floor of m is on record, so the claim must state its 'margin'"
@@ -166,8 +167,8 @@ def test_what_is_not_on_record_leaves_a_claim_undecided():
     assert (found.verdict, found.incomplete) == (Verdict.UNDECIDED, True) and "item by item" in found.reason
     found = judge_claim(claim(), runs, items=items_of(runs))
     assert found.incomplete and "needs no learning is not measured" in found.reason
-    found = judged(claim(), [r for r in runs if "@" not in r.arm])
-    assert found.incomplete and "untrained network is not scored" in found.reason
+    found = judged(claim(margin=None), [r for r in runs if "@" not in r.arm])
+    assert found.incomplete and "untrained network is not scored" in found.reason and "'margin'" in found.reason
     lacking = items_of(runs)
     del lacking[("main", "method", "", 3)]
     assert judge_claim(claim(), runs, items=lacking, floors={}).item_error is None
@@ -224,9 +225,16 @@ def test_judging_an_experiment_leaves_out_the_records_of_others():
         record("method", 0, -5.0, experiment="other"),
         record("bound", 0, 0.0, "deviation", "bound"),
     ]
-    found = judge(comparison(claim()), runs, items=items_of(runs[:15]), floors={})
+    found = judge(comparison(claim()), runs, items=items_of(runs[:15]), floors={"baseline": {}})
     assert [r.verdict for r in found] == [Verdict.REPRODUCED]
     assert [r.verdict for r in judge(PROPERTY, runs)] == [Verdict.HOLDS]
+
+
+def test_a_claim_is_held_against_the_floor_of_its_baselines_data():
+    runs = differing(0.03)
+    floors = {"baseline": {"raw": {"m": 0.4}}, "method": {"raw": {"m": 0.9}}}
+    (found,) = judge(comparison(claim(margin=None)), runs, items=items_of(runs), floors=floors)
+    assert (found.verdict, found.margin) == (Verdict.REPRODUCED, pytest.approx(0.012))
 
 
 def test_claims_beside_the_primary_are_judged_at_its_last_look():
@@ -234,7 +242,7 @@ def test_claims_beside_the_primary_are_judged_at_its_last_look():
 
     def looks(by: float, *claims: Claim) -> list[int]:
         runs = differing(by, 10)
-        return [len(r.seeds) for r in judge(comparison(*claims), runs, items=items_of(runs), floors={})]
+        return [len(r.seeds) for r in judge(comparison(*claims), runs, items=items_of(runs), floors={"baseline": {}})]
 
     assert looks(0.02, claim(), beside) == [10, 10]
     assert looks(0.03, claim(), beside) == [5, 5]
