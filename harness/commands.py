@@ -116,20 +116,18 @@ def rerun(given: argparse.Namespace) -> int:
             raise UserError(f"{card.slug} has no experiments of its own; those of other papers train it")
         if not given.dry_run:
             ledger.check_writable(card.slug)
-    from harness.plan import plan
-    from harness.runner import cores, execute
+    from harness import looks
+    from harness.runner import cores
 
-    # All cards are planned before anything runs: a fault in the last must not show after hours.
-    plans = [plan(card, ledger, experiments=names, seeds=given.seeds, recipe=recipe) for card in cards]
+    options = {"experiments": names, "seeds": given.seeds, "recipe": recipe}
     workers = given.workers or cores()
-    for planned in plans:
-        for warning in planned.warnings:
-            say(warning)
-        print(*planned.describe(workers), sep="\n", flush=True)
     if given.dry_run:
+        for planned in looks.plans(cards, ledger, **options, fetch=False):
+            for warning in planned.warnings:
+                say(warning)
+            print(*planned.describe(workers), sep="\n", flush=True)
         return 0
-    runs = [run for planned in plans for run in planned.runs]
-    code = execute(runs, ledger, workers=workers, logs=given.root / "logs").exit_code
+    code = looks.rerun(cards, ledger, **options, workers=workers, logs=given.root / "logs")
     _conclude(given, cards, ledger)
     return code
 

@@ -75,6 +75,10 @@ class PapersCLI(LightningCLI):
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         return super().init_parser(**kwargs, exit_on_error=False)
 
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        # Recipes say it, and it means nothing to a single run: `papers verify` compares it with the records.
+        parser.add_argument("--budget_s", type=float | None, default=None, help="CPU seconds that a run should take")
+
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         return {name: skip for name, skip in LightningCLI.subcommands().items() if name != "predict"}

@@ -2,10 +2,10 @@
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from common.experiments.card import Card, Comparison, Property
+from common.experiments.card import Card, Comparison, Property, untrained
 from common.experiments.records import Ledger, Record, current, select
 from harness.identity import arm_hash, check_hash
 from harness.progress import duration
@@ -21,7 +21,9 @@ class Plan:
     recorded: tuple[Record, ...]
     """On record for the same recipe and data."""
     warnings: tuple[str, ...]
-    """Broken lines of the record file."""
+    """Lines of the record file that are amiss."""
+    to_fetch: tuple[str, ...] = ()
+    """The sources that are not there yet, with their size, where the plan was not to fetch them."""
 
     def estimate(self, workers: int = 1) -> float | None:
         """Seconds that the runs will take, from earlier ones; None if some arm has never been run."""
@@ -43,6 +45,8 @@ class Plan:
                 arms.setdefault(run.arm, []).append(run.seed)
             parts = [f"{arm} seed {_ranges(seeds)}" for arm, seeds in arms.items()]
             lines.append(text + (f": {'; '.join(parts)}" if parts else ""))
+        if self.to_fetch:
+            lines.append(f"would fetch: {', '.join(self.to_fetch)}; what is on record for it is trusted until then")
         if self.runs:
             seconds = self.estimate(workers)
             time = "unknown: some arm has not been run before" if seconds is None else f"about {duration(seconds)}"
@@ -57,14 +61,18 @@ def plan(
     seeds: int | None = None,
     recipe: str | None = None,
     check_data: bool = True,
+    looks: Mapping[tuple[str, str], int] | None = None,
+    fetch: bool = True,
 ) -> Plan:
     """The runs that the card asks for and the record lacks.
 
     Args:
         experiments: names of experiments; all of the card by default.
-        seeds: seeds 0 to seeds - 1 of each arm; by default as many as the card says.
+        seeds: seeds 0 to seeds - 1 of each arm; by default those of the first look.
         recipe: a recipe file for all comparisons instead of their own; properties have none and are left out.
         check_data: compare the fingerprint of the data, too, which reads them; otherwise trust the record.
+        looks: how many seeds an arm of an experiment is to have where it is not the first look's (see `looks`).
+        fetch: whether data that are not there may be fetched for that check; otherwise their record is trusted.
 
     Raises:
         UserError: an unknown experiment, a faulty recipe, or a source that cannot be fetched.
@@ -75,27 +83,45 @@ def plan(
     records, warnings = ledger.read(card.slug)
     runs: list[Run] = []
     recorded: list[Record] = []
+    to_fetch: dict[str, None] = {}
     for experiment in chosen:
         # An arm that goes back to an older recipe is run again: its old records no longer stand.
         own = current(select(records, experiment=experiment.name))
         arms = [_check(card, experiment)] if isinstance(experiment, Property) else _arms(card, experiment, recipe)
-        for seed in range(seeds or experiment.seeds):
+        if not fetch:
+            to_fetch |= dict.fromkeys(_not_there(arms))
+        wanted = {arm.arm: seeds or (looks or {}).get((experiment.name, arm.arm), experiment.seeds) for arm in arms}
+        for seed in range(max(wanted.values())):
             for arm in arms:
+                if seed >= wanted[arm.arm]:
+                    continue
                 run = _seeded(arm, seed, _expected_seconds(own, arm))
-                found = select(own, arm=run.arm, seed=seed, recipe=run.recipe, recipe_hash=run.recipe_hash)
-                if found and check_data and run.config is not None and not _same_data(run, found[0]):
+                found = _found(own, run)
+                checked = check_data and run.config is not None and (fetch or not _not_there([arm]))
+                if found and checked and not _same_data(run, found[0]):
                     found = []
                 if found:
                     recorded += found
                 else:
                     runs.append(run)
-    return Plan(tuple(runs), tuple(recorded), tuple(warnings))
+    return Plan(tuple(runs), tuple(recorded), tuple(warnings), tuple(to_fetch))
+
+
+def _found(records: Sequence[Record], run: Run) -> list[Record]:
+    # The file that a check stands in may move; a comparison may have records of several recipe files.
+    of = {} if run.check is not None else {"recipe": run.recipe}
+    return select(records, arm=run.arm, seed=run.seed, recipe_hash=run.recipe_hash, **of)
 
 
 def _arms(card: Card, experiment: Comparison, recipe: str | None) -> list[Run]:
     """A run of each arm, still without a seed. Every arm is checked before the first one trains."""
     from harness import recipe as recipes  # imports torch
 
+    owed = {arm: experiment.metrics_of(arm) for arm in experiment.arms}
+    for claim in experiment.claims:
+        if claim.learns is True:  # what the baseline has learnt is what it gains on itself untrained
+            arm = untrained(claim.baseline)
+            owed[arm] = tuple(dict.fromkeys([*owed.get(arm, ()), claim.metric]))
     return [
         Run(
             card.slug,
@@ -105,10 +131,10 @@ def _arms(card: Card, experiment: Comparison, recipe: str | None) -> list[Run]:
             recipe or experiment.recipe,
             arm_hash(card, experiment, arm, recipe),
             card.root,
-            experiment.metrics_of(arm),
+            metrics,
             config=recipes.arm_config(card, experiment, arm, recipe),
         )
-        for arm in experiment.arms
+        for arm, metrics in owed.items()
     ]
 
 
@@ -155,6 +181,24 @@ def _fingerprint(data: str) -> str:
     benchmark.prepare_data()
     benchmark.setup("fit")
     return benchmark.fingerprint()
+
+
+def _not_there(arms: Sequence[Run]) -> list[str]:
+    """The sources of the arms' data that are not fetched yet, with their size."""
+    sections = {json.dumps(run.config["data"], sort_keys=True) for run in arms if run.config is not None}
+    return [name for section in sorted(sections) for name in _unfetched(section)]
+
+
+@functools.cache
+def _unfetched(data: str) -> list[str]:
+    from harness.recipe import build_benchmark
+
+    benchmark = build_benchmark(json.loads(data))
+    if benchmark.data_root is not None:
+        return []
+    # Other kinds of source have nothing to fetch, or no size that is known before.
+    missing = [source for source in benchmark.sources if not getattr(source, "fetched", True)]
+    return [f"{source.name} ({source.size / 1e6:.0f} MB)" for source in missing]
 
 
 def prepare_data(runs: Sequence[Run]) -> None:

@@ -15,14 +15,14 @@ from lightning.pytorch import Callback, LightningModule
 from common.benchmark import Benchmark
 from common.errors import UserError
 from common.experiments import yaml_lines
-from common.experiments.card import Card, Comparison
+from common.experiments.card import Card, Comparison, untrained
 from common.experiments.schema import check_class, closest
 from common.experiments.yaml_lines import Document, describe
 from harness.catalog import importable
 from harness.lightning_cli import PapersCLI, own_errors, readable_errors
 from harness.trainer_rules import SEED
 
-SECTIONS = ("seed_everything", "model", "data", "trainer")
+SECTIONS = ("seed_everything", "budget_s", "model", "data", "trainer")
 
 
 def load_recipe(card: Card, recipe: str) -> Document:
@@ -39,12 +39,15 @@ def load_recipe(card: Card, recipe: str) -> Document:
     for section, value in document.data.items():
         if section not in SECTIONS:
             raise UserError(f"{document.at((section,))}: unknown section '{section}'{closest(section, SECTIONS)}")
-        if section != "seed_everything" and not isinstance(value, dict):
+        if section not in ("seed_everything", "budget_s") and not isinstance(value, dict):
             raise UserError(f"{document.at((section,))}: '{section}' must be a mapping")
     if not SEED.right(seed := document.data.get("seed_everything", 0)):
         raise UserError(
             f"{document.at(('seed_everything',))}: 'seed_everything' is {describe(seed)}; it must be {SEED.allowed}"
         )
+    budget = document.data.get("budget_s", 1)
+    if isinstance(budget, bool) or not isinstance(budget, int | float) or not 0 < budget < math.inf:
+        raise UserError(f"{document.at(('budget_s',))}: 'budget_s' is {budget!r}; it must be a number above 0")
     for section in ("model", "data"):
         if "class_path" not in document.data.get(section, {}):
             raise UserError(f"{document.at((section,))}: '{section}' needs a class_path")
@@ -70,8 +73,14 @@ def arm_config(card: Card, experiment: Comparison, arm: str, recipe: str | None 
     """The configuration of an arm: the recipe with the arm's overrides, as written, without defaults and seed.
 
     Args:
+        arm: one of the card's, or what `card.untrained` makes of it: its network, scored as it starts.
         recipe: a recipe file of the paper instead of the experiment's own.
     """
+    if arm.endswith(untrained("")):
+        config = arm_config(card, experiment, arm.removesuffix(untrained("")), recipe)
+        # How long and by what it would have been trained does not matter, so it is no part of its hash either.
+        kept = {k: v for k, v in config.get("trainer", {}).items() if k in ("accelerator", "devices", "precision")}
+        return config | {"trainer": kept | {"max_steps": 0}}
     if arm not in experiment.arms:
         known = ", ".join(experiment.arms)
         raise UserError(
@@ -79,8 +88,7 @@ def arm_config(card: Card, experiment: Comparison, arm: str, recipe: str | None 
         )
     document = load_recipe(card, recipe or experiment.recipe)
     config = merge(document.data, experiment.arms[arm].overrides)
-    config.pop("seed_everything", None)
-    return config
+    return {section: content for section, content in config.items() if section not in ("seed_everything", "budget_s")}
 
 
 def resolve(config: dict[str, Any]) -> dict[str, Any]:
@@ -110,7 +118,7 @@ def _place(card: Card, experiment: Comparison, arm: str, recipe: str | None, mes
         return document.shown
     section, *rest = key[0].split(".")
     ways = [(section, *rest), *([(section, "init_args", *rest)] if section != "trainer" else [])]
-    index = card.experiments.index(experiment)
+    index, arm = card.experiments.index(experiment), arm.removesuffix(untrained(""))
     in_card = yaml_lines.load(card.path, card.root)
     for way in reversed(ways):
         if (where := ("experiments", index, "arms", arm, *way)) in in_card.lines:

@@ -137,9 +137,9 @@ def standing(card: Card, ledger: Ledger, floors: Sequence[Floor] | None = None) 
 
     results = ledger.folder.parent
     floors = read_floors(results) if floors is None else floors
-    items = ItemLedger(results / "items").read(card.slug)
+    items, broken = ItemLedger(results / "items").scan(card.slug)
     records, warnings = ledger.read(card.slug)
-    records = current(records)
+    records, warnings = current(records), [*warnings, *broken]
     trials = []
     for experiment in card.experiments:
         own = select(records, experiment=experiment.name)
@@ -148,7 +148,8 @@ def standing(card: Card, ledger: Ledger, floors: Sequence[Floor] | None = None) 
         else:
             recipes = [experiment.check]
         for recipe in recipes:
-            of_recipe = select(own, recipe=recipe)
+            # The file that a check stands in may have moved since.
+            of_recipe = select(own, recipe=recipe) if isinstance(experiment, Comparison) else own
             benchmark = catalog.benchmark_of(card, recipe) if isinstance(experiment, Comparison) else None
             of_arms = {r.arm: floors_of(select(of_recipe, arm=r.arm), floors) for r in of_recipe}
             found = judge(experiment, of_recipe, items=items, floors=of_arms)

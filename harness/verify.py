@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common.errors import UserError
-from common.experiments.card import Card, Comparison
+from common.experiments.card import Card, Comparison, untrained
 from common.experiments.card_file import load_card
 from common.experiments.records import Ledger, Record, current
 from common.experiments.yaml_lines import shown
@@ -58,12 +58,12 @@ def _changed(card: Card, records: list[Record]) -> Iterator[str]:
     latest = {(r.experiment, r.arm, r.recipe): r.recipe_hash for r in records}
     experiments = {experiment.name: experiment for experiment in card.experiments}
     for (name, arm, source), recorded in latest.items():
-        where, arm = f"{card.slug}/{name}", arm.partition("@")[0]  # untrained, by the same recipe
+        where = f"{card.slug}/{name}"
         experiment = experiments.get(name)
         if experiment is None:
             yield f"{where}: has records, but the card has no such experiment"
             continue
-        if isinstance(experiment, Comparison) and arm not in experiment.arms:
+        if isinstance(experiment, Comparison) and arm.removesuffix(untrained("")) not in experiment.arms:
             yield f"{where}: the arm '{arm}' has records, but the card has no such arm"
             continue
         try:

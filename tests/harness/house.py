@@ -186,7 +186,7 @@ def today(root: Path, experiment: str, arm: str) -> str:
     from harness.identity import experiment_hash
 
     card = catalog.find("alpha", root)
-    return experiment_hash(card, card.experiment(experiment), arm.partition("@")[0])  # untrained: the same recipe
+    return experiment_hash(card, card.experiment(experiment), arm)
 
 
 def papers(root: Path) -> list[Standing]:

@@ -254,3 +254,9 @@ def test_the_last_lines_say_score_files_and_how_to_go_on(card, logs, capfd):
     assert lines[-3] == f"checkpoint: {path}"
     assert lines[-2].endswith(f"papers test toy --ckpt_path {path}")
     assert err == ""
+
+
+def test_a_recipe_may_state_its_budget(card, logs):
+    path = card.folder / "mini.yaml"
+    path.write_text(path.read_text().replace("seed_everything: 0\n", "seed_everything: 0\nbudget_s: 30\n"))
+    assert fit(card, "--trainer.max_epochs", "1", logs=logs).is_file()

@@ -64,11 +64,78 @@ def test_everything_is_missing_at_first_seed_by_seed(root, ledger):
 
 
 def test_an_arm_owes_the_metrics_of_its_own_claims(root, ledger):
-    claim = "      - {text: one beats the other, method: repeat, baseline: plain, metric: weight/norm, better: lower}\n"
-    edit(root, "        published: main\n", "        published: main\n" + claim, "papers/toys/toy/paper.yaml")
+    sides = "method: repeat, baseline: plain, metric: weight/norm, better: lower"
+    claim = f"      - {{text: one beats the other, {sides}, learns: not asked here}}\n"
+    edit(root, "    claims:\n", "    claims:\n" + claim, "papers/toys/toy/paper.yaml")
     owed = {run.arm: run.metrics for run in toy_plan(root, ledger, experiments=["main"]).runs}
-    expected = {"repeat": ("repeat/error", "weight/norm"), "plain": ("weight/norm",), "untrained": ("repeat/error",)}
+    expected = {"repeat": ("weight/norm", "repeat/error"), "plain": ("weight/norm",), "untrained": ("repeat/error",)}
     assert owed == expected
+
+
+def test_the_untrained_network_of_a_baseline_that_is_to_learn_is_scored_beside_it(root, ledger):
+    claim = "      - {text: one beats the other, method: repeat, baseline: plain, metric: weight/norm, better: lower}\n"
+    edit(root, "    claims:\n", "    claims:\n" + claim, "papers/toys/toy/paper.yaml")
+    found = toy_plan(root, ledger, experiments=["main"]).runs
+    runs = [run for run in found if run.arm == "plain@untrained"]
+    assert [run.seed for run in runs] == list(range(5)) and runs[0].metrics == ("weight/norm",)
+    assert runs[3].config["trainer"] == {"accelerator": "cpu", "max_steps": 0}
+    assert runs[3].config["model"] == {"class_path": "toylab.Plain"} and runs[3].config["seed_everything"] == 3
+    # How long the arm trains is nothing to its untrained network.
+    edit(root, "max_epochs: 2", "max_epochs: 3")
+    again = toy_plan(root, ledger, experiments=["main"]).runs
+    same = {run.arm for run in again} - {
+        a.arm for a, b in zip(again, found, strict=True) if a.recipe_hash != b.recipe_hash
+    }
+    assert same == {"plain@untrained"}
+
+
+def test_a_second_look_asks_for_the_seeds_of_two_arms(root, ledger):
+    looks = {("main", "repeat"): 10, ("main", "untrained"): 10}
+    found = names(toy_plan(root, ledger, experiments=["main"], looks=looks).runs)
+    assert [pair for pair in found if pair[1] == 4] == [("repeat", 4), ("plain", 4), ("untrained", 4)]
+    assert [pair for pair in found if pair[1] == 5] == [("repeat", 5), ("untrained", 5)]
+    assert len(found) == 25
+    # A number of seeds on the command line leaves looks alone.
+    assert len(toy_plan(root, ledger, experiments=["main"], looks=looks, seeds=2).runs) == 6
+
+
+def test_a_budget_is_no_part_of_a_run(root, ledger):
+    before = toy_plan(root, ledger, experiments=["main"]).runs
+    edit(root, "seed_everything: 0\n", "seed_everything: 0\nbudget_s: 30\n")
+    assert toy_plan(root, ledger, experiments=["main"]).runs == before
+    edit(root, "budget_s: 30", "budget_s: -3")
+    with pytest.raises(
+        UserError, match=r"^papers/toys/toy/mini.yaml:3: 'budget_s' is -3; it must be a number above 0$"
+    ):
+        toy_plan(root, ledger, experiments=["main"])
+
+
+def test_the_check_of_a_property_may_move(root, ledger):
+    write_records(root, ledger, toy_plan(root, ledger, experiments=["slow"]).runs, benchmark="property")
+    (root / "checks").mkdir()
+    (root / "toychecks.py").rename(root / "checks" / "moved.py")
+    edit(root, "check: toychecks:slow", "check: checks.moved:slow", "papers/toys/toy/paper.yaml")
+    assert toy_plan(root, ledger, experiments=["slow"]).runs == ()
+
+
+class Pinned:
+    """A source that is not there yet."""
+
+    name, size, fetched = "numbers1k", 61_000_000, False
+
+    def open(self, data_root):
+        raise AssertionError("fetched")
+
+
+def test_a_plan_that_fetches_nothing_says_what_it_would(root, ledger, monkeypatch):
+    write_records(root, ledger, toy_plan(root, ledger, experiments=["main"]).runs)
+    plans._unfetched.cache_clear()
+    plans._fingerprint.cache_clear()
+    monkeypatch.setattr(sys.modules["toylab"].Numbers, "sources", (Pinned,))
+    found = toy_plan(root, ledger, experiments=["main"], fetch=False)
+    assert found.runs == () and found.to_fetch == ("numbers1k (61 MB)",)
+    assert "would fetch: numbers1k (61 MB)" in found.describe()[1]
+    plans._unfetched.cache_clear()
 
 
 def test_what_is_on_record_is_not_run_again(root, ledger):
