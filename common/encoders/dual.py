@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.encoders.image import ImageEncoderName, image_encoder, to_float
-from common.encoders.text_tower import TextTower, TokenizerName
+from common.encoders.text_tower import ClipTextTower, TextTower, TokenizerName
 from common.encoders.weights import read_file
 
-TextTowerName = Literal["mini", "base"]
+TextTowerName = Literal["mini", "base", "clip"]
 TEXT_TOWERS = {"mini": {"width": 128, "layers": 2, "heads": 4}, "base": {"width": 768, "layers": 12, "heads": 12}}
 
 
@@ -20,7 +20,7 @@ class DualEncoder(nn.Module):
 
     Args:
         image: name of the image tower.
-        text: name of the text tower: "mini" (2 layers of width 128) or "base" (12 of 768).
+        text: name of the text tower: "mini" (2 layers of width 128), "base" (12 of 768) or "clip", CLIP's own.
         embed_dim: width e of the common space. The image tower gets a linear map into it where its own width differs.
         channels, width, image_size: of the image tower, see `image_encoder`.
         text_length, tokenizer: of the text tower, see `TextTower`.
@@ -41,7 +41,8 @@ class DualEncoder(nn.Module):
         self.image = image_encoder(image, channels, width, image_size)
         same = self.image.output_dim == embed_dim
         self.projection = nn.Identity() if same else nn.Linear(self.image.output_dim, embed_dim)
-        self.text = TextTower(**TEXT_TOWERS[text], output_dim=embed_dim, length=text_length, tokenizer=tokenizer)
+        words = dict(output_dim=embed_dim, length=text_length, tokenizer=tokenizer)
+        self.text = ClipTextTower(**words) if text == "clip" else TextTower(**TEXT_TOWERS[text], **words)
 
     @classmethod
     def named(cls, name: str, weights: str | None = None) -> "DualEncoder":

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.encoders.convnext import ConvNeXt
-from common.encoders.vit import VisionTransformer
+from common.encoders.vit import ClipVisionTransformer, VisionTransformer
 from common.errors import UserError
 
 
@@ -104,16 +104,17 @@ def to_float(pixels: Tensor) -> Tensor:
     return pixels.float() / 255
 
 
-ImageEncoderName = Literal["small_resnet", "cifar_resnet50", "vit_mini", "vit_b16", "convnext_base"]
+ImageEncoderName = Literal["small_resnet", "cifar_resnet50", "vit_mini", "vit_b16", "clip_vit_b32", "convnext_base"]
 
 
 def image_encoder(
     name: ImageEncoderName, channels: int, width: int = 32, image_size: int = 32, weights: str | None = None
-) -> SmallResNet | CifarResNet50 | VisionTransformer | ConvNeXt:
+) -> SmallResNet | CifarResNet50 | VisionTransformer | ClipVisionTransformer | ConvNeXt:
     """Builds the encoder that a recipe names; `encoder.output_dim` is the width of its vectors.
 
     Args:
-        name: "vit_mini" has 4 layers of width 96 over patches of 8 pixels, "vit_b16" is ViT-B/16.
+        name: "vit_mini" has 4 layers of width 96 over patches of 8 pixels, "vit_b16" is ViT-B/16, both in
+            SigLIP's shape; "clip_vit_b32" is CLIP's own ViT-B/32.
         channels: colour channels of the pictures.
         width: of the small residual network's first stage.
         image_size: side of the pictures, for the vision transformers.
@@ -133,6 +134,8 @@ def image_encoder(
             return VisionTransformer(image_size, 8, 96, 4, 3, channels)
         case "vit_b16":
             return VisionTransformer(image_size, 16, 768, 12, 12, channels)
+        case "clip_vit_b32":
+            return ClipVisionTransformer(image_size)
         case "convnext_base":
             if channels != 3:
                 raise UserError(f"convnext_base takes pictures of 3 channels; these have {channels}")

@@ -1,7 +1,8 @@
 """The vision transformer: a picture as a sequence of patches."""
 
 from torch import Tensor, nn
-from transformers import SiglipVisionConfig, SiglipVisionModel
+from torchvision.transforms import Normalize
+from transformers import CLIPVisionConfig, CLIPVisionModel, SiglipVisionConfig, SiglipVisionModel
 
 from common.errors import UserError
 
@@ -76,3 +77,27 @@ class VisionTransformer(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Maps float pixels in [0, 1] of shape (n, channels, h, w) to vectors of shape (n, width)."""
         return self.body(pixel_values=self.stem(2 * pixels - 1)).pooler_output
+
+
+class ClipVisionTransformer(nn.Module):
+    """CLIP's own ViT-B/32: a class token stands for the picture, under a norm.
+
+    Source: Radford et al. 2021, table 20, with plain GELU as in open_clip. 87.5 M parameters.
+
+    Args:
+        image_size: side of the pictures in pixels.
+    """
+
+    # Of the pictures that CLIP was trained on.
+    MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+    def __init__(self, image_size: int = 224) -> None:
+        super().__init__()
+        # The other defaults are those of ViT-B/32.
+        self.body = CLIPVisionModel(CLIPVisionConfig(image_size=image_size, hidden_act="gelu"))
+        self.output_dim = self.body.config.hidden_size
+        self.normalize = Normalize(self.MEAN, self.DEVIATION)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Maps float pixels in [0, 1] of shape (n, 3, h, w) to vectors of shape (n, 768)."""
+        return self.body(pixel_values=self.normalize(pixels)).pooler_output

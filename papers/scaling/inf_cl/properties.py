@@ -68,18 +68,22 @@ def largest_logit(seed: int) -> float:
 def memory(seed: int) -> dict[str, float]:
     """How far the peak's growth is from a straight line with tiles, and from a square with the whole matrix.
 
-    Forward and backward pass of 1,024 to 4,096 pairs; the exponent of the batch comes from the two increments, which
-    are free of what does not grow. 0 is an exponent of 1 with tiles, of 2 with the matrix.
+    Of a forward and a backward pass; the exponent of the batch comes from the two increments, which are free of what
+    does not grow. 0 is an exponent of 1 with tiles, of 2 with the matrix. With tiles of the engine's own choice a line
+    begins where the matrix exceeds the 64 MiB that may be kept of it, at 4,096 pairs.
     """
 
-    def exponent(loss: Loss) -> float:
+    def exponent(loss: Loss, *sizes: int, width: int = 64) -> float:
         small, middle, large = (
-            peak_bytes(lambda n=n: differentiated(loss, *pairs(n, 64, seed, torch.float32), 0.07))
-            for n in (1024, 2048, 4096)
+            peak_bytes(lambda n=n: differentiated(loss, *pairs(n, width, seed, torch.float32), 0.07)) for n in sizes
         )
         return math.log2((large - middle) / (middle - small))
 
-    return {"tiles": exponent(tiled) - 1, "whole matrix": exponent(dense) - 2}
+    with tiling(256, 1024):
+        fixed = exponent(tiled, 1024, 2048, 4096)
+    chosen = exponent(tiled, 6144, 12_288, 24_576, width=16)
+    matrix = exponent(dense, 1024, 2048, 4096)
+    return {"tiles of 256 x 1,024": fixed - 1, "tiles as chosen": chosen - 1, "whole matrix": matrix - 2}
 
 
 def ring(seed: int) -> dict[str, float]:

@@ -5,7 +5,7 @@ import torch
 
 from common.encoders.dual import DualEncoder
 from common.encoders.image import image_encoder
-from common.encoders.text_tower import END, TextTower, byte_tokenizer
+from common.encoders.text_tower import END, ClipTextTower, TextTower, byte_tokenizer
 from common.encoders.vit import VisionTransformer
 from common.errors import UserError
 
@@ -50,6 +50,17 @@ def test_a_text_has_one_vector_whatever_its_batch(tokenizer: str) -> None:
 def test_an_unknown_tokenizer_is_named() -> None:
     with pytest.raises(UserError, match="tokenizer is 'words'; it must be one of wordpiece, bytes, sentencepiece"):
         tower("words")
+
+
+def test_clips_text_tower_reads_up_to_the_first_end() -> None:
+    tower, end = ClipTextTower(16, 1, 2, 6, length=8).eval(), 49_407
+    short = torch.tensor([[49_406, 7, 8, end, end, end, end, end]])
+    longer = torch.tensor([[49_406, 7, 8, end, 5, 6, end, end]])
+    one, other, cut = (tower.body(input_ids=ids).text_embeds for ids in (short, longer, short[:, :4]))
+    torch.testing.assert_close(one, other)
+    torch.testing.assert_close(one, cut)
+    with pytest.raises(UserError, match="tokenizer is 'bytes'; with CLIP's text tower it must be 'clip'"):
+        ClipTextTower(tokenizer="bytes")
 
 
 def test_the_vision_transformer_pools_all_patches() -> None:
