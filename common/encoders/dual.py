@@ -10,9 +10,11 @@ from torch.nn import functional as F
 from common.encoders.image import ImageEncoderName, image_encoder, to_float
 from common.encoders.text_tower import ClipTextTower, TextTower, TokenizerName
 from common.encoders.weights import read_file
+from common.encoders.word_tower import WordTower
 
-TextTowerName = Literal["mini", "base", "clip"]
+TextTowerName = Literal["mini", "base", "clip", "bag_of_words", "word_transformer"]
 TEXT_TOWERS = {"mini": {"width": 128, "layers": 2, "heads": 4}, "base": {"width": 768, "layers": 12, "heads": 12}}
+WORD_TOWERS = {"bag_of_words": {"layers": 0}, "word_transformer": {"layers": 1}}
 
 
 class DualEncoder(nn.Module):
@@ -20,10 +22,11 @@ class DualEncoder(nn.Module):
 
     Args:
         image: name of the image tower.
-        text: name of the text tower: "mini" (2 layers of width 128), "base" (12 of 768) or "clip", CLIP's own.
+        text: name of the text tower: "mini" (2 layers of width 128), "base" (12 of 768), "clip", CLIP's own, or, of
+            whole words and width 64, "bag_of_words" and "word_transformer" (one layer), see `WordTower`.
         embed_dim: width e of the common space. The image tower gets a linear map into it where its own width differs.
         channels, width, image_size: of the image tower, see `image_encoder`.
-        text_length, tokenizer: of the text tower, see `TextTower`.
+        text_length, tokenizer: of the text tower, see `TextTower`; towers over words have no use for a tokenizer.
     """
 
     def __init__(
@@ -41,8 +44,13 @@ class DualEncoder(nn.Module):
         self.image = image_encoder(image, channels, width, image_size)
         same = self.image.output_dim == embed_dim
         self.projection = nn.Identity() if same else nn.Linear(self.image.output_dim, embed_dim)
-        words = dict(output_dim=embed_dim, length=text_length, tokenizer=tokenizer)
-        self.text = ClipTextTower(**words) if text == "clip" else TextTower(**TEXT_TOWERS[text], **words)
+        words = dict(output_dim=embed_dim, length=text_length)
+        if text in WORD_TOWERS:
+            self.text = WordTower(**WORD_TOWERS[text], **words)
+        elif text == "clip":
+            self.text = ClipTextTower(**words, tokenizer=tokenizer)
+        else:
+            self.text = TextTower(**TEXT_TOWERS[text], **words, tokenizer=tokenizer)
 
     @classmethod
     def named(cls, name: str, weights: str | None = None) -> "DualEncoder":

@@ -65,12 +65,13 @@ def fill_splits(drawn: Iterable[tuple[T, str]], sizes: dict[str, int]) -> dict[s
 
 def draw_splits(sizes: dict[str, int], tiny: float = 0.0) -> dict[str, list[Placed]]:
     """The scenes of each split, in the order of their numbers, if that share of the objects is tiny."""
-    return fill_splits(((placed, meaning(placed.scene)) for placed in _scenes(tiny)), sizes)
-
-
-def _scenes(tiny: float, at_once: int = 4096) -> Iterator[Placed]:
     # Other numbers, else a scene to train on could be one of the test with an object made tiny.
-    start = 1 << 24 if tiny else 0
+    drawn = draw_scenes(1 << 24 if tiny else 0, tiny)
+    return fill_splits(((placed, meaning(placed.scene)) for placed in drawn), sizes)
+
+
+def draw_scenes(start: int, tiny: float = 0.0, at_once: int = 4096) -> Iterator[Placed]:
+    """Scenes without end, in the order of their numbers, the first of which is `start` or the next that makes one."""
     while True:
         numbers = torch.arange(start, start := start + at_once)
         for number, draws in zip(numbers.tolist(), uniform(numbers, _DRAWS, 0).tolist(), strict=True):

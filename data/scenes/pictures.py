@@ -64,7 +64,7 @@ def read_pictures(split: str, tiny: float = 0.0, style: Style = "muted", data_ro
     """The pictures of a split, uint8 of shape (n, 3, 48, 48)."""
 
     def build() -> dict[str, Tensor]:
-        return {"pixels": _painter(style, data_root).paint(scenes_of(tiny)[split])[0]}
+        return {"pixels": painter(style, data_root).paint(scenes_of(tiny)[split])[0]}
 
     options = {"split": split, "tiny": tiny, "style": style}
     return cached_tensors("scenes", build, [TUXPAINT_STAMPS], VERSION, data_root, **options)["pixels"]
@@ -74,7 +74,7 @@ def read_changed_pictures(split: str, data_root: str | None = None) -> Tensor:
     """The pictures of `changed_scenes`, alike in everything but what the change shows."""
 
     def build() -> dict[str, Tensor]:
-        return {"pixels": _painter("muted", data_root).paint([changed.placed for changed in changed_scenes(split)])[0]}
+        return {"pixels": painter("muted", data_root).paint([changed.placed for changed in changed_scenes(split)])[0]}
 
     stored = cached_tensors("scenes-changed", build, [TUXPAINT_STAMPS], VERSION, data_root, split=split)
     return stored["pixels"]
@@ -84,7 +84,7 @@ def read_instances(split: str, tiny: float = 0.0, data_root: str | None = None) 
     """Which object each pixel shows, as `Painter.paint` has it, and the boxes, as `boxes_of` has them."""
 
     def build() -> dict[str, Tensor]:
-        instances = _painter("muted", data_root).paint(scenes_of(tiny)[split])[1]
+        instances = painter("muted", data_root).paint(scenes_of(tiny)[split])[1]
         return {"instances": instances, "boxes": boxes_of(instances)}
 
     options = {"split": split, "tiny": tiny}
@@ -98,5 +98,5 @@ def stamps_of(data_root: str | None) -> list[Stamp]:
 
 
 @cache
-def _painter(style: Style, data_root: str | None) -> Painter:
+def painter(style: Style, data_root: str | None) -> Painter:
     return Painter(stamps_of(data_root), read_stamp_pictures(data_root), vivid=style == "vivid")

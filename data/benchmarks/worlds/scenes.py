@@ -354,10 +354,16 @@ def alone(placed: list[Placed]) -> tuple[Tensor, Tensor]:
 
 
 class PixelsToWords(nn.Module):
-    """Ridge regression from the pixels, averaged over 4 x 4, to the words and pairs of words of the caption."""
+    """Ridge regression from the pixels, averaged over squares, to the words and pairs of words of the caption.
 
-    def __init__(self, train: Captioned) -> None:
+    Args:
+        train: what it learns from.
+        square: side of the squares, in pixels.
+    """
+
+    def __init__(self, train: Captioned, square: int = 4) -> None:
         super().__init__()
+        self.square = square
         self.words = CountVectorizer(ngram_range=(1, 2), min_df=20)
         counts = self.words.fit_transform(train.texts[0]).toarray()
         self.mean = counts.mean(axis=0)
@@ -365,7 +371,7 @@ class PixelsToWords(nn.Module):
 
     def _pixels(self, pixels: Tensor) -> np.ndarray:
         # The frames of a clip count as channels of one picture.
-        return F.avg_pool2d(pixels.flatten(1, -3).float() / 255, 4).flatten(1).numpy()
+        return F.avg_pool2d(pixels.flatten(1, -3).float() / 255, self.square).flatten(1).numpy()
 
     def embed_image(self, pixels: Tensor) -> Tensor:
         return torch.from_numpy(self.map.predict(self._pixels(pixels))).float()

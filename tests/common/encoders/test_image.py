@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from common.encoders.image import CifarResNet50, SmallResNet
+from common.encoders.image import CifarResNet50, SmallResNet, image_encoder
 
 
 @pytest.mark.parametrize("batch", [0, 1, 29])
@@ -31,3 +31,13 @@ def test_the_cifar_network_normalizes_colour() -> None:
     network(torch.zeros(1, 3, 32, 32))
     torch.testing.assert_close(seen[0], torch.zeros(1, 3, 32, 32))
     assert seen[1][0, :, 0, 0].tolist() == pytest.approx([-0.4914 / 0.2023, -0.4822 / 0.1994, -0.4465 / 0.2010])
+
+
+def test_the_small_convolution_looks_at_each_picture_alone() -> None:
+    torch.manual_seed(0)
+    net, pixels = image_encoder("small_convnet", 3, 8), torch.rand(5, 3, 24, 24)
+    assert net.map(pixels).shape == (5, 32, 3, 3)
+    rows = net(pixels)
+    assert rows.shape == (5, net.output_dim)
+    torch.testing.assert_close(net(pixels[2:3])[0], rows[2])
+    assert sum(p.numel() for p in image_encoder("small_convnet", 3, 32).parameters()) == 93_472

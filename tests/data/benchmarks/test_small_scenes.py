@@ -1,0 +1,174 @@
+"""Scenes at 24 pixels: what is drawn and by which seed, and scores of modules whose scores are known."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from common.errors import UserError
+from common.evaluation.means import Mean
+from common.random import uniform
+from data.benchmarks.worlds.scenes import Scenes
+from data.benchmarks.worlds.small_scenes import CHANGED, OBJECTS, SmallScenes
+from data.scenes.layout import ASPECTS
+from data.scenes.pictures import read_pictures
+from data.sources.tuxpaint_stamps import TUXPAINT_STAMPS
+
+
+@pytest.fixture(scope="module")
+def small(fetched) -> SmallScenes:
+    return ready(fetched)
+
+
+def ready(fetched, **switches) -> SmallScenes:
+    fetched(TUXPAINT_STAMPS)
+    benchmark = SmallScenes(**switches)
+    benchmark.prepare_data()
+    benchmark.setup()
+    return benchmark
+
+
+class Cheat(nn.Module):
+    """Knows what pictures and captions say, as far as a scene is not among the `unknown`."""
+
+    def __init__(self, benchmark: SmallScenes, unknown: int = 0) -> None:
+        super().__init__()
+        self.said, self.shown = {}, {}
+        for split in ("val", "test"):
+            part = benchmark.splits[split]
+            for picture, text, number in zip(part.pixels, part.texts[0], part.text_ids.tolist(), strict=True):
+                self.said[text] = number
+                self.shown[picture.numpy().tobytes()] = number
+        self.unknown = set(part.text_ids[:unknown].tolist())
+
+    def embed_image(self, pixels: Tensor) -> Tensor:
+        numbers = [self.shown[picture.numpy().tobytes()] for picture in pixels]
+        return scattered([-1 if number in self.unknown else number for number in numbers])
+
+    def embed_text(self, texts: list[str]) -> Tensor:
+        return scattered([self.said.get(text, hash(text)) for text in texts])
+
+
+class Constant(nn.Module):
+    def embed_image(self, pixels: Tensor) -> Tensor:
+        return torch.ones(len(pixels), 4)
+
+    def embed_text(self, texts: list[str]) -> Tensor:
+        return torch.ones(len(texts), 4)
+
+
+def scattered(numbers: list[int]) -> Tensor:
+    return uniform(torch.tensor(numbers), 256, 1) - 0.5
+
+
+def test_counts_and_a_known_sample(small: SmallScenes) -> None:
+    assert small.sizes() == {"train": 12_000, "val": 2000, "test": 4000}
+    assert len(small.train.ids) == 8000
+    assert small.splits["test"].pixels.shape == (4000, 3, 24, 24)
+    assert small.splits["test"].texts[0][1] == "a large ladybug above a large purple ring"
+    assert small.stored["test"].changed.shape[1:] == (OBJECTS, 4)
+    second = (small.stored["test"].original == 1).nonzero().flatten()
+    assert [small.changed_texts("test")[i] for i in second.tolist()] == [
+        "a large frog above a large purple ring",
+        "a large ladybug above a large red ring",
+        "a small ladybug above a large purple ring",
+        "a large ladybug below a large purple ring",
+    ]
+    assert small.fingerprint()[:8] == "07792b52"
+
+
+def test_captions_and_pictures_fit(small: SmallScenes) -> None:
+    """A red object makes a picture redder than a green one."""
+    test = small.splits["test"]
+    alone = [i for i, scene in enumerate(small.stored["test"].scenes.tolist()) if scene[1][0] < 0]
+    red, green = ([i for i in alone if f"large {colour} " in test.texts[0][i]] for colour in ("red", "green"))
+    means = [test.pixels[rows].double().mean(dim=(0, 2, 3)) for rows in (red, green)]
+    assert (means[0] - means[1])[0] - (means[0] - means[1])[1] > 8
+
+
+def test_no_split_and_no_other_benchmark_shares_what_is_scored(small: SmallScenes, fetched) -> None:
+    texts = {split: set(part.texts[0]) for split, part in small.splits.items()}
+    assert not texts["train"] & texts["test"] and not texts["train"] & texts["val"] and not texts["val"] & texts["test"]
+    numbers = torch.cat([part.ids for part in small.splits.values()])
+    assert len(numbers.unique()) == len(numbers)
+    other = Scenes()
+    other.setup()
+    assert not set(numbers.tolist()) & {number for part in other.splits.values() for number in part.ids.tolist()}
+    # Dealt out by another hash: of what is tested here, as much is trained on there as of anything.
+    shared = texts["test"] & {text for part in other.splits.values() for text in part.texts[0]}
+    assert len(shared & set(other.splits["train"].texts[0])) > 0.7 * len(shared)
+    assert read_pictures("test").shape[-1] == 2 * small.splits["test"].pixels.shape[-1]
+
+
+def test_the_seed_draws_what_is_trained_on(small: SmallScenes, fetched) -> None:
+    other = ready(fetched, seed=1)
+    shared = torch.isin(other.train.ids, small.train.ids).double().mean()
+    assert shared == pytest.approx(8000 / 12_000, abs=0.02)
+    assert torch.equal(other.splits["test"].ids, small.splits["test"].ids)
+    assert other.fingerprint() == small.fingerprint()
+    assert ready(fetched, train_size=100).fingerprint() != small.fingerprint()
+
+
+def test_caption_noise_exchanges_captions(small: SmallScenes, fetched) -> None:
+    noisy = ready(fetched, caption_noise=0.2)
+    assert torch.equal(noisy.train.ids, small.train.ids)
+    wrong = noisy.train.text_ids != small.train.text_ids
+    assert wrong.double().mean() == pytest.approx(0.2, abs=0.02)
+    assert sorted(noisy.train.texts[0]) == sorted(small.train.texts[0])
+    assert noisy.splits["test"].texts == small.splits["test"].texts
+
+
+def test_perfect_scores(small: SmallScenes) -> None:
+    found = small.evaluate(Cheat(small))
+    assert found["mrr/gallery4000"] == found["recall@1/gallery4000"] == 1
+    assert found["log2_rank/gallery4000"] == 0
+    assert found["log_likelihood/gallery4000"] == pytest.approx(0, abs=1e-6)
+    assert found["attribute_accuracy"] == 1 and all(found[f"attribute_accuracy/{name}"] == 1 for name in ASPECTS)
+
+
+def test_items_tell_which_pairs_are_wrong(small: SmallScenes) -> None:
+    found = small.evaluate(Cheat(small, unknown=100))
+    wrong = torch.isin(small.splits["test"].text_ids, small.splits["test"].text_ids[:100])
+    for name in ("mrr/gallery4000", "log_likelihood/gallery4000"):
+        assert isinstance(found[name], Mean) and found[name].items.shape == (4000,)
+        assert found[name].items[wrong].max() < found[name].items[~wrong].min()
+    # Captions in the order of the first scenes; each has a variant at least.
+    assert found["attribute_log_likelihood"].items.shape == (CHANGED["test"],)
+
+
+def test_a_constant_scores_as_chance_or_worse(small: SmallScenes) -> None:
+    found = small.evaluate(Constant())
+    assert found["recall@10/gallery4000"] == found["attribute_accuracy"] == 0
+    assert found["mrr/gallery4000"] < 0.001
+    assert found["attribute_log_likelihood"] == pytest.approx(-math.log(2))
+    chance = small.splits["test"].text_ids.unique(return_counts=True)[1].double()
+    assert found["log_likelihood/gallery4000"] == pytest.approx(float((chance * (chance / 4000).log()).sum() / 4000))
+
+
+def test_floor(small: SmallScenes) -> None:
+    floor = small.floor()
+    linear, chance = floor["pixels to words"], floor["chance"]
+    assert linear.keys() - chance.keys() == {"modality_gap"}
+    assert 0.004 < chance[small.primary] < 0.006
+    assert 0.1 < linear[small.primary] < 0.13
+    assert linear["log_likelihood/gallery4000"] > chance["log_likelihood/gallery4000"] + 0.5
+
+
+def test_languages(fetched) -> None:
+    several = ready(fetched, languages=["en", "de"], train_size=50)
+    found = several.evaluate(Constant(), "val")
+    assert {"mrr/gallery2000", "mrr/gallery2000_de"} <= found.keys()
+
+
+@pytest.mark.parametrize(
+    ("switch", "message"),
+    [
+        ({"train_size": 12_001}, "from 1 to 12000"),
+        ({"train_size": 0}, "from 1"),
+        ({"caption_noise": 1.5}, "in \\[0, 1\\]"),
+    ],
+)
+def test_what_is_out_of_range_is_named(switch: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        SmallScenes(**switch)
