@@ -78,6 +78,8 @@ def filtered_info_nce(
     """
     if not len(query) == len(key) == len(meaning):
         raise UserError(f"{len(query)} queries, {len(key)} keys, {len(meaning)} meanings: expected as many of each")
+    if meaning.ndim != 2:
+        raise UserError(f"meaning {tuple(meaning.shape)}: expected ({len(query)}, e), one vector a pair")
     check_number("threshold", threshold)
     meaning = at_least_float32(meaning)
     scores = Scores(query, key, scale=inverse(temperature), exchange=exchange)

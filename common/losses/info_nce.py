@@ -129,10 +129,9 @@ def _candidates(
         if given is not None:
             check_ids(name, given, scores.shape[0])
     check_number("margin", margin)
+    check_number("label_smoothing", label_smoothing, least=0, most=1)
     if ignore_ids is not None and (ids is not None or label_smoothing):
         raise UserError("ignore_ids: cannot go with ids or label_smoothing, which need the pairs it leaves out")
-    if not 0 <= label_smoothing <= 1:
-        raise UserError(f"label_smoothing {label_smoothing}: expected a share in [0, 1]")
     if margin:
         scores = scores.plus(-margin, where=scores.own() if ids is None else scores.equal(ids, ids))
     return scores if ignore_ids is None else scores.exclude(scores.equal(ignore_ids, ignore_ids, own=False))
