@@ -76,7 +76,7 @@ def test_batches_may_hold_as_many_of_each_person(fetched) -> None:
 
 
 def test_the_fingerprint_is_pinned_and_does_not_depend_on_the_seed(faces: Faces) -> None:
-    assert faces.fingerprint()[:8] == Faces(seed=3, per_class=4).fingerprint()[:8] == "aa16a7c0"
+    assert faces.fingerprint()[:8] == Faces(seed=3, per_class=4).fingerprint()[:8] == "45b86ca2"
 
 
 def test_known_scores(faces: Faces) -> None:
@@ -106,7 +106,7 @@ def test_floor(faces: Faces) -> None:
     floor = faces.floor()
     assert floor["chance"].keys() < floor["raw pixels"].keys()
     assert floor["chance"][faces.primary] == pytest.approx(1 / 14)
-    assert floor["raw pixels"][faces.primary] == pytest.approx(0.755, abs=0.005)
+    assert floor["raw pixels"][faces.primary] == pytest.approx(0.748, abs=0.005)
     assert floor["raw pixels"]["verification/eer"] == pytest.approx(0.171, abs=0.005)
 
 

@@ -152,7 +152,7 @@ def test_fingerprints_are_pinned(benchmark: TextRetrieval, names: NewsNames) -> 
 def test_a_cheat_scores_one_and_a_constant_nothing(benchmark: TextRetrieval) -> None:
     count = SIZES[type(benchmark)][2]
     found = benchmark.evaluate(Cheat(benchmark))
-    assert found.pop(f"median_rank/gallery{count}") == 1
+    assert found.pop(f"median_rank/gallery{count}") == 1 and found.pop(f"log2_rank/gallery{count}") == 0
     assert found == pytest.approx(dict.fromkeys(found, 1.0), abs=1e-6) and benchmark.primary in found
     collapsed = benchmark.evaluate(Constant())
     assert collapsed[benchmark.primary] == 0 == collapsed[f"recall@10/gallery{count}"]
