@@ -174,7 +174,8 @@ def build_parser() -> Parser:
     one = command("report", "report", "write tables, figures, blocks of the READMEs and CITATION.cff from the records")
     slug(one, "slugs", nargs="*", help="only what is made of these papers alone (default: everything)")
     complete_with(one.add_argument("--family", help="only the page of this family, and its papers"), "family")
-    command("verify", "verify", "check that all of that, the cards and the recipes agree with the records")
+    one = command("verify", "verify", "check that all of that, the cards and the recipes agree with the records")
+    slug(one, "slugs", nargs="*", help="only these papers, and what is made of each alone (default: everything)")
 
     one = command("new", "new", "start a paper of your own from another's folder", NEW)
     one.add_argument("slug", metavar="NAME", help="lower_case, as in my_method")

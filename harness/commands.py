@@ -133,14 +133,11 @@ def rerun(given: argparse.Namespace) -> int:
 
 
 def _conclude(given: argparse.Namespace, cards: list[Card], ledger: Ledger) -> None:
-    from harness.compare import measure_floors
     from harness.report import family_files, figure, paper_files, write_files
     from harness.show import print_trials
 
     results = _results(given)
     for card in cards:
-        paper = standing(card, ledger)
-        measure_floors([paper], results, say)  # once for its data: what a baseline must beat
         paper = standing(card, ledger)
         print_trials(paper, [t for t in paper.trials if t.records and given.experiment in (None, t.experiment.name)])
         if results == given.root / "results":
@@ -226,8 +223,9 @@ def report(given: argparse.Namespace) -> None:
     measure_floors(chosen or papers, _results(given), say)
     papers = standings(given.root, Ledger(_results(given) / "runs"))
     changed = write(given.root, _results(given), papers, given.slugs or None, given.family)
+    concerned = {paper.card.slug for paper in chosen or papers}
     for paper in papers:
-        for fault in paper.faults:
+        for fault in paper.faults if paper.card.slug in concerned else ():
             say(fault)
     print(*(shown_path(path) for path in changed), sep="\n") if changed else print("everything was up to date")
 
@@ -236,8 +234,10 @@ def verify(given: argparse.Namespace) -> int:
     """Names what differs; 1 if anything does."""
     from harness.verify import differences
 
+    for slug in given.slugs:
+        catalog.find(slug, given.root)
     count = 0
-    for line in differences(given.root, _results(given)):
+    for line in differences(given.root, _results(given), given.slugs):
         print(line, flush=True)
         count += 1
     print(f"{count} found" if count else "cards, recipes, records, tables and figures agree")

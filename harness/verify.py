@@ -1,6 +1,6 @@
 """`papers verify`: whether everything generated agrees with the records, and the records with the cards and recipes."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from common.errors import UserError
@@ -14,18 +14,25 @@ from harness.identity import experiment_hash
 from harness.standing import standing
 
 
-def differences(root: Path, results: Path) -> Iterator[str]:
-    """One line for each thing that is not as it should be; nothing if all is well."""
+def differences(root: Path, results: Path, slugs: Collection[str] = ()) -> Iterator[str]:
+    """One line for each thing that is not as it should be; nothing if all is well.
+
+    Args:
+        slugs: only these papers, and what is made of each of them alone; by default all, and what is made of them
+            together.
+    """
     ledger = Ledger(results / "runs")
     cards, faulty = [], False
-    for path in catalog.paths(root).values():
+    for slug, path in catalog.paths(root).items():
+        if slugs and slug not in slugs:
+            continue
         try:
             cards.append(load_card(path, root))  # refuses a published number without a source, too
         except UserError as error:
             faulty = True
             yield str(error)
     known = {card.slug for card in cards}
-    if not faulty:
+    if not faulty and not slugs:
         for slug in ledger.slugs():
             if slug not in known:
                 yield f"{shown(ledger.path(slug), root)}: there is no paper '{slug}'"
@@ -36,9 +43,13 @@ def differences(root: Path, results: Path) -> Iterator[str]:
     if faulty:
         return  # what the tables should say is unknown
     papers = [standing(card, ledger) for card in cards]
+    if slugs:
+        files = (file for paper in papers for file in report.paper_files(paper, results))
+    else:
+        files = report.outputs(root, results, papers)
     expected = set()
     try:
-        for path, text in track(report.outputs(root, results, papers), "files", report.count(papers)):
+        for path, text in track(files, "files", report.count(papers)):
             expected.add(path)
             if not report.agrees(path, text):
                 state = "is out of date" if path.exists() else "is missing"
@@ -48,7 +59,7 @@ def differences(root: Path, results: Path) -> Iterator[str]:
         return
     for paper in papers:
         yield from paper.faults
-    for path in report.generated(results):
+    for path in report.generated(results) if not slugs else ():
         if path not in expected:
             yield f"{shown(path, root)}: no records belong to it; `papers report` removes it"
 

@@ -59,3 +59,15 @@ def test_verify_names_records_without_a_home(root: Path, capsys: pytest.CaptureF
     assert "results/runs/gone.jsonl: there is no paper 'gone'" in out
     assert "alpha/dropped: has records, but the card has no such experiment" in out
     assert "alpha/main: the arm 'dropped' has records, but the card has no such arm" in out
+
+
+def test_verify_of_one_paper_looks_at_what_is_made_of_it_alone(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "alpha"], root) == 0
+    capsys.readouterr()
+    assert main(["verify", "alpha"], root) == 0, capsys.readouterr().out
+    assert main(["verify"], root) == 1, "totals are missing"
+    page = root / "papers/toys/alpha/README.md"
+    page.write_text(page.read_text().replace("+0.100", "+0.200"))
+    assert main(["verify", "alpha"], root) == 1
+    assert main(["verify", "beta"], root) == 0
+    assert main(["verify", "alhpa"], root) == 2
