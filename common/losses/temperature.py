@@ -25,20 +25,21 @@ class LearnableTemperature(nn.Module):
 
     Args:
         initial: the temperature at the start; CLIP's is 0.07.
-        minimum: lower bound; CLIP's is 0.01, a largest scale of 100.
+        minimum: lower bound; CLIP's is 0.01, a largest scale of 100, and 0 is none.
         maximum: upper bound.
 
     Calling it gives the temperature, 0-d. The scale is its inverse.
 
     Raises:
-        UserError: the initial value is not between the bounds, or the lower bound not above zero.
+        UserError: the initial value is not above zero or not between the bounds.
     """
 
     def __init__(self, initial: float = 0.07, minimum: float = 0.01, maximum: float = math.inf) -> None:
         super().__init__()
         _check(initial, minimum, maximum)
         self.log_temperature = nn.Parameter(torch.tensor(math.log(initial)))
-        self.bounds = math.log(minimum), math.log(maximum) if maximum < math.inf else math.inf
+        lower = math.log(minimum) if minimum > 0 else -math.inf
+        self.bounds = lower, math.log(maximum) if maximum < math.inf else math.inf
 
     def forward(self) -> Tensor:
         # The parameter itself is moved back: clamping only the output would leave a parameter that strayed out of
@@ -69,6 +70,8 @@ class PlainTemperature(nn.Module):
     def __init__(self, initial: float = 0.07, minimum: float = 0.001, maximum: float = 0.5, pace: float = 1.0) -> None:
         super().__init__()
         _check(initial, minimum, maximum)
+        if not minimum > 0:
+            raise UserError(f"minimum of the temperature is {minimum}; it must be above 0")
         if not pace > 0:
             raise UserError(f"pace of the temperature is {pace}; it must be above 0")
         self.units = nn.Parameter(torch.tensor(initial / pace))
@@ -82,5 +85,5 @@ class PlainTemperature(nn.Module):
 
 
 def _check(initial: float, minimum: float, maximum: float) -> None:
-    if not 0 < minimum <= initial <= maximum or initial == math.inf:
+    if not (0 <= minimum <= initial <= maximum and 0 < initial < math.inf):
         raise UserError(f"temperature {initial}: expected a value in [{minimum}, {maximum}], above 0")

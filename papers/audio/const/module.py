@@ -102,15 +102,19 @@ class ConST(Method):
         source, target = self.tokenize(batch.transcript, batch.source), self.tokenize(batch.translation, batch.target)
         entered = self.network.enter_speech(speech), self.network.enter_text(source)
         encoded = spoken, written = tuple(self.network.encode(one) for one in entered)
-        # One denominator for all, as in the released code: the tokens of the translations.
-        tokens = int((target[:, 1:] != TOKENS.pad).sum())
+        # As in the released code, recognition hears the utterance anew, and the contrast reads the transcript anew:
+        # each under other dropout masks.
+        again = self.network.encode(self.network.enter_speech(speech))
+        # One denominator for all: the tokens of the translations, their language's included.
+        tokens = int((target != TOKENS.pad).sum())
         losses = {
             name: global_ratio(self.network.cross_entropy(memory, ids, self.label_smoothing), tokens)
-            for name, memory, ids in (("st", spoken, target), ("asr", spoken, source), ("mt", written, target))
+            for name, memory, ids in (("st", spoken, target), ("asr", again, source), ("mt", written, target))
         }
         total = sum(losses.values())
         if self.weight:
-            pair = encoded if self.level == "high" else self.harder(speech, source, *entered, batch.ids)
+            text = self.network.enter_text(source)
+            pair = encoded if self.level == "high" else self.harder(speech, source, entered[0], text, batch.ids)
             query, key = (F.normalize(mean_of_real(one).float(), dim=1) for one in pair)
             losses["ctr"] = info_nce(query, key, temperature=self.temperature)
             utterances_per_token = global_ratio(losses["ctr"].new_tensor(float(len(target))), tokens)

@@ -39,7 +39,7 @@ class Sample4Geo(Method):
     ) -> None:
         super().__init__(**optimization)
         self.encoder = image_encoder(encoder, 3, width, weights=weights)
-        self.temperature = LearnableTemperature(temperature, minimum=1e-4)
+        self.temperature = LearnableTemperature(temperature, minimum=0)
         self.label_smoothing = label_smoothing
 
     def training_step(self, batch: CrossViews, batch_idx: int) -> Tensor:

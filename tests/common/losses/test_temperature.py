@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from common.errors import UserError
-from common.losses import PlainTemperature
+from common.losses import LearnableTemperature, PlainTemperature
 
 
 @pytest.mark.parametrize("pace", [1.0, 0.1])
@@ -31,3 +31,13 @@ def test_the_pace_is_that_of_the_optimizers_steps(pace: float) -> None:
     temperature().backward()
     optimizer.step()
     assert temperature().item() == pytest.approx(0.1 - 1e-3 * pace)
+
+
+def test_a_learnable_temperature_without_a_lower_bound_goes_anywhere_above_zero() -> None:
+    temperature = LearnableTemperature(0.07, minimum=0)
+    with torch.no_grad():
+        temperature.log_temperature.fill_(-20.0)
+    assert temperature().item() == pytest.approx(2.061e-9, rel=1e-3)
+    for initial in (0.0, -1.0):
+        with pytest.raises(UserError, match="expected a value in"):
+            LearnableTemperature(initial, minimum=0)

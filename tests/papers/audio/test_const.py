@@ -69,7 +69,7 @@ def test_the_loss_is_what_the_released_code_adds_up() -> None:
         for ids, states, name in ((target, memory, "st"), (target, text_memory, "mt"), (source, memory, "asr")):
             value = smoothed(network.decode(states, ids[:, :-1])[0], ids[0, 1:].tolist(), 0.1)
             st, mt, asr = st + value * (name == "st"), mt + value * (name == "mt"), asr + value * (name == "asr")
-        tokens += target.shape[1] - 1
+        tokens += target.shape[1]
         spoken.append(low.values.mean(1))
         written.append(text.values.mean(1))
     logits = F.cosine_similarity(torch.cat(spoken)[:, None], torch.cat(written)[None], dim=-1) / 0.02
@@ -77,6 +77,17 @@ def test_the_loss_is_what_the_released_code_adds_up() -> None:
     expected = {"st": st / tokens, "mt": mt / tokens, "asr": asr / tokens, "ctr": contrast / 4}
     assert {name: float(found[name]) for name in expected} == pytest.approx(expected, rel=1e-4)
     assert float(found["loss"]) == pytest.approx((st + mt + asr + 1.5 * contrast) / tokens, rel=1e-4)
+
+
+def test_each_objective_has_dropout_masks_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    const, heard, read = module(dropout=0.5).train(), [], []
+    for name, seen in (("enter_speech", heard), ("enter_text", read)):
+        plain = getattr(const.network, name)
+        monkeypatch.setattr(const.network, name, lambda x, plain=plain, seen=seen: seen.append(plain(x)) or seen[-1])
+    terms(const, batch())
+    assert len(heard) == 2 and not torch.equal(heard[0].values, heard[1].values)
+    transcripts = [one.values for one in read if one.values.shape == read[0].values.shape]
+    assert len(transcripts) >= 2 and not torch.equal(transcripts[0], transcripts[-1])
 
 
 def test_without_weight_there_is_no_contrast() -> None:
