@@ -13,7 +13,7 @@ from common.experiments.verdict import Verdict
 from common.paths import as_path
 from harness import catalog
 from harness.console import print_table, say, shown_path
-from harness.standing import Standing, standing, standings, verdict_words
+from harness.standing import Standing, standing, standings
 
 if TYPE_CHECKING:
     from common.benchmark import Benchmark
@@ -80,19 +80,9 @@ def list_papers(given: argparse.Namespace) -> None:
         of = {"slug": lambda p: [p.card.slug], "family": lambda p: [p.card.family], "benchmark": lambda p: p.benchmarks}
         print(*dict.fromkeys(name for paper in chosen for name in of[given.by](paper)), sep="\n")
         return
-    columns = ("paper", "family", "year", "benchmark", "verdicts", "title")
-    rows = [
-        (
-            paper.card.slug,
-            paper.card.family,
-            str(paper.card.year) if paper.card.surveyed else "",
-            ", ".join(paper.benchmarks),
-            verdict_words(paper.verdicts) if paper.trials else "baseline of others",
-            paper.card.title,
-        )
-        for paper in chosen
-    ]
-    print_table(columns, rows)
+    from harness.show import print_papers
+
+    print_papers(chosen)
 
 
 def show_paper(given: argparse.Namespace) -> None:

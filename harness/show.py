@@ -21,6 +21,30 @@ def width() -> int:
     return min(120, shutil.get_terminal_size((100, 24)).columns)
 
 
+def print_papers(papers: Sequence[Standing]) -> None:
+    """A line a paper; on a terminal too narrow for it, two."""
+    columns = ("paper", "family", "year", "verdicts", "benchmark", "title")
+    rows = [
+        (
+            paper.card.slug,
+            paper.card.family,
+            str(paper.card.year) if paper.card.surveyed else "",
+            verdict_words(paper.verdicts) if paper.trials else "baseline of others",
+            ", ".join(paper.benchmarks),
+            paper.card.title,
+        )
+        for paper in papers
+    ]
+    widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
+    if not sys.stdout.isatty() or sum(widths) + 2 * len(widths) <= shutil.get_terminal_size().columns:
+        print_table(columns, rows)
+        return
+    for *first, benchmark, title in rows:
+        print("  ".join(cell.ljust(space) for cell, space in zip(first, widths, strict=False)).rstrip())
+        below = f"{title} ({benchmark})" if benchmark else title
+        print(fill(below, width(), initial_indent="    ", subsequent_indent="    "))
+
+
 def print_paper(paper: Standing, results: Path) -> None:
     """Idea, loss, differences, published numbers, claims with verdicts, commands."""
     card = paper.card

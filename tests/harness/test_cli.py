@@ -21,7 +21,7 @@ def papers(root: Path, capsys: Capture, *arguments: str) -> tuple[int, str, str]
 def test_list_shows_verdicts_and_filters(root: Path, capsys: Capture) -> None:
     code, out, _ = papers(root, capsys, "list")
     assert code == 0
-    assert "alpha  toys    2020  coins      1 reproduced, 1 contradicted, 1 holds  Alpha: a | paper" in out
+    assert "alpha  toys    2020  1 reproduced, 1 contradicted, 1 holds  coins      Alpha: a | paper" in out
     assert "beta" in out
     for option in (["--verdict", "holds"], ["--benchmark", "coins"], ["--verdict", "reproduced", "--family", "toys"]):
         _, out, _ = papers(root, capsys, "list", *option)

@@ -37,6 +37,22 @@ def test_a_paper_reads_at_the_width_of_the_terminal(
     assert "+0.100 [+0.089, +0.111] over 5 seeds, margin" in numbers
 
 
+def test_papers_are_listed_in_two_lines_on_a_narrow_terminal(
+    root: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_a_terminal(monkeypatch, 60)
+    show.print_papers(house.papers(root))
+    assert capsys.readouterr().out.splitlines() == [
+        "alpha  toys    2020  1 reproduced, 1 contradicted, 1 holds",
+        "    Alpha: a | paper (coins)",
+        "beta   toys          baseline of others",
+        "    Alpha: a | paper",
+    ]
+    on_a_terminal(monkeypatch, 120)
+    show.print_papers(house.papers(root))
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
 def test_arms_stand_below_each_other_where_metrics_leave_no_room(
     root: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
