@@ -84,7 +84,7 @@ def test_a_folder_that_is_no_checkout_is_refused_and_changes_nothing(root, capsy
     results = root / "results"
     Ledger(results / "runs").append(RECORD)
     before = Ledger(results / "runs").path("toy").read_bytes()
-    with pytest.raises(UserError, match="cannot say what its hashes stand for: it has no recipes$"):
+    with pytest.raises(UserError, match=r"cannot say what its hashes stand for: it has no recipes$"):
         migrate(results, root)
     assert main(["migrate", "--from", "/nowhere"], root) == 2
     assert "--from is '/nowhere', which is no folder" in capsys.readouterr().err
