@@ -17,6 +17,7 @@ from common.errors import UserError
 from common.evaluation.embed import embed_dataset, evaluating
 from common.evaluation.geometry import modality_gap
 from common.evaluation.image_text import chance_retrieval, image_text_retrieval
+from common.protocols import ScoresCaptions
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
 
@@ -216,6 +217,14 @@ def described(module: nn.Module, pixels: Tensor) -> list[str]:
     device = parameter.device if parameter is not None else pixels.device
     with evaluating(module):
         return [text for part in pixels.split(AT_ONCE) for text in module.captions(part.to(device))]
+
+
+def caption_log_likelihood(module: ScoresCaptions, pixels: Tensor, texts: list[str]) -> Tensor:
+    """How likely the module finds the caption of each picture, in eval mode, shape (n,)."""
+    device = next(module.parameters()).device
+    parts = [slice(start, start + AT_ONCE) for start in range(0, len(texts), AT_ONCE)]
+    with evaluating(module):
+        return torch.cat([module.caption_log_likelihood(pixels[part].to(device), texts[part]) for part in parts])
 
 
 def captioned_sheet(pixels: Tensor, texts: list[str], columns: int = 6, width: int = 150) -> Image.Image:

@@ -13,8 +13,15 @@ from common.errors import UserError
 from common.evaluation.image_text import distractor_accuracy
 from common.evaluation.likelihood import fit_scale, log_likelihood
 from common.evaluation.means import Mean, both
+from common.protocols import ScoresCaptions
 from common.random import uniform
-from data.benchmarks.bases.image_text import Captioned, ImageTextBenchmark, embedded, exchanged
+from data.benchmarks.bases.image_text import (
+    Captioned,
+    ImageTextBenchmark,
+    caption_log_likelihood,
+    embedded,
+    exchanged,
+)
 from data.benchmarks.worlds.scenes import PixelsToWords
 from data.cache import cached_tensors
 from data.scenes.layout import ASPECTS, Placed, draw_scenes, fill_splits, number_of, one_changed
@@ -165,6 +172,7 @@ class SmallScenes(ImageTextBenchmark):
             `attribute_accuracy`: a picture prefers its caption to all variants of it; `attribute_accuracy/class`,
             `/colour`, `/size`, `/place`: to the variant with this attribute changed. A change of place exchanges two
             objects. `attribute_log_likelihood`: of its caption against each variant in turn.
+            With `caption_log_likelihood`: its mean over the captions, under the same name.
 
         Raises:
             UserError: the module does not offer `embed_image` and `embed_text`, or there is no such split.
@@ -174,7 +182,11 @@ class SmallScenes(ImageTextBenchmark):
         image = {part: embedded(module, "embed_image", self.splits[part].pixels) for part in {"val", split}}
         metrics = self.retrieval(module, self.splits[split], image[split])
         text = {part: embedded(module, "embed_text", self.splits[part].texts[0]) for part in image}
-        return metrics | self._likelihood(image, text, split) | self._attributes(module, image, text, split)
+        metrics |= self._likelihood(image, text, split) | self._attributes(module, image, text, split)
+        if isinstance(module, ScoresCaptions):
+            data = self.splits[split]
+            metrics["caption_log_likelihood"] = Mean(caption_log_likelihood(module, data.pixels, data.texts[0]))
+        return metrics
 
     def _likelihood(self, image: dict[str, Tensor], text: dict[str, Tensor], split: str) -> Metrics:
         def candidates(part: str, count: int) -> list[tuple[Tensor, Tensor]]:
