@@ -213,18 +213,24 @@ def rows_of(ids: Tensor, numbers: Tensor, split: str) -> Tensor:
 
 def described(module: nn.Module, pixels: Tensor) -> list[str]:
     """The captions that the module gives to pictures or clips, in eval mode."""
-    parameter = next(module.parameters(), None)
-    device = parameter.device if parameter is not None else pixels.device
+    device = _device(module, pixels)
     with evaluating(module):
         return [text for part in pixels.split(AT_ONCE) for text in module.captions(part.to(device))]
 
 
 def caption_log_likelihood(module: ScoresCaptions, pixels: Tensor, texts: list[str]) -> Tensor:
     """How likely the module finds the caption of each picture, in eval mode, shape (n,)."""
-    device = next(module.parameters()).device
-    parts = [slice(start, start + AT_ONCE) for start in range(0, len(texts), AT_ONCE)]
+    device, starts = _device(module, pixels), range(0, len(texts), AT_ONCE)
     with evaluating(module):
-        return torch.cat([module.caption_log_likelihood(pixels[part].to(device), texts[part]) for part in parts])
+        found = [
+            module.caption_log_likelihood(pixels[k : k + AT_ONCE].to(device), texts[k : k + AT_ONCE]) for k in starts
+        ]
+    return torch.cat(found)
+
+
+def _device(module: nn.Module, pixels: Tensor) -> torch.device:
+    parameter = next(module.parameters(), None)
+    return parameter.device if parameter is not None else pixels.device
 
 
 def captioned_sheet(pixels: Tensor, texts: list[str], columns: int = 6, width: int = 150) -> Image.Image:
