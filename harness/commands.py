@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import UserError
-from common.experiments.card import Card
+from common.experiments.card import Card, Comparison
 from common.experiments.records import Ledger
 from common.experiments.schema import closest
 from common.experiments.texts import with_interval
 from common.experiments.verdict import Verdict
 from common.paths import as_path
 from harness import catalog
+from harness.arms import check_arms
 from harness.console import print_table, say, shown_path
 from harness.standing import Standing, standing, standings
 
@@ -89,7 +90,11 @@ def show_paper(given: argparse.Namespace) -> None:
     """A paper's card beside its records."""
     from harness.show import print_paper
 
-    paper = standing(catalog.find(given.slug, given.root), Ledger(_results(given) / "runs"))
+    card = catalog.find(given.slug, given.root)
+    for experiment in card.experiments:
+        if isinstance(experiment, Comparison):
+            check_arms(card, experiment)
+    paper = standing(card, Ledger(_results(given) / "runs"))
     print_paper(paper, _results(given))
     for warning in paper.warnings:
         say(warning)
@@ -141,8 +146,14 @@ def _conclude(given: argparse.Namespace, cards: list[Card], ledger: Ledger) -> N
 
 
 def lightning(given: argparse.Namespace) -> None:
-    """LightningCLI on a recipe of the paper."""
+    """LightningCLI on a recipe of the paper, once the options have been looked at without loading it."""
+    from harness.options import check_options, print_help
+
     card = catalog.find(given.slug, given.root)
+    if {"--help", "-h"} & set(given.overrides):
+        print_help(card, given.command, given.overrides)
+        return
+    check_options(card, given.overrides)
     from harness.fit import run_subcommand  # loads torch
 
     run_subcommand(card, given.command, given.overrides)
@@ -232,21 +243,6 @@ def verify(given: argparse.Namespace) -> int:
         count += 1
     print(f"{count} found" if count else "cards, recipes, records, tables and figures agree")
     return 1 if count else 0
-
-
-def migrate(given: argparse.Namespace) -> None:
-    """Old hashes become today's where a checkout of their time knows them."""
-    from harness.migrate import migrate as bring_up
-
-    checkout = Path(given.checkout)
-    if not checkout.is_dir():
-        raise UserError(f"--from is '{given.checkout}', which is no folder; it must be a checkout of the time")
-    found = bring_up(_results(given), checkout)
-    for one in found:
-        left = f", {one.left} unknown to {checkout}" if one.left else ""
-        print(f"{one.paper}: {one.migrated} records migrated{left}")
-    if not found:
-        print("no record is of an older scheme")
 
 
 def new(given: argparse.Namespace) -> None:

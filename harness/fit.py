@@ -16,8 +16,9 @@ from harness.catalog import importable
 from harness.checkpoint import OPTION, check_origin, check_weights, find_checkpoint
 from harness.console import say, shown_path
 from harness.lightning_cli import PapersCLI
-from harness.recipe import load_recipe, tensorboard
+from harness.recipe import tensorboard
 from harness.watch import Watch
+from harness.written import load_recipe
 
 UNTRAINED = "--untrained"
 

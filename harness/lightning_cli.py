@@ -1,9 +1,6 @@
 """LightningCLI as this repository uses it: strict, deterministic, with errors of one line."""
 
 import contextlib
-import difflib
-import importlib
-import inspect
 import re
 import warnings
 from argparse import ArgumentError
@@ -15,6 +12,9 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 
 from common.benchmark import Benchmark
 from common.errors import UserError
+from harness.catalog import REPOSITORY
+from harness.options import unknown
+from harness.signatures import Signature, signature, trainer_signature
 from harness.trainer_rules import check_accelerator, check_trainer
 from harness.watch import SameBatches
 
@@ -146,11 +146,10 @@ def explain(message: str) -> str:
     path, class_path, values = _walk(message)
     key = ".".join(path)
     if found := re.search(r"Option '([^']+)' is not accepted", message):
-        option = found[1]
-        accepted = _arguments(class_path)
-        return f"unknown option {'.'.join([*path, option])}{_near(option, accepted)}{_list(class_path, accepted)}"
+        taken = signature(class_path or "", REPOSITORY) or Signature({}, False, "", (class_path or "").split(".")[-1])
+        return unknown(".".join([*path, found[1]]), taken)
     if found := re.search(r"Group '([^']+)' does not accept option '([^']+)'", message):
-        return f"unknown option {found[1]}.{found[2]}{_near(found[2], _arguments('lightning.pytorch.Trainer'))}"
+        return unknown(f"{found[1]}.{found[2]}", trainer_signature())
     if found := re.search(r"(?:No module named|has no attribute) '([^']+)'", message):
         return f"{key}.class_path is '{class_path or found[1]}', which cannot be imported: no '{found[1]}'"
     if found := re.search(r"Import path (\S+) does not correspond to a subclass of (\w+)", message):
@@ -191,30 +190,3 @@ def _types(annotations: list[str]) -> str:
         else:
             words.append(names.get(name, name))
     return " or ".join(dict.fromkeys(words))
-
-
-def _arguments(class_path: str | None) -> list[str]:
-    """The names that the constructor of a class takes, those of its bases included."""
-    if class_path is None:
-        return []
-    module, _, name = class_path.rpartition(".")
-    try:
-        cls = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError):
-        return []
-    names: dict[str, None] = {}
-    for base in inspect.getmro(cls):
-        parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
-        names |= dict.fromkeys(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            break
-    return list(names)
-
-
-def _near(option: str, accepted: list[str]) -> str:
-    matches = difflib.get_close_matches(option, accepted, n=1)
-    return f" (did you mean '{matches[0]}'?)" if matches else ""
-
-
-def _list(class_path: str | None, accepted: list[str]) -> str:
-    return f"; {class_path.rpartition('.')[2]} takes {', '.join(accepted)}" if class_path and accepted else ""

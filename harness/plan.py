@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from common.experiments.card import Card, Comparison, Property, untrained
 from common.experiments.records import Ledger, Record, current, select
+from harness.arms import check_arms
 from harness.identity import arm_hash, check_hash
 from harness.progress import duration
 from harness.worker import Run
@@ -115,6 +116,7 @@ def _found(records: Sequence[Record], run: Run) -> list[Record]:
 
 def _arms(card: Card, experiment: Comparison, recipe: str | None) -> list[Run]:
     """A run of each arm, still without a seed. Every arm is checked before the first one trains."""
+    check_arms(card, experiment, recipe)
     from harness import recipe as recipes  # imports torch
 
     owed = {arm: experiment.metrics_of(arm) for arm in experiment.arms}

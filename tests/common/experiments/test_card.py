@@ -62,8 +62,8 @@ FAULTS = {
         "unknown field 'trianer' (did you mean",
     ),
     "class": (
-        "{class_path: toylab.Plain}",
-        "{clas_path: toylab.Plain}",
+        "{class_path: toylab.Plain, init_args: {lr: 5e-2}}",
+        "{clas_path: toylab.Plain, init_args: {lr: 5e-2}}",
         "unknown key 'clas_path' in 'model' (",
     ),
     "recipe": ("recipe: mini.yaml", "recipe: mni.yaml", "the recipe 'mni.yaml' does not exist beside the card"),
@@ -74,9 +74,13 @@ FAULTS = {
         "unknown field 'seeds': a comparison is looked at with 5 seeds and, if its primary claim is undecided, 10",
     ),
     "margin": ("published: main", "margin: 0", "'margin' is 0.0; it must be above 0"),
-    "learns": ("published: main", "learns: false", "'learns' is false; it must be true, or a text that says why"),
+    "learns": (
+        "learns: the baseline is the untrained network itself",
+        "learns: false",
+        "'learns' is false; it must be true, or a text that says why",
+    ),
     "learns what": (
-        "published: main",
+        "learns: the baseline is the untrained network itself",
         "learns: 3",
         "'learns' must be text, found '3' (a whole number); put it in quotes",
     ),
@@ -197,7 +201,7 @@ def test_one_claim_alone_is_primary(root):
     edit(root, "published: main", "primary: true")
     edit(root, "check: toylab:exact", "check: toylab:exact\n    primary: true")
     with pytest.raises(
-        UserError, match=r"yaml:44: a second claim .*; the first stands at papers/toys/toy/paper.yaml:37$"
+        UserError, match=r"yaml:45: a second claim .*; the first stands at papers/toys/toy/paper.yaml:37$"
     ):
         find("toy", root)
     edit(root, "    where: section 2\n", "    where: section 2\n    control: true\n")
