@@ -1,5 +1,7 @@
 """Generated for every registered loss: 2 and 4 processes give the value and the gradient of one."""
 
+from itertools import product
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,8 +14,8 @@ from common.tiled.tiles import tiling
 from tests.common.losses.cases import CASES, Case, by_name, call, is_leaf
 from tests.pool import run
 
-# Shards of different lengths, so that no position can be told from the rank alone.
-SIZES = {2: (7, 4), 4: (4, 2, 3, 2)}
+# Shards of different lengths, so that no position can be told from the rank alone; and a process that has no rows.
+SIZES = {2: [(7, 4), (0, 11)], 4: [(4, 2, 3, 2)]}
 
 
 class Trained(nn.Module):
@@ -23,7 +25,7 @@ class Trained(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.encoder = nn.Linear(WIDTH, WIDTH, dtype=torch.float64)
-        self.example = case.example(sum(SIZES[2]))
+        self.example = case.example(11)
         self.numbers = nn.ParameterDict({k: v.detach() for k, v in self.example.shared.items() if is_leaf(v)})
         self.case, self.batch = case, batch
         self.options = {} if exchange is None else {"exchange": exchange}
@@ -43,8 +45,10 @@ def value_and_gradients(module: nn.Module) -> tuple[Tensor, list[Tensor]]:
     return value.detach(), [torch.zeros_like(p) if p.grad is None else p.grad for p in module.parameters()]
 
 
-def on_this_process(name: str, exchange: Exchange | None, tiles: tuple[int, ...]) -> tuple[Tensor, list[Tensor]]:
-    sizes, rank = SIZES[torch.distributed.get_world_size()], torch.distributed.get_rank()
+def on_this_process(
+    name: str, exchange: Exchange | None, sizes: tuple[int, ...], tiles: tuple[int, ...]
+) -> tuple[Tensor, list[Tensor]]:
+    rank = torch.distributed.get_rank()
     start = sum(sizes[:rank])
     module = Trained(by_name(name), slice(start, start + sizes[rank]), exchange)
     with tiling(*tiles):
@@ -66,8 +70,8 @@ def exchanges(case: Case) -> list[Exchange | None]:
 )
 def test_processes_agree_with_one(case: Case, exchange: Exchange | None, world_size: int) -> None:
     expected, gradients = value_and_gradients(Trained(case, slice(None), exchange))
-    for tiles in ((2, 3, 0, 12), (512, 512, 10**6)):
-        for value, theirs in run(world_size, on_this_process, str(case), exchange, tiles):
+    for sizes, tiles in product(SIZES[world_size], ((2, 3, 0, 12), (512, 512, 10**6))):
+        for value, theirs in run(world_size, on_this_process, str(case), exchange, sizes, tiles):
             # The same number is logged on every process, and at any number of them.
             torch.testing.assert_close(value, expected, rtol=1e-10, atol=1e-12)
             for ours, reference in zip(theirs, gradients, strict=True):
