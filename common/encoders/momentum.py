@@ -14,10 +14,10 @@ class MomentumTeacher(nn.Module):
 
     Its weights are buffers: they move, are saved and loaded like the rest, and no optimizer meets them.
 
-    The student's own buffers, such as the running statistics of batch normalization, are taken over as they are. So do
-    data2vec's code (fairseq's EMAModule) and torch's AveragedModel. MoCo and BYOL follow the parameters alone, but run
-    their teacher in training mode, where it normalizes by the statistics of its own batches; a teacher in eval mode
-    would keep those it was made with.
+    The student's own buffers, such as the running statistics of batch normalization, are copied: what a teacher in eval
+    mode normalizes by would else stay as it was at the start. So does torch's AveragedModel; data2vec's code (fairseq's
+    EMAModule) averages them like the weights. MoCo and BYOL average the parameters alone, and run their teacher in
+    training mode, where it normalizes by the statistics of its own batches.
 
     Args:
         student: what to copy, with its weights as they are.

@@ -12,6 +12,7 @@ from common.encoders.momentum import MomentumTeacher
 from common.encoders.sequence import Sequences, means_of_parts
 from common.encoders.speech import ConvolutionalPositions, FrameFeatures, SpeechTransformer, WaveformFeatures
 from common.encoders.speech_text import SpeechTextTransformer, Tokens
+from common.errors import UserError
 
 
 def sequences(*lengths: int, width: int = 40) -> Sequences:
@@ -184,3 +185,16 @@ def test_a_teacher_follows_and_is_never_trained() -> None:
     teacher.update(student, 0.75)
     torch.testing.assert_close(teacher.body.layer.weight, before + 0.25)
     assert torch.equal(dict(teacher.state_dict())["body.layer.weight"], teacher.body.layer.weight)
+
+
+def test_a_teacher_normalizes_by_the_statistics_of_its_student() -> None:
+    student = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    teacher = MomentumTeacher(student)
+    student(5 + 3 * torch.randn(32, 4))
+    teacher.update(student, 1.0)
+    x = torch.randn(8, 4)
+    student.eval()
+    assert torch.equal(teacher(x), student(x))  # weights that did not move, statistics that did
+    assert int(teacher.body[1].num_batches_tracked) == 1
+    with pytest.raises(UserError, match=r"decay 1\.5: expected a finite number at least 0 and at most 1"):
+        teacher.update(student, 1.5)

@@ -1,7 +1,9 @@
 """Alignment error rate, by hand."""
 
 import pytest
+import torch
 
+from common.errors import UserError
 from common.evaluation.alignment import alignment_metrics
 
 
@@ -20,3 +22,28 @@ def test_possible_links_do_no_harm() -> None:
 
 def test_no_links_at_all() -> None:
     assert alignment_metrics([set()], [{(0, 0)}]) == {"precision": 0.0, "recall": 0.0, "aer": 1.0, "one_minus_aer": 0.0}
+
+
+def test_the_items_tell_the_error_of_a_ratio() -> None:
+    """Taken over sentences drawn with replacement, the ratio spreads as the mean of its items does."""
+    draw = torch.Generator().manual_seed(0)
+    sure = [{(i, i) for i in range(int(n))} for n in torch.randint(1, 9, (200,), generator=draw)]
+    predicted = [{(i, i + int(torch.rand(1, generator=draw) < 0.3)) for i, _ in links} for links in sure]
+    found = alignment_metrics(predicted, sure)
+    spread = {name: [] for name in found}
+    for _ in range(200):
+        rows = torch.randint(200, (200,), generator=draw).tolist()
+        again = alignment_metrics([predicted[i] for i in rows], [sure[i] for i in rows])
+        for name, value in again.items():
+            spread[name].append(float(value))
+    for name, value in found.items():
+        assert value.items.mean().item() == pytest.approx(value)
+        error = value.items.std().item() / 200**0.5
+        assert torch.tensor(spread[name]).std().item() == pytest.approx(error, rel=0.2)
+
+
+def test_without_sure_links_there_is_nothing_to_align_to() -> None:
+    with pytest.raises(UserError, match="at least one sure link"):
+        alignment_metrics([{(0, 0)}], [set()], [{(0, 0)}])
+    with pytest.raises(UserError, match="alignment of 1 sentences against links of 2"):
+        alignment_metrics([set()], [{(0, 0)}, set()])

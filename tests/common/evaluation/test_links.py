@@ -43,3 +43,21 @@ def test_scores_that_are_not_numbers_are_refused() -> None:
         filtered_ranks(bad, torch.tensor([0]), torch.zeros(1, 3, dtype=torch.bool))
     with pytest.raises(UserError, match="NaN or infinite"):
         recommendation_metrics(bad, torch.ones(1, 3).bool(), torch.zeros(1, 3).bool())
+
+
+def test_fewer_items_than_places() -> None:
+    none = torch.zeros(1, 3, dtype=torch.bool)
+    found = recommendation_metrics(torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([[False, True, False]]), none, at=20)
+    assert found == pytest.approx({"recall@20": 1.0, "ndcg@20": 1 / math.log2(3)})
+    wanted = torch.ones(1, 3, dtype=torch.bool)
+    assert recommendation_metrics(torch.ones(1, 3), wanted, none, at=20)["ndcg@20"] == pytest.approx(1.0)
+
+
+def test_a_list_without_places_or_users_is_refused() -> None:
+    wanted = torch.ones(1, 3, dtype=torch.bool)
+    with pytest.raises(UserError, match="recommendation of 0 items to 1 users"):
+        recommendation_metrics(torch.ones(1, 3), wanted, ~wanted, at=0)
+    with pytest.raises(UserError, match="to 0 users"):
+        recommendation_metrics(torch.ones(1, 3), ~wanted, ~wanted)
+    with pytest.raises(UserError, match="at least one rank"):
+        link_metrics(torch.zeros(0))

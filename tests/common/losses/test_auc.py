@@ -43,3 +43,11 @@ def test_info_nce_is_blind_to_an_offset_of_a_query_and_this_loss_is_not() -> Non
     none, some = shifted(torch.zeros(8).double()), shifted(torch.linspace(-3, 3, 8).double())
     torch.testing.assert_close(info_nce(none, key, temperature=0.5), info_nce(some, key, temperature=0.5))
     assert mann_whitney(some, key, temperature=0.5) > 1.5 * mann_whitney(none, key, temperature=0.5)
+
+
+def test_a_single_pair_has_nothing_to_compare() -> None:
+    query = torch.eye(1, 4, requires_grad=True)
+    value = mann_whitney(query, torch.eye(1, 4), temperature=0.1)
+    value.backward()
+    assert value.item() == 0.0 and not query.grad.any()
+    assert mann_whitney(query, torch.eye(1, 4), temperature=0.1, negatives=torch.eye(2, 4)[1:]) > 0

@@ -1,6 +1,7 @@
 """What the generated tests of the core losses do not cover: identities, refusals, the temperature's bounds."""
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -12,12 +13,15 @@ from common.losses import (
     HardNegatives,
     LearnableTemperature,
     decoupled_nt_xent,
+    filtered_info_nce,
+    focal_sup_con,
     info_nce,
     nt_xent,
     queue_info_nce,
     sup_con,
     symmetric_info_nce,
 )
+from common.tiled.tiles import tiling
 
 
 def unit(n: int, seed: int) -> Tensor:
@@ -105,3 +109,41 @@ def test_contradictions_are_refused_in_one_line(make, message: str) -> None:
     with pytest.raises(UserError, match=message) as refusal:
         make()
     assert "\n" not in str(refusal.value)
+
+
+def test_a_single_pair_has_no_negatives_to_be_decoupled_from() -> None:
+    query = Q[:1].clone().requires_grad_()
+    value = decoupled_nt_xent(query, K[:1], temperature=0.1, sigma=0.5)
+    value.backward()
+    assert value.item() == 0.0 and not query.grad.any()
+    assert decoupled_nt_xent(Q[:2], K[:2], temperature=0.1) != 0
+
+
+@pytest.mark.parametrize("threshold", [0.9, 0.999])
+def test_what_is_filtered_is_the_same_under_autocast(threshold: float) -> None:
+    """In bf16 a cosine of 1 may fall below the threshold, and identical captions would be negatives."""
+    draw = torch.Generator().manual_seed(0)
+    query, key, meaning = (F.normalize(torch.randn(64, 16, generator=draw), dim=1) for _ in range(3))
+    meaning[1::2] = meaning[0::2]
+    want = filtered_info_nce(query, key, temperature=0.1, meaning=meaning, threshold=threshold)
+    alike = (meaning @ meaning.T > threshold) & ~torch.eye(64, dtype=torch.bool)
+    logits = (query @ key.T / 0.1).masked_fill(alike, -math.inf)
+    expected = (logits.logsumexp(1) + logits.logsumexp(0)).mean() / 2 - logits.diagonal().mean()
+    torch.testing.assert_close(want, expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(filtered_info_nce(query, key, temperature=0.1, meaning=meaning, threshold=threshold), want)
+
+
+@pytest.mark.parametrize("tiles", [(4, 3), None])
+def test_focal_losses_at_a_low_temperature_have_the_exact_gradient(tiles: tuple[int, int] | None) -> None:
+    """An anchor's score with itself is e^100 times its softmax, and must not come near the gradient."""
+    labels = torch.arange(8) // 2
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        x = torch.eye(8, dtype=dtype, requires_grad=True)
+        with tiling(*tiles) if tiles else nullcontext():
+            value = focal_sup_con(x, labels, temperature=0.01, gamma=2.0)
+        found.append((value.double(), torch.autograd.grad(value, x)[0].double()))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-5)
+    expected = -((1 - 1 / 7) ** 2) * math.log(1 / 7)
+    assert found[1][0].item() == pytest.approx(expected)

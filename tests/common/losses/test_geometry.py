@@ -31,3 +31,27 @@ def test_info_nce_tends_to_alignment_plus_log_mean_potential() -> None:
     query = torch.nn.functional.normalize(key + 0.3 * unit(draw, 4000), dim=1)
     limit = -(1 - alignment(query, key) / 2) / t + ((query @ key.T / t).logsumexp(dim=1) - math.log(4000)).mean()
     torch.testing.assert_close(info_nce(query, key, temperature=t) - math.log(4000), limit)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 0.9])
+def test_below_an_exponent_of_1_coincident_pairs_have_no_gradient(alpha: float) -> None:
+    x = torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.float64, requires_grad=True)
+    y = torch.tensor([[1.0, 2.0], [0.0, 0.0]], dtype=torch.float64)
+    value = alignment(x, y, alpha=alpha)
+    value.backward()
+    assert value.item() == pytest.approx(5**alpha / 2)
+    slope = alpha * 5 ** (alpha - 1) / 2
+    torch.testing.assert_close(x.grad, slope * torch.tensor([[0.0, 0.0], [0.6, 0.8]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e4])
+def test_uniformity_does_not_depend_on_where_the_cloud_stands(offset: float) -> None:
+    x = (unit(generator(1), 300) + offset).float().requires_grad_()
+    exact = x.detach().double().requires_grad_()
+    energy = -2 * (exact[:, None] - exact).square().sum(2)
+    expected = (energy.exp().sum() - 300).div(300 * 299).log()
+    value = uniformity(x)
+    torch.testing.assert_close(value.double(), expected, rtol=1e-4, atol=1e-5)
+    (ours,), (theirs,) = torch.autograd.grad(value, x), torch.autograd.grad(expected, exact)
+    torch.testing.assert_close(ours.double(), theirs, rtol=1e-3, atol=1e-6)
+    assert uniformity(torch.full((5, 3), offset)) == pytest.approx(0.0, abs=1e-5)

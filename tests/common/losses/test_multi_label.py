@@ -3,6 +3,7 @@ import torch
 
 from common.errors import UserError
 from common.losses import decoupled_softmax, multi_label_softmax, soft_top_k
+from common.losses.examples import generator, unit
 from common.losses.multi_label import Listed
 from common.tiled.tiles import tiling
 
@@ -57,3 +58,29 @@ def test_k_must_be_below_the_number_of_labels_that_count(k: int | torch.Tensor) 
     scores, label = scores_as_queries([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0])
     with pytest.raises(UserError, match=r"^k .*expected above 0, below 4 labels$"):
         soft_top_k(scores, label, torch.tensor([[0], [1]]), k=k)
+
+
+@pytest.mark.parametrize("temperature", [0.01, 0.001])
+def test_soft_top_k_of_labels_that_lie_far_apart(temperature: float) -> None:
+    """In float32 no sigmoid near the threshold has a digit left: its place is known from logarithms alone."""
+    draw = generator(0)
+    query, label = unit(draw, 32), unit(draw, 200)
+    positive = torch.randint(200, (32, 3), generator=draw)
+    for k in (1, 2, 5):
+        found = []
+        for dtype in (torch.float32, torch.float64):
+            inputs = [x.to(dtype).requires_grad_() for x in (query, label)]
+            value = soft_top_k(*inputs, positive, k=k, temperature=temperature)
+            found.append((value.double(), [g.double() for g in torch.autograd.grad(value, inputs)]))
+        (value, gradients), (exact, exact_gradients) = found
+        torch.testing.assert_close(value, exact, rtol=1e-5, atol=1e-5)
+        for ours, theirs in zip(gradients, exact_gradients, strict=True):
+            assert (ours - theirs).norm() < 1e-3 * theirs.norm()
+
+
+def test_soft_top_k_in_the_limit_is_the_distance_from_the_middle_of_the_gap() -> None:
+    """h = -(s_k + s_k+1) / 2, so that a positive at s costs softplus(-alpha (s + h)), and both sides pull by half."""
+    scores = torch.tensor([[900.0, 500.0, -300.0, -700.0]], requires_grad=True)
+    value = soft_top_k(scores, torch.eye(4), torch.tensor([[2]]), k=2, alpha=2.0)
+    assert value.item() == pytest.approx(2 * (300 + 100))
+    assert torch.autograd.grad(value, scores)[0].tolist() == [[0.0, 1.0, -1.0, 0.0]]

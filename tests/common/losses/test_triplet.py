@@ -44,3 +44,28 @@ def test_a_negative_as_near_as_the_positive_is_no_semi_hard_one() -> None:
     # Anchor 0: the positive at 1, negatives at 1 and 3; anchor 1: the positive at 1, negatives at 2 and 2.
     expected = ((1 - 3 + 2.5) + (1 - 2 + 2.5)) / 2
     assert triplet(points, labels, margin=2.5, mining="semi_hard").item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("mining", ["batch_hard", "semi_hard"])
+@pytest.mark.parametrize("offset", [1e3, 1e4])
+def test_distances_far_from_the_origin_are_those_near_it(mining: str, offset: float) -> None:
+    far = torch.randn(40, 16, generator=generator(2)) + offset
+    labels = torch.arange(40) % 10
+    expected = oracle.triplet(far.double(), labels, margin=1.0, mining=mining)
+    torch.testing.assert_close(triplet(far, labels, margin=1.0, mining=mining).double(), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("mining", ["batch_hard", "semi_hard"])
+def test_no_rows_cost_nothing_and_keep_the_graph(mining: str) -> None:
+    nothing = torch.zeros(0, 4, requires_grad=True)
+    value = triplet(nothing, torch.zeros(0, dtype=torch.int64), margin=0.2, mining=mining)
+    value.backward()
+    assert value.item() == 0.0 and nothing.grad.shape == (0, 4)
+
+
+def test_mining_is_the_same_under_autocast() -> None:
+    embeddings, labels = unit(generator(3), 60).float(), torch.arange(60) % 12
+    for mining in ("batch_hard", "semi_hard"):
+        want = triplet(embeddings, labels, margin=0.5, mining=mining)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(triplet(embeddings, labels, margin=0.5, mining=mining), want)

@@ -238,3 +238,19 @@ def test_hard_negatives_are_drawn_by_their_weight_and_never_a_positive():
     assert ((last < 8) & (last >= 0)).all() and not positives[torch.arange(6), last].any()
     with pytest.raises(UserError, match="no negatives to draw"):
         draw_hard_negatives(logits[:, :1], torch.ones(6, 1, dtype=torch.bool), torch.rand(6))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_pairs_are_told_to_be_alike_outside_of_autocast(dtype: torch.dtype) -> None:
+    draw = torch.Generator().manual_seed(0)
+    features = torch.nn.functional.normalize(torch.randn(64, 32, generator=draw), dim=1).to(dtype)
+    features[1::2] = features[0::2]
+    everything = slice(0, 64)
+    for alike in (
+        lambda: FalseNegatives.by_features(features, 0.99),
+        lambda: FalseNegatives.by_positive(features, features, 0.99),
+    ):
+        want = alike().tile(everything, everything)
+        assert want.sum() == 64
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(alike().tile(everything, everything), want)

@@ -1,0 +1,32 @@
+"""Means that carry their items, and ratios that do."""
+
+import copy
+import json
+import pickle
+
+import pytest
+import torch
+
+from common.evaluation.means import Mean, both, ratio
+
+
+def test_a_mean_is_a_float_that_keeps_its_items_when_copied() -> None:
+    mean = Mean(torch.tensor([1, 0, 1, 1], dtype=torch.bool))
+    assert mean == 0.75 and json.dumps({"a": mean}) == '{"a": 0.75}' and f"{mean:.1f}" == "0.8"
+    for again in (copy.deepcopy(mean), pickle.loads(pickle.dumps(mean))):
+        assert again == 0.75 and again.items.tolist() == [1, 0, 1, 1]
+    for wrong in ([], torch.ones(2, 2)):
+        with pytest.raises(ValueError, match="n at least 1"):
+            Mean(wrong)
+
+
+def test_the_mean_of_two_sides_is_over_the_units_they_share() -> None:
+    assert both(Mean([1.0, 0.0]), Mean([1.0, 1.0])).items.tolist() == [1.0, 0.5]
+    value = both(Mean([1.0, 0.0]), Mean([1.0, 1.0, 1.0]))
+    assert value == 0.75 and not isinstance(value, Mean)
+
+
+def test_the_items_of_a_ratio_have_it_for_their_mean() -> None:
+    value = ratio([1, 0, 3], [2, 1, 3])
+    assert value == pytest.approx(4 / 6) and value.items.mean().item() == pytest.approx(4 / 6)
+    assert ratio([2, 1, 3], [2, 1, 3]).items.tolist() == [1.0, 1.0, 1.0]
