@@ -187,7 +187,7 @@ def test_a_cheat_and_a_constant(motion: Motion) -> None:
             # Two windows of the test split are described by the same words.
             assert found[f"{direction}/recall@1/{protocol}"] == pytest.approx(1.0, abs=0.006)
             assert found[f"{direction}/median_rank/{protocol}"] == 1.0
-    assert len([name for name in found if "_to_" in name]) == 2 * 4 * 6
+    assert len([name for name in found if "_to_" in name]) == 2 * 4 * 8
     constant = motion.evaluate(Constant(), "test")
     assert constant["text_to_motion/recall@10/all"] == 0.0 and constant["text_to_motion/median_rank/all"] == 366
     assert constant["motion_to_text/median_rank/batches32"] == 32

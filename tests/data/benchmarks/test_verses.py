@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 
 import pytest
@@ -158,6 +159,10 @@ def test_an_oracle_scores_one_and_a_constant_nothing(verses: Verses) -> None:
             "spearman/wordsim353": 0,
             "spearman/simlex999": 0,
             "recall@1/verses2000": 0,
+            # A tie with all others is the last place.
+            "mrr/verses2000": 1 / 2000,
+            "log2_rank/verses2000": math.log2(2000),
+            "median_rank/verses2000": 2000,
             "alignment/verses": 0,
             "uniformity/verses": 0,
         },
@@ -167,7 +172,8 @@ def test_an_oracle_scores_one_and_a_constant_nothing(verses: Verses) -> None:
 
 def test_validation_keeps_its_hands_off_the_ratings(verses: Verses) -> None:
     found = verses.evaluate(Oracle(lambda text: scattered(len(text))), "val")
-    assert set(found) == {"recall@1/verses900", "alignment/verses", "uniformity/verses"}
+    ranks = {f"{name}/verses900" for name in ("recall@1", "mrr", "log2_rank", "median_rank")}
+    assert set(found) == ranks | {"alignment/verses", "uniformity/verses"}
 
 
 def test_counted_words_find_verses_and_know_no_synonyms(verses: Verses) -> None:
