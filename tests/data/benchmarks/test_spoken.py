@@ -217,7 +217,7 @@ def test_prompts_are_split_by_what_they_say(prompts: Prompts) -> None:
     sequences = [set(prompts.splits[split].transcripts) for split in ("train", "val", "test")]
     assert not sequences[0] & sequences[1] and not sequences[0] & sequences[2] and not sequences[1] & sequences[2]
     lengths = prompts.splits["train"].speech.lengths(torch.arange(400))
-    assert lengths.max() <= 300 and lengths.sum() / 3000 == pytest.approx(20.4, abs=0.2)
+    assert lengths.max() <= 300 and lengths.sum() / 3000 == pytest.approx(20.2, abs=0.2)
     assert Prompts(utterances=600, batch_size=8).training_texts()[0][:400] == prompts.training_texts()[0]
 
 
@@ -260,7 +260,7 @@ def test_an_interpreter_scores_a_hundred(prompts: Prompts) -> None:
 def test_floors_of_prompts(prompts: Prompts) -> None:
     floor = prompts.floor()
     assert list(floor) == ["most alike in training", "commonest prompt", "chance"]
-    assert floor["most alike in training"]["bleu/joined300"] == pytest.approx(43.6, abs=1)
+    assert floor["most alike in training"]["bleu/joined300"] == pytest.approx(38.3, abs=1)
     assert floor["commonest prompt"]["bleu/unseen31"] < 2
     assert floor["chance"]["speech_to_transcript/recall@1/joined300"] == pytest.approx(1 / 300)
 
@@ -286,7 +286,7 @@ def test_bad_requests(spoken: Spoken, prompts: Prompts) -> None:
 
 def test_fingerprints(spoken: Spoken, prompts: Prompts) -> None:
     # Resampling and spectra differ in their last bits from machine to machine, so frames are no part of it.
-    assert spoken.fingerprint()[:8] == "3f3a0f6d" and prompts.fingerprint()[:8] == "33161243"
+    assert spoken.fingerprint()[:8] == "3f3a0f6d" and prompts.fingerprint()[:8] == "0ad1e302"
     elsewhere = Spoken(seed=5)
     elsewhere.setup()
     elsewhere.recordings = elsewhere.recordings._replace(frames=elsewhere.recordings.frames + 2**-9)
