@@ -90,6 +90,16 @@ class Captions(Protocol):
 
 
 @runtime_checkable
+class ScoresCaptions(Protocol):
+    def caption_log_likelihood(self, pixels: Tensor, texts: list[str]) -> Tensor:
+        """Takes uint8 pixels of shape (n, c, h, w) and a caption of each; returns the mean log-likelihood of a word.
+
+        One number per caption, in nats, shape (n,); where a text ends counts as a word.
+        """
+        ...
+
+
+@runtime_checkable
 class ClassifiesImage(Protocol):
     def classify_image(self, pixels: Tensor) -> Tensor:
         """Takes uint8 pixels of shape (n, c, h, w) and returns class scores, shape (n, classes)."""

@@ -84,6 +84,11 @@ examples:
   papers data page                     data/README.md and its contact sheets, written again
 """
 
+MIGRATE = """\
+example:
+  git worktree add /tmp/before 38f9891 && papers migrate --from /tmp/before
+"""
+
 COMPLETION = """\
 examples:
   source <(papers completion bash)     in ~/.bashrc
@@ -176,6 +181,14 @@ def build_parser() -> Parser:
     complete_with(one.add_argument("--family", help="only the page of this family, and its papers"), "family")
     one = command("verify", "verify", "check that all of that, the cards and the recipes agree with the records")
     slug(one, "slugs", nargs="*", help="only these papers, and what is made of each alone (default: everything)")
+
+    one = command(
+        "migrate", "migrate", "bring records of an older way of hashing up to today's, without a rerun", MIGRATE
+    )
+    one.add_argument(
+        "--from", dest="checkout", required=True, metavar="DIR", help="a checkout in which they were valid"
+    )
+    one.add_argument("--results", metavar="DIR", help="where records are kept (default: results)")
 
     one = command("new", "new", "start a paper of your own from another's folder", NEW)
     one.add_argument("slug", metavar="NAME", help="lower_case, as in my_method")

@@ -245,6 +245,21 @@ def verify(given: argparse.Namespace) -> int:
     return 1 if count else 0
 
 
+def migrate(given: argparse.Namespace) -> None:
+    """Old hashes become today's where a checkout of their time knows them."""
+    from harness.migrate import migrate as bring_up
+
+    checkout = Path(given.checkout)
+    if not checkout.is_dir():
+        raise UserError(f"--from is '{given.checkout}', which is no folder; it must be a checkout of the time")
+    found = bring_up(_results(given), checkout)
+    for one in found:
+        left = f", {one.left} unknown to {checkout}" if one.left else ""
+        print(f"{one.paper}: {one.migrated} records migrated{left}")
+    if not found:
+        print("no record is of an older scheme")
+
+
 def new(given: argparse.Namespace) -> None:
     """A new paper's folder."""
     from harness.scaffold import check_slug, new_paper

@@ -13,9 +13,10 @@ from common.encoders.pretrained import ARCHITECTURES, PretrainedFiles, load_exac
 from common.encoders.text import MaskedLMHead, TextEncoder, Tokens
 from common.errors import UserError
 
-FusionName = Literal["mini", "mini-bert", "bert-base-uncased"]
+FusionName = Literal["mini", "tiny", "mini-bert", "bert-base-uncased"]
 MINI = ARCHITECTURES["mini-bert"]._replace(hidden_size=96, heads=4, intermediate_size=384)
-"""Starts from nothing; reads the word pieces of mini-bert."""
+AFRESH = {"mini": MINI, "tiny": MINI._replace(layers=2, hidden_size=64, intermediate_size=128)}
+"""Start from nothing; read the word pieces of mini-bert."""
 
 
 class Encoded(NamedTuple):
@@ -50,7 +51,7 @@ class FusionEncoder(nn.Module):
     starts from the layer of the BERT it stands for, its cross-attention from nothing. As in ALBEF (Li et al. 2021).
 
     Args:
-        name: whose layers; "mini" is a small one that is not pretrained.
+        name: whose layers; "mini" (3 of width 96) and "tiny" (2 of 64) are not pretrained.
         text_layers: lower layers; the rest fuse.
         image_width: of the picture's states.
         dropout: probability for hidden states and attention weights alike.
@@ -77,13 +78,13 @@ class FusionEncoder(nn.Module):
         super().__init__()
         if name not in get_args(FusionName):
             raise UserError(f"text_encoder is {name!r}; it must be one of {', '.join(get_args(FusionName))}")
-        shape = MINI if name == "mini" else ARCHITECTURES[name]
+        shape = AFRESH.get(name) or ARCHITECTURES[name]
         layers = layers or shape.layers
         if not 1 <= text_layers < layers <= shape.layers:
             raise UserError(f"text_layers is {text_layers}; it must be from 1 to {layers - 1}, below {name}'s layers")
         self.width = shape.hidden_size
         self.vocab_size = shape.vocab_size
-        if name == "mini":
+        if name in AFRESH:
             files = PretrainedFiles("mini-bert", weights)
             own = shape._replace(layers=text_layers)._asdict()
             self.text = TextEncoder(**own, dropout=dropout, max_length=max_length, tokenizer=files.tokenizer)
@@ -104,12 +105,12 @@ class FusionEncoder(nn.Module):
                     nn.init.normal_(linear.weight, std=config.initializer_range)
                     nn.init.zeros_(linear.bias)
                     setattr(layer.crossattention.self, part, linear)
-        if name == "mini":
+        if name in AFRESH:
             # BERT's deviation of 0.02 is meant for a width of 768. Here it would let next to nothing through, and the
             # first token would say the same of every text.
             for linear in filter(lambda part: isinstance(part, nn.Linear), self.modules()):
                 nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
-        if pretrained and name != "mini" and not self.table.is_meta:
+        if pretrained and name not in AFRESH and not self.table.is_meta:
             found = PretrainedFiles(name, weights).weights()
             for number, layer in enumerate(self.layers, start=text_layers):
                 start = f"encoder.layer.{number}."

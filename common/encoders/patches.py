@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import VisionTransformer as Body
 
-from common.encoders.image import SmallResNet
+from common.encoders.image import SmallConvNet, SmallResNet
 from common.encoders.pretrained import load_exactly
 from common.errors import UserError
 from common.paths import as_path
 
-PatchEncoderName = Literal["small_resnet", "vit_mini", "vit_b16"]
+PatchEncoderName = Literal["small_resnet", "small_convnet", "vit_mini", "vit_b16"]
 
 POSITIONS = "encoder.pos_embedding"
 """The end of the name of the position embeddings of `ClassTokenViT`."""
@@ -59,27 +59,27 @@ class ClassTokenViT(nn.Module):
         return self.body.encoder(torch.cat([self.body.class_token.expand(len(pixels), -1, -1), patches], dim=1))
 
 
-class ResNetPatches(nn.Module):
-    """The last map of a small residual network: its mean, then its positions, mapped to one width.
+class ConvolutionalPatches(nn.Module):
+    """The last map of a small convolutional network: its mean, then its positions, mapped to one width.
 
     Learns far faster than a transformer where pictures are few; a vector for each place tells the places apart.
 
     Args:
+        body: a network whose `map` has an eighth of the picture's sides, and `output_dim` channels.
         image_size: side of the pictures in pixels, a multiple of 8.
         width: d of the states.
-        channels: of the network's first stage.
 
     Raises:
         UserError: `image_size` is no multiple of 8.
     """
 
-    def __init__(self, image_size: int, width: int, channels: int = 16) -> None:
+    def __init__(self, body: SmallResNet | SmallConvNet, image_size: int, width: int) -> None:
         super().__init__()
         if image_size % 8:
             raise UserError(f"image_size is {image_size}; it must be a multiple of 8 pixels")
         self.width = width
-        self.body = SmallResNet(3, channels)
-        self.project = nn.Linear(self.body.output_dim, width)
+        self.body = body
+        self.project = nn.Linear(body.output_dim, width)
         self.positions = nn.Parameter(0.02 * torch.randn(1 + (image_size // 8) ** 2, width))
         self.norm = nn.LayerNorm(width)
 
@@ -92,14 +92,15 @@ class ResNetPatches(nn.Module):
 
 def patch_encoder(
     name: PatchEncoderName, image_size: int, width: int = 96, channels: int = 16, weights: str | None = None
-) -> ClassTokenViT | ResNetPatches:
+) -> ClassTokenViT | ConvolutionalPatches:
     """Builds the encoder that a recipe names; `encoder.width` is that of its states.
 
     Args:
-        name: "small_resnet", "vit_mini" (4 layers, patches of 8 pixels) or "vit_b16" (12 layers of width 768).
+        name: "small_resnet", "small_convnet", "vit_mini" (4 layers, patches of 8 pixels) or "vit_b16" (12 layers of
+            width 768).
         image_size: side of the pictures in pixels.
         width: of the states; that of "vit_b16" is 768.
-        channels: of the small residual network's first stage.
+        channels: of the small convolutional networks' first stage.
         weights: folder with the weights that "vit_b16" starts from.
 
     Raises:
@@ -111,7 +112,9 @@ def patch_encoder(
         raise UserError(f"model.image_weights is {weights!r}; {name} starts from none")
     match name:
         case "small_resnet":
-            return ResNetPatches(image_size, width, channels)
+            return ConvolutionalPatches(SmallResNet(3, channels), image_size, width)
+        case "small_convnet":
+            return ConvolutionalPatches(SmallConvNet(3, channels), image_size, width)
         case "vit_mini":
             return ClassTokenViT(image_size, 8, width, 4, 4)
         case "vit_b16":

@@ -1,5 +1,6 @@
 """Cross-view localization: whether the first reference in the gallery shows the query's place."""
 
+from functools import cache
 from math import comb
 
 from torch import Tensor
@@ -33,8 +34,9 @@ def localization_metrics(
             padded with -1, int64 of shape (n, c).
 
     Returns:
-        `recall@1`, `recall@5`, `recall@10` and `recall@1%`, and with `covering` the `hit_rate`: the share of queries
-        whose first reference covers their centre. Means over the queries, each with `/gallery{m}` behind it.
+        `recall@1`, `recall@5`, `recall@10`, `recall@1%` and `mrr` (mean reciprocal rank), and with `covering` the
+        `hit_rate`: the share of queries whose first reference covers their centre. Means over the queries, each with
+        `/gallery{m}` behind it.
 
     Raises:
         UserError: embeddings are not finite, or a query has no right reference.
@@ -45,6 +47,7 @@ def localization_metrics(
     places = same_id(query_places.to(query.device), reference_places.to(query.device))
     ranks = best_ranks(query, reference, places)
     metrics = {name: Mean(ranks <= k) for name, k in cutoffs(len(reference)).items()}
+    metrics["mrr"] = Mean(ranks.double().reciprocal())
     if covering is not None:
         first = best_ranks(query, reference, _columns(covering.to(query.device)))
         metrics["hit_rate"] = Mean(first == 1)
@@ -60,9 +63,16 @@ def chance_localization(query_places: Tensor, reference_places: Tensor, covering
         name: 1 - sum(comb(size - count, k) for count in right) / (len(right) * comb(size, k))
         for name, k in cutoffs(size).items()
     }
+    metrics["mrr"] = sum(_reciprocal_rank(size, count) for count in right) / len(right)
     if covering is not None:
         metrics["hit_rate"] = float((covering >= 0).sum(1).double().mean()) / size
     return {f"{name}/gallery{size}": value for name, value in metrics.items()}
+
+
+@cache
+def _reciprocal_rank(size: int, right: int) -> float:
+    """The expected reciprocal rank of the best of `right` among `size` in a random order."""
+    return sum(comb(size - rank, right - 1) / rank for rank in range(1, size - right + 2)) / comb(size, right)
 
 
 def _columns(covering: Tensor) -> Positives:

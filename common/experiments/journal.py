@@ -132,17 +132,63 @@ class Journal:
                     os.ftruncate(descriptor, size)
                 raise UserError(f"{self.path(slug)}: cannot be written: {error.strerror}") from None
 
+    def rewrite(self, slug: str, change: Callable[[str], str]) -> int:
+        """Puts what `change` makes of each line in its place, the whole file or nothing; returns how many it changed.
+
+        A line that `change` raises ValueError for stays as it is, broken ones among them.
+
+        Raises:
+            UserError: no permission, or the disk is full; the file is as it was before.
+        """
+        path = self.path(slug)
+        if not path.exists():
+            return 0
+        with self._open(slug):
+            lines = path.read_bytes().split(b"\n")
+            changed = [_changed(line, change) for line in lines]
+            if changed != lines:
+                new = path.with_suffix(".new")
+                try:
+                    with new.open("wb") as file:
+                        file.write(b"\n".join(changed))
+                        file.flush()
+                        os.fsync(file.fileno())
+                    new.replace(path)
+                except OSError as error:
+                    new.unlink(missing_ok=True)
+                    raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+        return sum(a != b for a, b in zip(lines, changed, strict=True))
+
     @contextlib.contextmanager
     def _open(self, slug: str) -> Iterator[int]:
         path = self.path(slug)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
+            descriptor = _locked(path)
         except OSError as error:
             raise UserError(f"{path}: cannot be written: {error.strerror}") from None
         try:
-            if fcntl is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)  # released by closing, also when the process is killed
             yield descriptor
         finally:
             os.close(descriptor)
+
+
+def _changed(line: bytes, change: Callable[[str], str]) -> bytes:
+    try:
+        return change(line.decode("utf-8")).encode("utf-8") if line.strip() else line
+    except ValueError:
+        return line
+
+
+def _locked(path: Path) -> int:
+    """Opens a file for this process alone; closing frees it, also when the process is killed."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
+        if fcntl is None:
+            return descriptor
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # While this waited the file may have been rewritten, and be another.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        os.close(descriptor)

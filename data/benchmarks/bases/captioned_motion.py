@@ -16,7 +16,7 @@ from common.encoders.sequence import Sequences
 from common.evaluation.embed import embed_dataset
 from common.evaluation.knn import knn_accuracy
 from common.evaluation.probe import linear_probe_accuracy
-from common.evaluation.retrieval import Positives, best_ranks, similar
+from common.evaluation.retrieval import best_ranks, rank_metrics, similar
 from common.protocols import EmbedsText
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
@@ -105,8 +105,8 @@ class CaptionedMotion(Benchmark):
         """Scores the activity, and retrieval if the module embeds text too.
 
         Returns:
-            `{direction}/recall@{k}/{protocol}` and `{direction}/median_rank/{protocol}`, the direction text_to_motion
-            or motion_to_text, for the protocols
+            `{direction}/{metric}/{protocol}` for the metrics of `rank_metrics`, the direction text_to_motion or
+            motion_to_text, and the protocols
             `all`: a query's own partner in the whole split;
             `threshold0.95`: any whose caption is that similar to the query's is right, too;
             `dissimilar{n}`: among n pairs whose captions say different things;
@@ -141,12 +141,14 @@ class CaptionedMotion(Benchmark):
         batches = [rows for rows in shuffled.split(SMALL_BATCH) if len(rows) == SMALL_BATCH]
         metrics = {}
         for direction, query, key in (("text_to_motion", text, motion), ("motion_to_text", motion, text)):
-            small = [_recalls(query[rows], key[rows]) for rows in batches]
+            small = [best_ranks(query[rows], key[rows]) for rows in batches]
+            medians = [rank_metrics(ranks)["median_rank"] for ranks in small]
             found = {
-                "all": _recalls(query, key),
-                f"threshold{THRESHOLD}": _recalls(query, key, alike),
-                f"dissimilar{len(few)}": _recalls(query[few], key[few]),
-                f"batches{SMALL_BATCH}": {name: sum(one[name] for one in small) / len(small) for name in small[0]},
+                "all": rank_metrics(best_ranks(query, key), RECALLS),
+                f"threshold{THRESHOLD}": rank_metrics(best_ranks(query, key, alike), RECALLS),
+                f"dissimilar{len(few)}": rank_metrics(best_ranks(query[few], key[few]), RECALLS),
+                f"batches{SMALL_BATCH}": rank_metrics(torch.cat(small), RECALLS)
+                | {"median_rank": sum(medians) / len(medians)},
             }
             for protocol, values in found.items():
                 metrics |= {f"{direction}/{name}/{protocol}": value for name, value in values.items()}
@@ -188,13 +190,6 @@ class CaptionedMotion(Benchmark):
         parts = self.splits.values()
         origin = self.origin(self.version, *(motion for part in parts for motion in part.motion))
         return digest(origin, self.grammar, *(x for part in parts for x in (part.start, part.ids, part.labels)))
-
-
-def _recalls(query: Tensor, key: Tensor, positives: Positives | None = None) -> Metrics:
-    ranks = best_ranks(query, key, positives).double()
-    metrics = {f"recall@{k}": float((ranks <= k).double().mean()) for k in RECALLS}
-    # The quantile averages the two middle ranks of an even number; torch.median would take the lower.
-    return metrics | {"median_rank": float(ranks.quantile(0.5))}
 
 
 class ScatteredMotion(Scattered):

@@ -17,6 +17,7 @@ from common.errors import UserError
 from common.evaluation.embed import embed_dataset, evaluating
 from common.evaluation.geometry import modality_gap
 from common.evaluation.image_text import chance_retrieval, image_text_retrieval
+from common.protocols import ScoresCaptions
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
 
@@ -212,10 +213,24 @@ def rows_of(ids: Tensor, numbers: Tensor, split: str) -> Tensor:
 
 def described(module: nn.Module, pixels: Tensor) -> list[str]:
     """The captions that the module gives to pictures or clips, in eval mode."""
-    parameter = next(module.parameters(), None)
-    device = parameter.device if parameter is not None else pixels.device
+    device = _device(module, pixels)
     with evaluating(module):
         return [text for part in pixels.split(AT_ONCE) for text in module.captions(part.to(device))]
+
+
+def caption_log_likelihood(module: ScoresCaptions, pixels: Tensor, texts: list[str]) -> Tensor:
+    """How likely the module finds the caption of each picture, in eval mode, shape (n,)."""
+    device, starts = _device(module, pixels), range(0, len(texts), AT_ONCE)
+    with evaluating(module):
+        found = [
+            module.caption_log_likelihood(pixels[k : k + AT_ONCE].to(device), texts[k : k + AT_ONCE]) for k in starts
+        ]
+    return torch.cat(found)
+
+
+def _device(module: nn.Module, pixels: Tensor) -> torch.device:
+    parameter = next(module.parameters(), None)
+    return parameter.device if parameter is not None else pixels.device
 
 
 def captioned_sheet(pixels: Tensor, texts: list[str], columns: int = 6, width: int = 150) -> Image.Image:

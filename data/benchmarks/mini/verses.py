@@ -15,7 +15,7 @@ from common.distributed import Exchange
 from common.encoders.text import TextEncoder
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
-from common.evaluation.retrieval import best_ranks, same_id
+from common.evaluation.retrieval import best_ranks, rank_metrics, same_id
 from common.evaluation.similarity import spearman
 from common.losses.geometry import alignment, uniformity
 from common.protocols import EmbedsText
@@ -135,7 +135,8 @@ class Verses(Benchmark):
         """Cosines against people's ratings, and Young's literal reading of a verse as query for its modern one.
 
         Returns:
-            `recall@1/versesN`: `QUERIES` in a gallery of N consecutive verses, where the neighbours mislead;
+            `recall@1/versesN`, `mrr`, `log2_rank` and `median_rank`: `QUERIES` in a gallery of N consecutive verses,
+            where the neighbours mislead;
             `alignment/verses` of the same pairs and `uniformity/verses` of the gallery, for both of which less is
             better. On "test" also `spearman/lee50` (1,225 pairs of news in brief, 80 words in the mean),
             `spearman/wordsim353` and `spearman/simlex999`: too small to be split, so kept for the end.
@@ -158,7 +159,8 @@ class Verses(Benchmark):
         key = _embedded(module, [verse["web"] for verse in gallery])
         position = torch.tensor(asked, device=key.device)
         right = same_id(position, torch.arange(len(key), device=key.device))
-        metrics[f"recall@1/verses{len(gallery)}"] = float((best_ranks(query, key, right) == 1).double().mean())
+        for name, value in rank_metrics(best_ranks(query, key, right), at=(1,)).items():
+            metrics[f"{name}/verses{len(gallery)}"] = value
         metrics["alignment/verses"] = float(alignment(query, key[position]))
         # Every process holds all rows already.
         metrics["uniformity/verses"] = float(uniformity(key, exchange=Exchange.LOCAL))
@@ -178,7 +180,8 @@ class Verses(Benchmark):
         """Chance (random directions in many dimensions), counted words, and word vectors averaged."""
         words = self.evaluate(BagOfWords(self.sentences()))
         chance = {name: 0.0 for name in words} | {"alignment/verses": 2.0, "uniformity/verses": -4.0}
-        chance[f"recall@1/verses{GALLERY['test']}"] = 1 / GALLERY["test"]
+        any_rank = rank_metrics(torch.arange(1, GALLERY["test"] + 1), at=(1,))
+        chance |= {f"{name}/verses{GALLERY['test']}": float(value) for name, value in any_rank.items()}
         return {"chance": chance, "bag of words": words, "mean word vector": self.evaluate(MeanWordVector())}
 
     def example(self) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -111,6 +111,8 @@ class Laion400M(Benchmark):
         image_size: side of the pictures, in pixels.
         crop: smallest share of the area that a random resized crop keeps, with sides from 3/4 to 4/3; 1 keeps the whole
             picture.
+        scored: pictures of MS-COCO are "cropped" to the largest square in the middle, as by CLIP, or "resized" whole,
+            as by big_vision.
         threads: read and decode pictures; one process beside the training has them all.
         batch_size, seed: as in `Benchmark`.
         data_root: folder with `laion400m`, img2dataset's output in webdataset format, and `coco`, Karpathy's
@@ -125,6 +127,7 @@ class Laion400M(Benchmark):
         self,
         image_size: int = 224,
         crop: float = 0.9,
+        scored: Literal["cropped", "resized"] = "cropped",
         threads: int = 16,
         batch_size: int = 32_768,
         seed: int = 0,
@@ -135,7 +138,9 @@ class Laion400M(Benchmark):
             raise UserError(f"data.crop is {crop}; it must be in (0, 1]")
         if threads < 1:
             raise UserError(f"data.threads is {threads}; it must be at least 1")
-        self.image_size, self.crop, self.threads = image_size, crop, threads
+        if scored not in ("cropped", "resized"):
+            raise UserError(f"data.scored is {scored!r}; it must be 'cropped' or 'resized'")
+        self.image_size, self.crop, self.scored_as, self.threads = image_size, crop, scored, threads
 
     def _folder(self) -> Path:
         return published_folder(
@@ -194,7 +199,7 @@ class Laion400M(Benchmark):
 
         def embed(part: list[Path]) -> Tensor:
             with ThreadPoolExecutor(self.threads) as pool:
-                return module.embed_image(torch.stack(list(pool.map(self._whole, part))).to(device))
+                return module.embed_image(torch.stack(list(pool.map(self._scored, part))).to(device))
 
         image = F.normalize(embed_dataset(embed, paths, 256, module), dim=1)
         flat = [caption for five in captions for caption in five]
@@ -202,13 +207,13 @@ class Laion400M(Benchmark):
         ids = torch.arange(len(paths), device=image.device)
         return image_text_retrieval(image, text, ids, ids.repeat_interleave(CAPTIONS))
 
-    def _whole(self, path: Path) -> Tensor:
-        """The largest square in the middle, uint8, shape (3, s, s)."""
+    def _scored(self, path: Path) -> Tensor:
+        """A scored picture, uint8, shape (3, s, s)."""
         picture = Image.open(path).convert("RGB")
         width, height = picture.size
         side = min(picture.size)
         left, top = (width - side) / 2, (height - side) / 2
-        box = left, top, left + side, top + side
+        box = (left, top, left + side, top + side) if self.scored_as == "cropped" else None
         return _pixels(picture.resize((self.image_size, self.image_size), Image.Resampling.BICUBIC, box))
 
     def scored(self, split: str) -> tuple[list[Path], list[list[str]]]:

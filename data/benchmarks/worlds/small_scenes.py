@@ -10,11 +10,18 @@ from torch.nn import functional as F
 
 from common.benchmark import Metrics, digest
 from common.errors import UserError
-from common.evaluation.image_text import distractor_accuracy
+from common.evaluation.image_text import distractor_accuracy, match_pairs
 from common.evaluation.likelihood import fit_scale, log_likelihood
 from common.evaluation.means import Mean, both
+from common.protocols import RanksPairs, ScoresCaptions
 from common.random import uniform
-from data.benchmarks.bases.image_text import Captioned, ImageTextBenchmark, embedded, exchanged
+from data.benchmarks.bases.image_text import (
+    Captioned,
+    ImageTextBenchmark,
+    caption_log_likelihood,
+    embedded,
+    exchanged,
+)
 from data.benchmarks.worlds.scenes import PixelsToWords
 from data.cache import cached_tensors
 from data.scenes.layout import ASPECTS, Placed, draw_scenes, fill_splits, number_of, one_changed
@@ -30,6 +37,8 @@ OBJECTS = 3
 """Of a scene at most."""
 FITTED = 500
 """Validation pairs on which the scale of the likelihood is fitted."""
+MATCHED = 500
+"""The first scenes of a split, whose captions a fusion model tells from the changed ones."""
 
 _FIRST, _SALT = 1 << 25, "small scenes: "
 """Numbers of scenes that `Scenes` does not reach, and meanings dealt out to the splits by another hash than there."""
@@ -165,6 +174,8 @@ class SmallScenes(ImageTextBenchmark):
             `attribute_accuracy`: a picture prefers its caption to all variants of it; `attribute_accuracy/class`,
             `/colour`, `/size`, `/place`: to the variant with this attribute changed. A change of place exchanges two
             objects. `attribute_log_likelihood`: of its caption against each variant in turn.
+            With `match_scores`: these by the match scores, of the first 500 scenes, `matched_attribute_accuracy` ...
+            With `caption_log_likelihood`: its mean over the captions, under the same name.
 
         Raises:
             UserError: the module does not offer `embed_image` and `embed_text`, or there is no such split.
@@ -174,7 +185,17 @@ class SmallScenes(ImageTextBenchmark):
         image = {part: embedded(module, "embed_image", self.splits[part].pixels) for part in {"val", split}}
         metrics = self.retrieval(module, self.splits[split], image[split])
         text = {part: embedded(module, "embed_text", self.splits[part].texts[0]) for part in image}
-        return metrics | self._likelihood(image, text, split) | self._attributes(module, image, text, split)
+        metrics |= self._likelihood(image, text, split)
+        scores = {part: self._cosines(module, image[part], text[part], part) for part in image}
+        metrics |= self._attributes(scores["val"], scores[split], split)
+        if isinstance(module, RanksPairs):
+            scores = {part: self._matches(module, part) for part in image}
+            matched = self._attributes(scores["val"], scores[split], split)
+            metrics |= {f"matched_{name}": value for name, value in matched.items()}
+        if isinstance(module, ScoresCaptions):
+            data = self.splits[split]
+            metrics["caption_log_likelihood"] = Mean(caption_log_likelihood(module, data.pixels, data.texts[0]))
+        return metrics
 
     def _likelihood(self, image: dict[str, Tensor], text: dict[str, Tensor], split: str) -> Metrics:
         def candidates(part: str, count: int) -> list[tuple[Tensor, Tensor]]:
@@ -187,28 +208,41 @@ class SmallScenes(ImageTextBenchmark):
         found = both(*(log_likelihood(*side, scale) for side in candidates(split, COUNTS[split])))
         return {f"log_likelihood/gallery{COUNTS[split]}": found}
 
-    def _attributes(self, module: nn.Module, image: dict[str, Tensor], text: dict[str, Tensor], split: str) -> Metrics:
-        def scored(part: str) -> Tensor:
-            """Each picture with its caption and with a variant of it, shape (v, 2)."""
-            original = self.stored[part].original.to(image[part].device)
-            changed = embedded(module, "embed_text", self.changed_texts(part))
-            return torch.stack(
-                [(image[part] * text[part]).sum(1)[original], (image[part][original] * changed).sum(1)], 1
-            )
+    def _cosines(self, module: nn.Module, image: Tensor, text: Tensor, part: str) -> Tensor:
+        """Of each caption with one attribute changed: its picture with its own caption and with this one, (v, 2)."""
+        original = self.stored[part].original.to(image.device)
+        changed = embedded(module, "embed_text", self.changed_texts(part))
+        own = (image * text).sum(1)[original]
+        return torch.stack([own, (image[original] * changed).sum(1)], dim=1)
 
-        def own(scores: Tensor) -> tuple[Tensor, Tensor]:
-            return scores, torch.zeros(len(scores), dtype=torch.int64, device=scores.device)
+    def _matches(self, module: RanksPairs, part: str) -> Tensor:
+        """The same by the match scores, of the first `MATCHED` scenes."""
+        original = self._originals(part, MATCHED)
+        data, texts = self.splits[part], self.changed_texts(part)[: len(original)]
+        changed = torch.arange(MATCHED, MATCHED + len(texts))
+        pairs = torch.cat([torch.stack([original, x], dim=1) for x in (original, changed)])
+        found = match_pairs(module, data.pixels[:MATCHED], [*data.texts[0][:MATCHED], *texts], pairs)
+        return torch.stack(found.chunk(2), dim=1)
 
-        fitted, scores = scored("val"), scored(split)
-        likelihood = log_likelihood(*own(scores), fit_scale(*own(fitted))).items
-        original, aspect = self.stored[split].original, self.stored[split].aspect
-        _, row, counts = original.unique(return_inverse=True, return_counts=True)
-        table = scores.new_full((len(counts), len(ASPECTS)), -torch.inf)
-        table[row, aspect] = scores[:, 1]
-        captions = scores.new_empty(len(counts)).index_copy_(0, row.to(scores.device), scores[:, 0])
+    def _originals(self, part: str, count: int) -> Tensor:
+        """The rows of the scenes of the first variants, as far as they are among the first `count` scenes."""
+        original = self.stored[part].original
+        return original[original < count]
+
+    def _attributes(self, fitted: Tensor, scores: Tensor, split: str) -> Metrics:
+        """From the scores (v, 2) on validation data and on the split, whose first v variants they are of."""
+
+        def first(x: Tensor) -> Tensor:
+            return torch.zeros(len(x), dtype=torch.int64, device=x.device)
+
+        likelihood = log_likelihood(scores, first(scores), fit_scale(fitted, first(fitted))).items
+        scores, aspect = scores.cpu(), self.stored[split].aspect[: len(scores)]
+        _, row, counts = self.stored[split].original[: len(scores)].unique(return_inverse=True, return_counts=True)
+        own, table = scores.new_empty(len(counts)), scores.new_full((len(counts), len(ASPECTS)), -torch.inf)
+        own[row], table[row, aspect] = scores.unbind(1)
         sums = torch.zeros(len(counts), dtype=torch.float64).index_add_(0, row, likelihood)
         metrics = {
-            "attribute_accuracy": distractor_accuracy(captions, table),
+            "attribute_accuracy": distractor_accuracy(own, table),
             "attribute_log_likelihood": Mean(sums / counts),
         }
         for number, name in enumerate(ASPECTS):

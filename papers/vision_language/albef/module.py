@@ -37,9 +37,11 @@ class ALBEF(Method):
         text_encoder, text_layers, text_weights, dropout, max_length: see `FusionEncoder`.
         embed_dim: width of the common space.
         itc: with image-text contrast; without it the two projections and the temperature stay as they are.
+        itm: with image-text matching; without it its head stays as it is.
         mlm: with masked words.
         negatives: of ITM, "hard" (drawn in proportion to exp of the similarity) or "uniform" in the batch.
         distillation: a.
+        smoothing: the teacher finds all candidates and words alike, so that a is spread evenly: a control.
         ramp_steps: over which a rises from 0; null for the first epoch.
         momentum: of the teacher, in [0, 1).
         queue_size: earlier pictures and texts that ITC meets.
@@ -70,9 +72,11 @@ class ALBEF(Method):
         max_length: int = 25,
         embed_dim: int = 64,
         itc: bool = True,
+        itm: bool = True,
         mlm: bool = True,
         negatives: Literal["hard", "uniform"] = "hard",
         distillation: float = 0.4,
+        smoothing: bool = False,
         ramp_steps: int | None = None,
         momentum: float = 0.995,
         queue_size: int = 1024,
@@ -84,7 +88,9 @@ class ALBEF(Method):
         **optimization,
     ) -> None:
         super().__init__(**optimization)
-        if negatives == "hard" and not itc:
+        if not (itc or itm or mlm):
+            raise UserError("model.itc, itm and mlm are all false; one of them must be true")
+        if itm and negatives == "hard" and not itc:
             raise UserError("model.negatives is 'hard'; without model.itc there are no similarities to draw them by")
         if not 0 <= distillation <= 1 or not 0 <= momentum < 1 or not 0 < masked < 1:
             given = f"{distillation}, {momentum} and {masked}"
@@ -93,14 +99,16 @@ class ALBEF(Method):
         fusion = FusionEncoder(text_encoder, text_layers, image.width, dropout, max_length, weights=text_weights)
         self.student = VisionLanguageEncoder(image, fusion, embed_dim, masked_lm=mlm)
         self.matcher = nn.Linear(fusion.width, 2)
-        self.contrasts, self.fills_words = itc, mlm
+        self.contrasts, self.matches, self.fills_words = itc, itm, mlm
         self.mining = negatives
         self.distillation, self.ramp_steps, self.momentum = distillation, ramp_steps, momentum
+        self.smoothing = smoothing
         self.masked = masked
         self.exchange = exchange
         self.temperature = PlainTemperature(temperature, pace=temperature_pace)
         for part in (self.student.image_projection, self.student.text_projection, self.temperature):
             part.requires_grad_(itc)
+        self.matcher.requires_grad_(itm)
         self.teacher = MomentumTeacher(self.student)
         self.image_queue, self.text_queue = KeyQueue(queue_size, embed_dim), KeyQueue(queue_size, embed_dim)
         if start is not None:
@@ -116,7 +124,8 @@ class ALBEF(Method):
         if self.contrasts:
             keys = [gather(side.vector, layout) for side in taught]
             terms["itc"] = self.itc(online, taught, keys, batch.text_ids, ids, share)
-        terms["itm"] = self.itm(online, self.negatives(online, keys, batch, ids), layout)
+        if self.matches:
+            terms["itm"] = self.itm(online, self.negatives(online, keys, batch, ids), layout)
         if self.fills_words:
             terms["mlm"] = self.mlm(tokens, online[0], taught[0] if share else None, batch.ids, share)
         return self.log_loss(sum(terms.values()), **terms)
@@ -131,8 +140,9 @@ class ALBEF(Method):
         key_ids = torch.cat([ids, self.text_queue.ids])
         given = dict(ids=own_ids, key_ids=key_ids, temperature=self.temperature(), share=share)
         images, texts = (torch.cat([k, q.keys]) for k, q in zip(keys, (self.image_queue, self.text_queue), strict=True))
-        to_text = momentum_contrast(online[0].vector, texts, taught[0].vector, **given)
-        to_image = momentum_contrast(online[1].vector, images, taught[1].vector, **given)
+        said = [side.vector * (not self.smoothing) for side in taught]
+        to_text = momentum_contrast(online[0].vector, texts, said[0], **given)
+        to_image = momentum_contrast(online[1].vector, images, said[1], **given)
         self.image_queue.enqueue(taught[0].vector, own_ids)
         self.text_queue.enqueue(taught[1].vector, own_ids)
         return (to_text + to_image) / 2
@@ -162,7 +172,7 @@ class ALBEF(Method):
         logits = self.student.token_logits(seen, image, asked)
         if taught is not None:
             with torch.no_grad():
-                teacher = self.teacher.body.token_logits(seen, taught, asked)
+                teacher = self.teacher.body.token_logits(seen, taught, asked) * (not self.smoothing)
         return global_mean(distilled_cross_entropy(logits, targets[asked], teacher, share))
 
     def follow(self) -> None:

@@ -1,6 +1,6 @@
 """CoCa (Yu et al. 2022): a dual encoder and a captioner in one model and one forward pass."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -33,6 +33,7 @@ class Unimodal(Method):
         image_layers: of the vision transformer.
         unimodal_layers: of the lower half of the decoder.
         queries: of the generative pooler.
+        pooler: the contrastive pooler reads the tokens of the generative one ("cascade") or the patches ("parallel").
         vocabulary: file with the tokenizer; by default that of the scenes.
         vocab_size: of that vocabulary.
         text_length: tokens of a caption at most, its first and its end included.
@@ -47,6 +48,8 @@ class Unimodal(Method):
     """
 
     contrastive = True
+    writes: ClassVar[bool] = False
+    """Whether there is an upper half, which reads the tokens of the generative pooler."""
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class Unimodal(Method):
         image_layers: int = 4,
         unimodal_layers: int = 2,
         queries: int = 16,
+        pooler: Literal["cascade", "parallel"] = "cascade",
         vocabulary: str | None = None,
         vocab_size: int = 279,
         text_length: int = 44,
@@ -73,7 +77,8 @@ class Unimodal(Method):
         if text_length < 3:
             raise UserError(f"model.text_length is {text_length}; it must be at least 3")
         self.image = VisionTransformer(image_size, patch_size, width, image_layers, heads, pooled=False, stem=stem)
-        self.generative_pooler = AttentionPooler(queries, width, heads)
+        self.cascade = pooler == "cascade"
+        self.generative_pooler = AttentionPooler(queries, width, heads) if self.cascade or self.writes else None
         self.contrastive_pooler = AttentionPooler(1, width, heads) if contrast else None
         self.temperature = LearnableTemperature(temperature) if contrast else None
         self.reader = UnimodalDecoder(
@@ -108,14 +113,15 @@ class Unimodal(Method):
         return {"contrast": (self.contrast, loss)}
 
     def look(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """The tokens of pictures that a caption is written from, (n, q, d), and their unit vectors, (n, d)."""
-        patches = self.image.patches(pixels)
-        tokens = self.generative_pooler(patches)
-        return tokens, F.normalize(self.pooled(patches, tokens), dim=1)
+        """The tokens of pictures that a caption is written from, (n, q, d), and their unit vectors, (n, d).
 
-    def pooled(self, patches: Tensor, tokens: Tensor) -> Tensor:
-        """The contrastive pooler stands on the generative one: "cascade"."""
-        return self.contrastive_pooler(tokens)[:, 0]
+        Where nothing is written and the poolers are parallel, the tokens are the patches.
+        """
+        patches = self.image.patches(pixels)
+        tokens = patches if self.generative_pooler is None else self.generative_pooler(patches)
+        if self.contrastive_pooler is None:
+            return tokens, F.normalize(tokens.mean(dim=1), dim=1)
+        return tokens, F.normalize(self.contrastive_pooler(tokens if self.cascade else patches)[:, 0], dim=1)
 
     def read(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """The states of the words, (n, t, d), and the unit vectors of the captions, (n, d)."""
@@ -145,32 +151,20 @@ class CoCa(Unimodal):
     Args:
         caption: weight of L_Cap.
         multimodal_layers: of the upper half of the decoder.
-        pooler: the contrastive pooler reads the tokens of the generative one ("cascade") or the patches ("parallel").
         others: the arguments of `Unimodal` and `Method`.
 
     Raises:
         UserError: an argument is out of range.
     """
 
-    def __init__(
-        self,
-        *,
-        caption: float = 2.0,
-        multimodal_layers: int = 2,
-        pooler: Literal["cascade", "parallel"] = "cascade",
-        **others,
-    ) -> None:
+    writes = True
+
+    def __init__(self, *, caption: float = 2.0, multimodal_layers: int = 2, **others) -> None:
         super().__init__(**others)
         if caption <= 0:
             raise UserError(f"model.caption is {caption}; it must be above 0, or the model `Unimodal`")
         self.writer = MultimodalDecoder(self.reader.table.num_embeddings, self.width, self.heads, multimodal_layers)
         self.caption = caption
-        self.parallel = pooler == "parallel"
-
-    def pooled(self, patches: Tensor, tokens: Tensor) -> Tensor:
-        if not self.contrast:
-            return tokens.mean(dim=1)
-        return super().pooled(patches, patches if self.parallel else tokens)
 
     def rows(self, pairs: tuple[Tensor, Tensor]) -> Tensor:
         """As in `Unimodal`, and behind that the negative log-likelihood of the caption, the sum over its words."""
@@ -184,6 +178,11 @@ class CoCa(Unimodal):
     def terms(self, rows: Tensor, words: int) -> dict[str, tuple[float, Tensor]]:
         terms = super().terms(rows, words) if self.contrast else {}
         return terms | {"caption": (self.caption, global_ratio(rows[:, -1].sum(), words))}
+
+    def caption_log_likelihood(self, pixels: Tensor, texts: list[str]) -> Tensor:
+        """The mean log-likelihood of a word of each picture's caption, its end included, shape (n,)."""
+        ids = self.tokenize(texts)
+        return -self.rows((to_float(pixels), ids))[:, -1] / (ids[:, 1:] != TOKENS.pad).sum(dim=1)
 
     def captions(self, pixels: Tensor, generator: torch.Generator | None = None) -> list[str]:
         """The caption of each picture, greedily, or drawn word by word with a generator on the CPU."""

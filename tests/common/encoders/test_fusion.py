@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from common.encoders.fusion import FusionEncoder, VisionLanguageEncoder
-from common.encoders.patches import POSITIONS, ClassTokenViT, ResNetPatches, fit_positions, patch_encoder
+from common.encoders.patches import POSITIONS, ClassTokenViT, fit_positions, patch_encoder
 from common.encoders.pretrained import PretrainedFiles
 from common.encoders.text import Tokens
 from common.errors import UserError
@@ -87,13 +87,14 @@ def test_upper_layers_start_from_those_of_the_bert() -> None:
     assert not torch.equal(fresh.layers[0].get_parameter(name), file[f"encoder.layer.1.{name}"])
     with pytest.raises(UserError, match="text_layers is 3; it must be from 1 to 2"):
         FusionEncoder("mini-bert", text_layers=3)
-    with pytest.raises(UserError, match="text_encoder is 'bert'; it must be one of mini, mini-bert"):
+    with pytest.raises(UserError, match="text_encoder is 'bert'; it must be one of mini, tiny, mini-bert"):
         FusionEncoder("bert")
 
 
 def test_vectors_are_of_the_whole_and_pairs_of_any_rows() -> None:
     torch.manual_seed(0)
-    encoder = VisionLanguageEncoder(ResNetPatches(16, 8, channels=4), fusion(), embed_dim=6, masked_lm=False).eval()
+    patches = patch_encoder("small_resnet", 16, width=8, channels=4)
+    encoder = VisionLanguageEncoder(patches, fusion(), embed_dim=6, masked_lm=False).eval()
     image, text = encoder(torch.rand(2, 3, 16, 16), encoder.fusion.tokenize(TEXTS))
     torch.testing.assert_close(image.vector.norm(dim=1), torch.ones(2))
     first = encoder.text_projection(text.states[:, 0])
@@ -106,7 +107,7 @@ def test_vectors_are_of_the_whole_and_pairs_of_any_rows() -> None:
     assert not torch.allclose(fused[0], fused[2], atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["small_resnet", "vit_mini"])
+@pytest.mark.parametrize("name", ["small_resnet", "small_convnet", "vit_mini"])
 def test_patches_come_after_the_whole_and_know_their_places(name: str) -> None:
     torch.manual_seed(0)
     encoder = patch_encoder(name, 24, width=16, channels=4).eval()

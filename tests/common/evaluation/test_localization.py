@@ -22,15 +22,17 @@ def case(n: int = 40, m: int = 300) -> tuple[Tensor, Tensor, Tensor, Tensor, Ten
 
 def test_against_plain_loops() -> None:
     query, reference, query_places, places, covering = case()
-    recall, hits = dict.fromkeys((1, 5, 10, 3), 0), 0
+    recall, hits, reciprocal = dict.fromkeys((1, 5, 10, 3), 0), 0, 0.0
     for q, place, covers in zip(query, query_places.tolist(), covering.tolist(), strict=True):
         order = (reference @ q).argsort(descending=True).tolist()
         rank = [int(places[column]) for column in order].index(place) + 1
         recall = {k: count + (rank <= k) for k, count in recall.items()}
         hits += order[0] in covers
+        reciprocal += 1 / rank
     metrics = localization_metrics(query, reference, query_places, places, covering)
     expected = {"recall@1": recall[1], "recall@5": recall[5], "recall@10": recall[10], "recall@1%": recall[3]}
-    assert metrics == {f"{name}/gallery300": count / 40 for name, count in {**expected, "hit_rate": hits}.items()}
+    expected |= {"hit_rate": hits, "mrr": reciprocal}
+    assert metrics == pytest.approx({f"{name}/gallery300": count / 40 for name, count in expected.items()})
     assert 0.1 < metrics["recall@1/gallery300"] < metrics["hit_rate/gallery300"] < 1
 
 

@@ -104,9 +104,22 @@ def test_retrieval_has_five_captions_a_picture(folder: Path) -> None:
     assert len(paths) == 1 and len(captions[0]) == 5
 
 
+def test_a_scored_picture_is_cropped_or_resized_whole(folder: Path, tmp_path: Path) -> None:
+    wide = Image.new("RGB", (90, 30))
+    wide.paste((255, 255, 255), (0, 0, 30, 30))
+    wide.save(tmp_path / "wide.png")
+    means = {
+        how: benchmark(folder, scored=how)._scored(tmp_path / "wide.png").double().mean()
+        for how in ("cropped", "resized")
+    }
+    assert means["cropped"] < 10 and means["resized"] == pytest.approx(85, abs=6)
+
+
 def test_what_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"laion400m/00000\.tar is not in .*img2dataset"):
         benchmark(tmp_path).prepare_data()
+    with pytest.raises(UserError, match=r"data\.scored is 'whole'"):
+        Laion400M(scored="whole")
     with pytest.raises(UserError, match=r"data\.crop is 0"):
         Laion400M(crop=0)
     with pytest.raises(UserError, match=r"data\.threads is 0"):

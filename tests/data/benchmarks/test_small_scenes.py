@@ -10,7 +10,7 @@ from common.errors import UserError
 from common.evaluation.means import Mean
 from common.random import uniform
 from data.benchmarks.worlds.scenes import Scenes
-from data.benchmarks.worlds.small_scenes import CHANGED, OBJECTS, SmallScenes
+from data.benchmarks.worlds.small_scenes import CHANGED, MATCHED, OBJECTS, SmallScenes
 from data.scenes.layout import ASPECTS
 from data.scenes.pictures import read_pictures
 from data.sources.tuxpaint_stamps import TUXPAINT_STAMPS
@@ -48,6 +48,14 @@ class Cheat(nn.Module):
 
     def embed_text(self, texts: list[str]) -> Tensor:
         return scattered([self.said.get(text, hash(text)) for text in texts])
+
+    def match_scores(self, pixels: Tensor, texts: list[str], pairs: Tensor) -> Tensor:
+        image, text = self.embed_image(pixels), self.embed_text(texts)
+        return (image[pairs[:, 0]] == text[pairs[:, 1]]).all(1).float()
+
+    def caption_log_likelihood(self, pixels: Tensor, texts: list[str]) -> Tensor:
+        pairs = torch.arange(len(texts)).repeat(2, 1).T
+        return self.match_scores(pixels, texts, pairs) - 1
 
 
 class Constant(nn.Module):
@@ -124,7 +132,10 @@ def test_perfect_scores(small: SmallScenes) -> None:
     assert found["mrr/gallery4000"] == found["recall@1/gallery4000"] == 1
     assert found["log2_rank/gallery4000"] == 0
     assert found["log_likelihood/gallery4000"] == pytest.approx(0, abs=1e-6)
-    assert found["attribute_accuracy"] == 1 and all(found[f"attribute_accuracy/{name}"] == 1 for name in ASPECTS)
+    for way in ("", "matched_"):
+        names = [f"{way}attribute_accuracy", *(f"{way}attribute_accuracy/{name}" for name in ASPECTS)]
+        assert all(found[name] == 1 for name in names)
+    assert found["caption_log_likelihood"] == 0
 
 
 def test_items_tell_which_pairs_are_wrong(small: SmallScenes) -> None:
@@ -135,6 +146,8 @@ def test_items_tell_which_pairs_are_wrong(small: SmallScenes) -> None:
         assert found[name].items[wrong].max() < found[name].items[~wrong].min()
     # Captions in the order of the first scenes; each has a variant at least.
     assert found["attribute_log_likelihood"].items.shape == (CHANGED["test"],)
+    assert found["matched_attribute_log_likelihood"].items.shape == (MATCHED,)
+    assert found["caption_log_likelihood"] == -wrong.double().mean()
 
 
 def test_a_constant_scores_as_chance_or_worse(small: SmallScenes) -> None:
