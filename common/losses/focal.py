@@ -26,9 +26,11 @@ def _both_ways(n: int, seed: int) -> Example:
 
 def _focal(log_p: Tensor, gamma: float) -> Tensor:
     """-(1 - p)^gamma log p, elementwise."""
-    # expm1 keeps the digits of 1 - p near p = 1; the floor keeps the slope finite there when gamma < 1.
-    rest = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).tiny)
-    return -(rest**gamma) * log_p
+    # Just below p = 1, which keeps the slope finite there when gamma < 1, and the exponential where an anchor meets
+    # itself: its score is none of its softmax, and an infinite slope would meet the mask's zero.
+    log_p = log_p.clamp(max=-torch.finfo(log_p.dtype).tiny)
+    # expm1 keeps the digits of 1 - p near p = 1.
+    return -((-torch.expm1(log_p)) ** gamma) * log_p
 
 
 @loss(_pairs, _both_ways, needs=Needs.KEYS)
@@ -124,11 +126,8 @@ def focal_sup_con(
 
 def _focal_positive(gamma: float) -> Callable[..., Tensor]:
     def f(score: Tensor, total: Tensor, positive: Tensor) -> Tensor:
-        # No probability is above 1 but the anchor's "own", which is none of its softmax: its exp would overflow, and an
-        # infinite slope would meet the mask's zero.
-        log_p = (score - total).clamp(max=0.0)
         # p = 1/2 stands in where there is no positive: any finite value does, and where() drops it with its gradient.
-        return torch.where(positive, _focal(torch.where(positive, log_p, -0.7), gamma), 0.0)
+        return torch.where(positive, _focal(torch.where(positive, score - total, -0.7), gamma), 0.0)
 
     return f
 
