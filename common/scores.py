@@ -128,17 +128,17 @@ class Scores:
         """True where a query meets its own key."""
         return Own(self.layout.start, self.device)
 
-    def plus(self, offset: Matrix | Tensor | float, where: Matrix | None = None) -> Self:
+    def add(self, offset: Matrix | Tensor | float, where: Matrix | None = None) -> Self:
         """The same scores with constants added: a matrix (the log of a weight), or a number at the pairs `where`.
 
         -inf, the log of a weight of 0, leaves a pair out of the log-sum-exp.
         """
         matrix = Where(where, offset, self.dtype) if where is not None else as_matrix(offset, self.shape)
-        return self._edited(plus=(*self._edits.plus, matrix), exclude=self._edits.exclude)
+        return self._edited(add=(*self._edits.add, matrix), exclude=self._edits.exclude)
 
     def exclude(self, pairs: Matrix | Tensor) -> Self:
         """The same scores with these pairs left out of every reduction."""
-        return self._edited(plus=self._edits.plus, exclude=(*self._edits.exclude, as_matrix(pairs, self.shape)))
+        return self._edited(add=self._edits.add, exclude=(*self._edits.exclude, as_matrix(pairs, self.shape)))
 
     def _edited(self, **edits: tuple[Matrix, ...]) -> Self:
         other = copy.copy(self)
@@ -216,7 +216,7 @@ class Scores:
         return SoftplusTotal.apply(self._query, self._key, bias, *arguments)
 
     def diagonal(self) -> Tensor:
-        """The score of each query with its own key, (m,), whatever `plus` and `exclude` say."""
+        """The score of each query with its own key, (m,), whatever `add` and `exclude` say."""
         queries, keys = self._query.shape[0], self._own_key.shape[0]
         if keys < queries:
             raise UserError(f"{queries} queries and {keys} keys: a query has no key of its own")
@@ -227,7 +227,7 @@ class Scores:
         return self._plus_bias((self._query * own).sum(dim=1))
 
     def pairs(self, columns: Tensor) -> Tensor:
-        """The scores at given columns, (m, p) -> (m, p), whatever `plus` and `exclude` say. Not on a ring."""
+        """The scores at given columns, (m, p) -> (m, p), whatever `add` and `exclude` say. Not on a ring."""
         return self._plus_bias((self._query[:, None] * self._all_keys("pairs")[columns]).sum(dim=-1))
 
     def topk(self, k: int) -> tuple[Tensor, Tensor]:
@@ -245,7 +245,7 @@ class Scores:
                 value, index = torch.cat([best[rows], value], 1), torch.cat([where[rows], index + columns.start], 1)
                 best[rows], order = value.topk(k)
                 where[rows] = index.gather(1, order)
-        # Searched without a gradient, scored again with one; what `plus` adds is a constant, -inf marks a lack of keys.
+        # Searched without a gradient, scored again with one; what `add` adds is a constant, -inf marks a lack of keys.
         scores = self.pairs(where)
         return scores + (self._plus_bias(best) - scores).detach(), where
 
@@ -269,9 +269,9 @@ class Scores:
         if self._is_small and len(self.layout.sizes) == 1:
             same = self._same_id(row_ids, key_ids)
             return Positives((self._edited_product * same).sum(dim), same.sum(dim))
-        plus, excluded = self._edits.plus, self._edits.exclude
+        added, excluded = self._edits.add, self._edits.exclude
         own_excluded = bool(excluded) and row_ids is key_ids and all(isinstance(pairs, Own) for pairs in excluded)
-        if self._ring or plus or (excluded and not own_excluded):
+        if self._ring or added or (excluded and not own_excluded):
             same = (self.equal(row_ids, key_ids),)
             total = self.sum(lambda s, positive: torch.where(positive, s, 0.0), dim, pairs=same)
             return Positives(total, self.sum(lambda s, positive: positive + 0.0 * s, dim, pairs=same).detach())
@@ -295,7 +295,7 @@ class Scores:
         The log-sum-exp less the mean score of the positives. Without a positive it is the log-sum-exp alone.
         """
         self._check_ids(row_ids, key_ids)
-        if self._is_small and len(self.layout.sizes) == 1 and not self._edits.plus:
+        if self._is_small and len(self.layout.sizes) == 1 and not self._edits.add:
             same = self._same_id(row_ids, key_ids)
             count = same.sum(1)
             targets = same.div_(count.clamp(min=1).unsqueeze(1))
@@ -357,7 +357,7 @@ class Scores:
 
     @property
     def _product(self) -> Tensor:
-        """A small matrix whole with its bias, whatever `plus` and `exclude` say."""
+        """A small matrix whole with its bias, whatever `add` and `exclude` say."""
         return self._once("product", self._multiply)
 
     def _multiply(self) -> Tensor:
@@ -370,8 +370,8 @@ class Scores:
 
     @property
     def _edited_product(self) -> Tensor:
-        """The same with what `plus` adds."""
-        return self._edits.apply(self._product.clone(), *self._whole) if self._edits.plus else self._product
+        """The same with what `add` adds."""
+        return self._edits.apply(self._product.clone(), *self._whole) if self._edits.add else self._product
 
     @property
     def _travelling(self) -> Shards:

@@ -18,11 +18,11 @@ def momentum_contrast(
     ids: Tensor,
     key_ids: Tensor,
     temperature: float | Tensor,
-    share: float,
+    alpha: float,
 ) -> Tensor:
     """Each query finds its keys among those of a teacher, or as far as the teacher's own query does (eq. 6).
 
-    The mean over the queries of all processes of the cross-entropy against share * softmax(teacher) + (1 - share) *
+    The mean over the queries of all processes of the cross-entropy against alpha * softmax(teacher) + (1 - alpha) *
     truth, which is the paper's sum of contrast and divergence up to the teacher's entropy.
 
     Args:
@@ -31,33 +31,33 @@ def momentum_contrast(
         teacher_query: of the teacher, (m, e).
         ids, key_ids: equal where a candidate is right, int64 (m,) and (n,); each query has at least one.
         temperature: number or 0-d tensor; the teacher's gives no gradient.
-        share: of the teacher, in [0, 1].
+        alpha: weight of the teacher, in [0, 1].
 
     Raises:
-        UserError: the share is outside [0, 1], or ids do not fit queries and keys.
+        UserError: alpha is outside [0, 1], or ids do not fit queries and keys.
     """
-    check_number("share", share, least=0, most=1)
+    check_number("alpha", alpha, least=0, most=1)
     check_ids("ids", ids, len(query))
     check_ids("key_ids", key_ids, len(key))
     scores = Scores(query, key, scale=inverse(temperature), exchange=Exchange.LOCAL)
     targets = same_id(scores, ids, key_ids)
-    if share:
+    if alpha:
         constant = temperature.detach() if isinstance(temperature, Tensor) else temperature
         teacher = Scores(teacher_query, key, scale=inverse(constant), exchange=Exchange.LOCAL)
-        targets = distilled(teacher, targets, share)
+        targets = distilled(teacher, targets, alpha)
     return soft_target_cross_entropy(scores, targets)
 
 
-def distilled_cross_entropy(logits: Tensor, targets: Tensor, teacher: Tensor | None, share: float) -> Tensor:
-    """Of each row against share * softmax(teacher) + (1 - share) * truth, shape (m,) (eq. 7).
+def distilled_cross_entropy(logits: Tensor, targets: Tensor, teacher: Tensor | None, alpha: float) -> Tensor:
+    """Of each row against alpha * softmax(teacher) + (1 - alpha) * truth, shape (m,) (eq. 7).
 
     Args:
         logits: of the student, (m, v).
         targets: the classes, int64 (m,).
-        teacher: logits of the teacher, without gradient, (m, v); None where its share is 0.
-        share: of the teacher, in [0, 1].
+        teacher: logits of the teacher, without gradient, (m, v); None where alpha is 0.
+        alpha: weight of the teacher, in [0, 1].
     """
     if teacher is None:
         return F.cross_entropy(logits, targets, reduction="none")
     truth = F.one_hot(targets, logits.shape[1]).to(logits)
-    return F.cross_entropy(logits, share * teacher.softmax(dim=1) + (1 - share) * truth, reduction="none")
+    return F.cross_entropy(logits, alpha * teacher.softmax(dim=1) + (1 - alpha) * truth, reduction="none")

@@ -112,7 +112,7 @@ def info_nce(
     scores = Scores(query, key, scale=inverse(temperature), exchange=exchange)
     candidates = _candidates(scores, ids, ignore_ids, label_smoothing, margin)
     if log_weights is not None:
-        candidates = candidates.plus(log_weights)
+        candidates = candidates.add(log_weights)
     total = candidates.logsumexp(dim=1)
     if hard_negatives is not None:
         total = torch.logaddexp(total, _hard_logsumexp(scores, query, hard_negatives, inverse(temperature), exchange))
@@ -133,7 +133,7 @@ def _candidates(
     if ignore_ids is not None and (ids is not None or label_smoothing):
         raise UserError("ignore_ids: cannot go with ids or label_smoothing, which need the pairs it leaves out")
     if margin:
-        scores = scores.plus(-margin, where=scores.own() if ids is None else scores.equal(ids, ids))
+        scores = scores.add(-margin, where=scores.own() if ids is None else scores.equal(ids, ids))
     return scores if ignore_ids is None else scores.exclude(scores.equal(ignore_ids, ignore_ids, own=False))
 
 
@@ -169,7 +169,7 @@ def _hard_logsumexp(
     if negatives.log_weight:
         # By global number of the query, not by place: shards may be uneven.
         number = scores.layout.start + torch.arange(n, device=query.device)
-        everybody = everybody.plus(negatives.log_weight, everybody.equal(number, number.repeat_interleave(h)))
+        everybody = everybody.add(negatives.log_weight, everybody.equal(number, number.repeat_interleave(h)))
     return everybody.logsumexp(dim=1)
 
 

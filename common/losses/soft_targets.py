@@ -15,19 +15,19 @@ from common.tiled.tiles import Matrix
 
 
 class Distilled(NamedTuple):
-    """The targets share * softmax(teacher) + (1 - share) * known, a matrix for `soft_target_cross_entropy`.
+    """The targets alpha * softmax(teacher) + (1 - alpha) * known, a matrix for `soft_target_cross_entropy`.
 
     Attributes:
         teacher: scores of the teacher over the same pairs as the student's.
         total: the teacher's log-sum-exp by row, (m,).
         known: the targets that are known, for example from ids; rows sum to 1.
-        share: of the teacher, in [0, 1].
+        alpha: weight of the teacher, in [0, 1].
     """
 
     teacher: Scores
     total: Tensor
     known: Matrix
-    share: float
+    alpha: float
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -35,9 +35,9 @@ class Distilled(NamedTuple):
         return self.teacher.shape
 
     def tile(self, rows: slice, columns: slice) -> Tensor:
-        soft = (self.teacher.tile(rows, columns).detach() - self.total[rows, None]).exp_().mul_(self.share)
+        soft = (self.teacher.tile(rows, columns).detach() - self.total[rows, None]).exp_().mul_(self.alpha)
         known = self.known.tile(rows, columns)
-        return soft if known is None else soft.add_(known, alpha=1 - self.share)
+        return soft if known is None else soft.add_(known, alpha=1 - self.alpha)
 
 
 def same_id(scores: Scores, row_ids: Tensor, key_ids: Tensor) -> Matrix:
@@ -47,11 +47,11 @@ def same_id(scores: Scores, row_ids: Tensor, key_ids: Tensor) -> Matrix:
     return scores.pairwise(lambda row, count, key: (row == key) / count, (row_ids, number), (key_ids,))
 
 
-def distilled(teacher: Scores, known: Matrix, share: float) -> Distilled:
-    """Targets that trust the teacher by `share`, and the known targets by the rest."""
-    check_number("share", share, least=0, most=1)
+def distilled(teacher: Scores, known: Matrix, alpha: float) -> Distilled:
+    """Targets that trust the teacher by `alpha`, and the known targets by the rest."""
+    check_number("alpha", alpha, least=0, most=1)
     with torch.no_grad():
-        return Distilled(teacher, teacher.logsumexp(dim=1), known, share)
+        return Distilled(teacher, teacher.logsumexp(dim=1), known, alpha)
 
 
 def _ids(n: int, seed: int) -> Example:

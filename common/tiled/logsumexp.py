@@ -61,7 +61,7 @@ class _Kept:
 
 def _edited(matrix: Tensor, edits: Edits) -> Tensor:
     """A changed copy, or the matrix itself where nothing is to change."""
-    if not edits.plus and not edits.exclude:
+    if not edits.add and not edits.exclude:
         return matrix
     everything = slice(0, matrix.shape[0]), slice(0, matrix.shape[1])
     return edits.fill(edits.apply(matrix.clone(), *everything), *everything, -math.inf)
@@ -132,7 +132,7 @@ class LogSumExp(torch.autograd.Function):
         with full_precision(query.device):
             tiles = Tiles(query, edits, mirrored)
             for start, visiting in ring(layout, key):
-                bounded = not edits.plus and _largest_score(query, visiting) <= _SAFE_SCORE
+                bounded = not edits.add and _largest_score(query, visiting) <= _SAFE_SCORE
                 for rows, columns, local in tiles.over(start, visiting):
                     k = visiting[local]
                     wanted = (1, 0) if mirrored and local.start > rows.start else dims

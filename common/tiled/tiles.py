@@ -56,15 +56,15 @@ class Matrix(Protocol):
 
 @dataclass(frozen=True)
 class Edits:
-    """Constant changes to the scores: `plus` is added, pairs in `exclude` leave every reduction."""
+    """Constant changes to the scores: `add` is added, pairs in `exclude` leave every reduction."""
 
-    plus: tuple[Matrix, ...] = ()
+    add: tuple[Matrix, ...] = ()
     exclude: tuple[Matrix, ...] = ()
 
     @property
     def mirrored(self) -> bool:
         """Whether they leave a matrix equal to its transpose so."""
-        return not self.plus and all(getattr(matrix, "mirrored", False) for matrix in self.exclude)
+        return not self.add and all(getattr(matrix, "mirrored", False) for matrix in self.exclude)
 
     def excluded(self, rows: slice, columns: slice) -> Tensor | None:
         """The pairs of this tile that are left out."""
@@ -86,7 +86,7 @@ class Edits:
 
     def apply(self, scores: Tensor, rows: slice, columns: slice) -> Tensor:
         """Adds in place; excluded pairs are left alone."""
-        for matrix in self.plus:
+        for matrix in self.add:
             tile = matrix.tile(rows, columns)
             if tile is not None:
                 scores += tile

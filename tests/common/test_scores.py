@@ -88,7 +88,7 @@ def test_excluded_pairs_and_offsets() -> None:
     mask = torch.rand(7, 10, generator=torch.Generator().manual_seed(0)) < 0.4
     mask[2], mask[:, 5] = True, True
     offset = torch.linspace(-3, 3, 70, dtype=torch.float64).view(7, 10)
-    scores = Scores(query, key, scale=0.5).plus(offset).exclude(mask)
+    scores = Scores(query, key, scale=0.5).add(offset).exclude(mask)
     matrix = 0.5 * query @ key.T + offset
     row, column = scores.logsumexps()
     assert row[2] == -math.inf and column[5] == -math.inf
@@ -159,7 +159,7 @@ def test_cross_entropy_against_the_keys_of_an_id(size: float, offset: float | No
     if offset is not None:
         first = torch.zeros(9, 9, dtype=torch.float64)
         first[:, 0] = offset
-        scores, matrix = scores.plus(first), matrix + first
+        scores, matrix = scores.add(first), matrix + first
     ours = scores.exclude(scores.own()).cross_entropy(ids, ids)
     same = (ids[:, None] == ids) & ~own
     mean = (matrix * same).sum(1) / same.sum(1).clamp(min=1)
@@ -191,8 +191,8 @@ def test_a_reduction_without_gradient_does_not_cut_the_next() -> None:
 def test_offsets_do_not_reach_the_scores_they_were_added_to() -> None:
     query, key = vectors(7, 20), vectors(10, 21)
     scores = Scores(query, key)
-    scores.plus(100.0, where=scores.own()).logsumexps()
-    scores.plus(100.0, where=scores.own()).sum(torch.tanh)
+    scores.add(100.0, where=scores.own()).logsumexps()
+    scores.add(100.0, where=scores.own()).sum(torch.tanh)
     assert_same(scores.logsumexp(dim=1), (query @ key.T).logsumexp(1), query, key)
     assert_same(scores.sum(torch.tanh), (query @ key.T).tanh().sum(1), query, key)
 
@@ -226,7 +226,7 @@ def test_a_detached_side_gets_no_gradient() -> None:
         (lambda: Scores(torch.ones(3, 2), torch.ones(2, 2)).diagonal(), "3 queries and 2 keys"),
         (lambda: Scores(torch.ones(3, 2), torch.ones(2, 2)).topk(3), "topk 3"),
         (lambda: Scores(torch.ones(3, 2), torch.ones(2, 2), exchange="star"), "exchange 'star': .*local, gather, ring"),
-        (lambda: Scores(torch.ones(3, 2), torch.ones(2, 2)).plus(torch.ones(2, 2)), r"matrix \(2, 2\)"),
+        (lambda: Scores(torch.ones(3, 2), torch.ones(2, 2)).add(torch.ones(2, 2)), r"matrix \(2, 2\)"),
     ],
 )
 def test_errors_name_the_shapes(make, message: str) -> None:

@@ -24,7 +24,7 @@ def albef(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
             ids=ids,
             key_ids=torch.cat([ids, queued]),
             temperature=unit * x["temperature"].exp().squeeze(),
-            share=case.arguments.get("alpha", 0.0),
+            alpha=case.arguments.get("alpha", 0.0),
         )
 
     image, text = (x[side] / x[side].norm(dim=-1, keepdim=True) for side in ("image", "text"))

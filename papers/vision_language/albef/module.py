@@ -138,7 +138,7 @@ class ALBEF(Method):
     def itc(self, online: Pair, taught: Pair, keys: list[Tensor], own_ids: Tensor, ids: Tensor, share: float) -> Tensor:
         """Each picture finds its text among the keys and the queue, each text its picture; then the queues move on."""
         key_ids = torch.cat([ids, self.text_queue.ids])
-        given = dict(ids=own_ids, key_ids=key_ids, temperature=self.temperature(), share=share)
+        given = dict(ids=own_ids, key_ids=key_ids, temperature=self.temperature(), alpha=share)
         images, texts = (torch.cat([k, q.keys]) for k, q in zip(keys, (self.image_queue, self.text_queue), strict=True))
         said = [side.vector * (not self.smoothing) for side in taught]
         to_text = momentum_contrast(online[0].vector, texts, said[0], **given)
