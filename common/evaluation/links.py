@@ -28,6 +28,8 @@ def filtered_ranks(scores: Tensor, answer: Tensor, known: Tensor) -> Tensor:
     if scores.ndim != 2 or not len(scores) or known.shape != scores.shape:
         raise UserError(f"scores {tuple(scores.shape)} and known {tuple(known.shape)}: expected (n, m) of both")
     check_ids("answer", answer, len(scores))
+    if not bool(((answer >= 0) & (answer < scores.shape[1])).all()):
+        raise UserError(f"answer holds columns outside 0 to {scores.shape[1] - 1}, the candidates there are")
     finite("scores of candidates", scores)
     own = scores.gather(1, answer[:, None])
     better = (scores >= own) & ~known

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from common.benchmark import Metrics
-from common.checks import check_ids
+from common.checks import check_ids, check_number
 from common.errors import UserError
 from common.evaluation.means import Mean
 from common.evaluation.scoring import Products, embeddings, scoring
@@ -242,16 +242,19 @@ def pooled_auc(query: Tensor, key: Tensor, positives: Positives | None = None, *
 
     Args:
         query, key, positives: as in `best_ranks`.
-        hardest: negatives of each query.
+        hardest: negatives of each query, at least 1.
 
     Raises:
-        UserError: as in `best_ranks`.
+        UserError: as in `best_ranks`; `hardest` is below 1, or there is no negative.
     """
+    check_number("hardest", hardest, least=1)
     right, wrong = [], []
     for _, scores, _, positive in _blocks(query, key, positives, exclude_self=False):
         right.append(positive)
         negatives = scores.topk(min(hardest, scores.shape[1])).values
         wrong.append(negatives[negatives > -torch.inf])
+    if not sum(map(len, wrong)):
+        raise UserError("pooled_auc needs at least one negative; every key is right for every query")
     scores = torch.cat([*right, *wrong])
     labels = torch.zeros(len(scores), dtype=torch.bool)
     labels[: sum(map(len, right))] = True

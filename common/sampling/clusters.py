@@ -4,10 +4,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from common.checks import check_number
+from common.errors import UserError
+from common.evaluation.scoring import embeddings, scoring
 from common.random import uniform
 
 
-@torch.no_grad()
+@scoring()
 def cosine_clusters(rows: Tensor, count: int, *key: int, iterations: int = 20) -> Tensor:
     """k-means by the cosine, started from rows drawn at random.
 
@@ -19,8 +22,14 @@ def cosine_clusters(rows: Tensor, count: int, *key: int, iterations: int = 20) -
 
     Returns:
         The cluster of each row, int64 of shape (n,).
+
+    Raises:
+        UserError: rows are not finite, or there are fewer of them than clusters.
     """
-    rows = F.normalize(rows.float(), dim=1)
+    rows = F.normalize(embeddings("row", rows), dim=1)
+    if not 1 <= count <= len(rows):
+        raise UserError(f"{count} clusters of {len(rows)} rows: expected from 1 to the number of rows")
+    check_number("iterations", iterations, least=1)
     start = uniform(torch.arange(len(rows), device=rows.device), 1, *key).flatten().argsort()[:count]
     centres, labels = rows[start], None
     for _ in range(iterations):

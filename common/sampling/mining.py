@@ -5,8 +5,10 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+from common.checks import check_ids, check_number
 from common.distributed import Exchange, gather, rank, shards, world_size
 from common.errors import UserError
+from common.evaluation.scoring import embeddings
 from common.losses.precision import at_least_float32
 from common.scores import Scores
 from common.tiled.tiles import full_precision
@@ -145,8 +147,11 @@ def mine_hard_negatives(
         is -1, with similarity -inf.
 
     Raises:
-        UserError: `k` is out of range, ids are given on one side only, or positives are missing where they are needed.
+        UserError: `k` is out of range, ids are given on one side only or do not fit, positives are missing where they
+            are needed, or embeddings are not finite.
     """
+    query, key = embeddings("query", query), embeddings("key", key)
+    check_number("max_ratio", max_ratio)
     if not 1 <= k <= len(key):
         raise UserError(f"k is {k}; there are {len(key)} keys to mine from")
     if (query_ids is None) != (key_ids is None):
@@ -155,6 +160,10 @@ def mine_hard_negatives(
         if len(query) != len(key) and (max_ratio is not None or query_ids is None):
             raise UserError(f"{len(query)} queries and {len(key)} keys do not pair up by position; pass positive=")
         positive = torch.arange(len(query), device=query.device)
+    check_ids("positive", positive, len(query))
+    if query_ids is not None and key_ids is not None:
+        check_ids("query_ids", query_ids, len(query))
+        check_ids("key_ids", key_ids, len(key))
     share = slice(*(len(query) * r // world_size() for r in (rank(), rank() + 1)))
     query, positive = query[share], positive[share]
     scores = Scores(query, key)

@@ -8,6 +8,7 @@ import torch
 from sklearn.neighbors import BallTree
 from torch import Tensor
 
+from common.checks import check_ids, check_number
 from common.errors import UserError
 from common.sampling.batches import GlobalBatchSampler
 
@@ -32,7 +33,8 @@ class NeighborSampler(GlobalBatchSampler):
         groups: group of each sample, int64 of shape (n,); by default each is alone.
 
     Raises:
-        UserError: no batch is sure to be filled, or (on iteration) the neighbours have another shape.
+        UserError: no batch is sure to be filled, neighbours below 0 are asked for, groups do not fit the samples, or
+            (on iteration) the neighbours have another shape.
     """
 
     def __init__(
@@ -46,6 +48,10 @@ class NeighborSampler(GlobalBatchSampler):
         groups: Tensor | None = None,
     ) -> None:
         super().__init__(len(neighbors), batch_size, seed)
+        check_number("nearest", nearest, least=0)
+        check_number("farther", farther, least=0)
+        if groups is not None:
+            check_ids("groups", groups, len(neighbors))
         self.neighbors = neighbors
         self.nearest = nearest
         self.farther = farther
@@ -100,7 +106,12 @@ def geographic_neighbors(coordinates: Tensor, k: int) -> Tensor:
     Args:
         coordinates: latitude and longitude in degrees, shape (n, 2).
         k: at most n - 1.
+
+    Raises:
+        UserError: `k` is out of range, or a coordinate is not finite.
     """
+    if not coordinates.isfinite().all():
+        raise UserError("coordinates hold NaN or infinite values; they have no neighbours")
     if not 1 <= k < len(coordinates):
         raise UserError(f"k is {k}; {len(coordinates)} places have 1 to {len(coordinates) - 1} neighbours each")
     # The haversine distance wants radians; degrees would distort the ranking without an error.

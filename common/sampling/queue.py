@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from common.checks import check_ids
 from common.distributed import gather, shards
 from common.errors import UserError
 
@@ -49,7 +50,14 @@ class KeyQueue(nn.Module):
         Args:
             keys: (b, dim), our rows.
             ids: int64 (b,), on all processes or on none.
+
+        Raises:
+            UserError: keys of another width, or ids that do not fit them.
         """
+        if keys.ndim != 2 or keys.shape[1] != self._keys.shape[1]:
+            raise UserError(f"keys {tuple(keys.shape)}: expected (b, {self._keys.shape[1]})")
+        if ids is not None:
+            check_ids("ids", ids, len(keys))
         layout = shards(len(keys), keys.device)
         keys = gather(keys.detach().to(self._keys), layout)
         ids = keys.new_full((len(keys),), -1, dtype=torch.int64) if ids is None else gather(ids, layout)

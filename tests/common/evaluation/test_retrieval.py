@@ -196,3 +196,11 @@ def test_pooled_auc_sees_what_a_ranking_does_not():
     assert pooled_auc(query, key, positives, hardest=1) == pytest.approx(3 / 4)
     assert pooled_auc(torch.eye(4), key) == 1.0
     assert pooled_auc(torch.ones(4, 4), key) == 0.5
+
+
+def test_a_curve_needs_negatives() -> None:
+    one = torch.ones(1, 2)
+    with pytest.raises(UserError, match="at least one negative"):
+        pooled_auc(one, one)
+    with pytest.raises(UserError, match="hardest 0"):
+        pooled_auc(torch.eye(2), torch.eye(2), hardest=0)

@@ -254,3 +254,23 @@ def test_pairs_are_told_to_be_alike_outside_of_autocast(dtype: torch.dtype) -> N
         assert want.sum() == 64
         with torch.autocast("cpu", torch.bfloat16):
             assert torch.equal(alike().tile(everything, everything), want)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_mining_is_the_same_in_every_precision_and_under_autocast(dtype: torch.dtype) -> None:
+    query, key = (torch.randint(-8, 9, (30, 6), generator=torch.Generator().manual_seed(s)) / 8 for s in (0, 1))
+    want = mine_hard_negatives(query, key, 5, max_ratio=0.9)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = mine_hard_negatives(query.to(dtype), key.to(dtype), 5, max_ratio=0.9)
+    assert torch.equal(got[1], want[1])
+
+
+def test_what_is_not_finite_is_not_mined() -> None:
+    bad = unit(6, 0)
+    bad[2, 1] = torch.nan
+    with pytest.raises(UserError, match="query embeddings hold NaN"):
+        mine_hard_negatives(bad, unit(6, 1), 2)
+    with pytest.raises(UserError, match=r"positive \(6, 1\): expected \(6,\)"):
+        mine_hard_negatives(unit(6, 0), unit(6, 1), 2, positive=torch.arange(6)[:, None])
+    with pytest.raises(UserError, match=r"ids \(3, 1\): expected \(3,\)"):
+        KeyQueue(4, 2).enqueue(torch.ones(3, 2), torch.zeros(3, 1).long())
