@@ -18,6 +18,7 @@ from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset, evaluating
 from common.evaluation.image_text import chance_retrieval
+from common.evaluation.means import Mean
 from common.evaluation.retrieval import both_directions
 from common.protocols import EmbedsText
 from common.random import uniform
@@ -160,8 +161,9 @@ class Prompts(Benchmark):
         """Translation, and retrieval between speech and transcripts if the module embeds both.
 
         Returns:
-            `bleu/joinedN`, `bleu/unseenN`, and the same with `chrf`: of the corpus, by sacreBLEU's defaults. With
-            `embed_speech` and `embed_text`, `speech_to_transcript/recall@k/joinedN` and its reverse, and for `unseenN`.
+            `bleu/joinedN`, `bleu/unseenN`, and the same with `chrf`: of the corpus, by sacreBLEU's defaults; and with
+            `sentence_chrf`, the mean over the utterances. With `embed_speech` and `embed_text`, the metrics of
+            `retrieval_metrics`, as in `speech_to_transcript/recall@k/joinedN`, and their reverse, and for `unseenN`.
 
         Raises:
             UserError: the module does not offer `translate_speech`, or there is no such split.
@@ -176,6 +178,8 @@ class Prompts(Benchmark):
                 said = module.translate_speech(clips, self.target)
             metrics[f"bleu/{protocol}"] = sacrebleu.corpus_bleu(said, [part.translations]).score
             metrics[f"chrf/{protocol}"] = sacrebleu.corpus_chrf(said, [part.translations]).score
+            pairs = zip(said, part.translations, strict=True)
+            metrics[f"sentence_chrf/{protocol}"] = Mean([sacrebleu.sentence_chrf(s, [t]).score for s, t in pairs])
             if isinstance(module, EmbedsText) and hasattr(module, "embed_speech"):
                 speech = F.normalize(embedded(module, clips), dim=1)
                 text = F.normalize(embed_dataset(module.embed_text, part.transcripts, 256, module).cpu(), dim=1)
@@ -299,8 +303,8 @@ def _spoken(recordings: Recordings, prompts: list[Prompt], rows: list[list[int]]
 
 
 def _of_protocol(metrics: Metrics, protocol: str) -> Metrics:
-    """The recalls alone, with the protocol in place of the gallery's size."""
-    return {f"{key.rpartition('/')[0]}/{protocol}": value for key, value in metrics.items() if "recall" in key}
+    """With the protocol in place of the gallery's size."""
+    return {f"{key.rpartition('/')[0]}/{protocol}": value for key, value in metrics.items()}
 
 
 class Nearest(nn.Module):
