@@ -145,7 +145,7 @@ class SmallScenes(ImageTextBenchmark):
         self.stored = read_splits(self.data_root)
         splits = {}
         for split, part in self.stored.items():
-            scenes = _scenes(part.scenes)
+            scenes = self.scenes(split)
             texts = [[wording.caption(scene) for scene in scenes] for wording in self.wordings]
             said = torch.tensor([number_of(meaning(scene)) for scene in scenes])
             splits[split] = Captioned(part.pixels, texts, part.numbers, said)
@@ -158,6 +158,10 @@ class SmallScenes(ImageTextBenchmark):
             given = train.rows(exchanged(train.ids, self.caption_noise, self.seed))
             train = train._replace(texts=given.texts, text_ids=given.text_ids)
         return train
+
+    def scenes(self, split: str) -> list[Scene]:
+        """What the pictures of a split show."""
+        return _scenes(self.stored[split].scenes)
 
     def changed_texts(self, split: str) -> list[str]:
         """The captions with one attribute changed, in the first language, in the order of `Stored.changed`."""

@@ -12,7 +12,7 @@ from common.batches import ImageText
 from common.encoders.vocabulary import TOKENS, learn_pieces
 from common.errors import UserError
 from common.protocols import Captions
-from data.benchmarks.worlds.scenes import Scenes
+from data.benchmarks.worlds.small_scenes import SmallScenes
 from papers.vision_language.coca import properties
 from papers.vision_language.coca.module import CoCa, Unimodal
 from papers.vision_language.coca.show_captions import main
@@ -102,6 +102,17 @@ def test_both_losses_are_those_of_plain_loops() -> None:
     assert float(total) == pytest.approx(contrast + 2 * lost / words, rel=1e-6)
 
 
+def test_the_likelihood_of_a_caption_is_the_mean_over_its_words() -> None:
+    module = small()
+    pixels = torch.randint(0, 256, (4, 3, 48, 48), dtype=torch.uint8)
+    found = module.caption_log_likelihood(pixels, TEXTS)
+    for row, caption in enumerate(TEXTS):
+        ids = module.tokenize([caption])
+        chances = logits(module, ids, pixels[row : row + 1].double() / 255)[0].log_softmax(-1)
+        expected = chances[:-1].gather(1, ids[0, 1:, None]).mean()
+        assert float(found[row].detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
+
+
 def test_negatives_are_the_other_pairs_of_the_batch() -> None:
     """Without one pair the contrast of the others changes, and so does its mean; the same caption is no exception."""
     module, given = small(Unimodal), batch()
@@ -123,6 +134,7 @@ def test_chunks_have_the_gradient_of_the_batch() -> None:
     ("kind", "arguments", "absent"),
     [
         (Unimodal, {}, {"writer"}),
+        (Unimodal, {"pooler": "parallel"}, {"writer", "generative_pooler"}),
         (CoCa, {"contrast": 0.0}, {"contrastive_pooler", "temperature"}),
         (CoCa, {"pooler": "parallel"}, set()),
         (CoCa, {}, set()),
@@ -176,11 +188,11 @@ def test_greedy_captions_are_the_likeliest_words_and_end() -> None:
 
 def test_a_few_scenes_are_learnt_by_heart(tmp_path: Path, fetched, capsys) -> None:
     """After some steps on four scenes the model captions them right, and finds them: the pieces fit together."""
-    fetched(*Scenes.sources)
-    scenes = Scenes(train_size=4, objects=(1, 2), batch_size=4, brightness=0.0, contrast=0.0)
-    module = small(lr=0.01, schedule="constant").float()
+    fetched(*SmallScenes.sources)
+    scenes = SmallScenes(train_size=4, batch_size=4, brightness=0.0, contrast=0.0)
+    module = small(lr=0.01, schedule="constant", image_size=24).float()
     quiet = dict(logger=False, enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False)
-    trainer = L.Trainer(max_steps=80, accelerator="cpu", limit_val_batches=0, use_distributed_sampler=False, **quiet)
+    trainer = L.Trainer(max_steps=160, accelerator="cpu", limit_val_batches=0, use_distributed_sampler=False, **quiet)
     del module.log
     trainer.fit(module, scenes)
     with torch.no_grad():
@@ -193,8 +205,6 @@ def test_a_few_scenes_are_learnt_by_heart(tmp_path: Path, fetched, capsys) -> No
     main([str(tmp_path / "four.ckpt"), "--count", "3", "--split", "val"])
     head, _, *shown = capsys.readouterr().out.splitlines()
     assert head == "| the picture shows | greedy | drawn |" and len(shown) == 3
-    scenes = Scenes(mentions=("size", "colour"))  # of the mini recipe
-    scenes.setup()
     val = scenes.splits["val"]
     assert [row.split(" | ")[0] for row in shown] == [f"| {val.texts[0][i * (len(val.ids) // 3)]}" for i in range(3)]
     assert not any("✓" in row for row in shown), "it knows four captions, and these are none of them"
