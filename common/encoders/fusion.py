@@ -177,6 +177,10 @@ class VisionLanguageEncoder(nn.Module):
         states = self.fusion.states(tokens)
         return Encoded(states, tokens.mask, F.normalize(self.text_projection(states[:, 0]), dim=-1))
 
+    def read(self, texts: list[str]) -> Encoded:
+        """Encodes texts that are not cut."""
+        return self.texts(self.fusion.tokenize(texts, whole=True))
+
     def forward(self, pixels: Tensor, tokens: Tokens) -> tuple[Encoded, Encoded]:
         """Pictures and texts, each by themselves."""
         return self.images(pixels), self.texts(tokens)
@@ -184,6 +188,25 @@ class VisionLanguageEncoder(nn.Module):
     def fused(self, image: Encoded, text: Encoded) -> Tensor:
         """The state of the whole of each pair, (n, d)."""
         return self.fusion.fuse(text.states, text.mask, image.states)[:, 0]
+
+    def fused_with_negatives(
+        self, image: Encoded, text: Encoded, images: Tensor, texts: Tensor, layout: Shards
+    ) -> tuple[Tensor, Tensor]:
+        """Each of our n pairs, each text with another picture, and each picture with another text.
+
+        Args:
+            image, text: our pairs.
+            images, texts: for each pair the row of the other picture and of the other text, among the pairs of all
+                processes, int64 (n,).
+            layout: of these.
+
+        Returns:
+            The state of the whole of each, (3n, d), and which of them are pairs, bool (3n,).
+        """
+        own = torch.arange(layout.total, device=images.device)[layout.own]
+        left, right = torch.cat([own, images, own]), torch.cat([own, own, texts])
+        states = self.fused(image.gathered(layout).rows(left), text.gathered(layout).rows(right))
+        return states, left == right
 
     def fused_pairs(self, image: Encoded, text: Encoded, pairs: Tensor, at_once: int = 256) -> Tensor:
         """`fused` for any pairs (row of the pictures, row of the texts), int64 (p, 2); shape (p, d)."""

@@ -22,6 +22,8 @@ from common.sampling.queue import KeyQueue
 from common.training.method import Method
 from common.training.start import start_from
 
+Loss = Literal["itc", "itm", "mlm"]
+LOSSES: tuple[Loss, ...] = ("itc", "itm", "mlm")
 Pair = tuple[Encoded, Encoded]
 """The pictures and the texts of a batch."""
 
@@ -36,9 +38,8 @@ class ALBEF(Method):
         image_encoder, image_size, channels, image_weights: see `patch_encoder`.
         text_encoder, text_layers, text_weights, dropout, max_length: see `FusionEncoder`.
         embed_dim: width of the common space.
-        itc: with image-text contrast; without it the two projections and the temperature stay as they are.
-        itm: with image-text matching; without it its head stays as it is.
-        mlm: with masked words.
+        losses: some of "itc", "itm" and "mlm". What only a loss that is left out would train stays as it is: the two
+            projections and the temperature of ITC, the head of ITM.
         negatives: of ITM, "hard" (drawn in proportion to exp of the similarity) or "uniform" in the batch.
         distillation: a.
         smoothing: the teacher finds all candidates and words alike, so that a is spread evenly: a control.
@@ -71,9 +72,7 @@ class ALBEF(Method):
         dropout: float = 0.1,
         max_length: int = 25,
         embed_dim: int = 64,
-        itc: bool = True,
-        itm: bool = True,
-        mlm: bool = True,
+        losses: tuple[Loss, ...] = LOSSES,
         negatives: Literal["hard", "uniform"] = "hard",
         distillation: float = 0.4,
         smoothing: bool = False,
@@ -88,27 +87,24 @@ class ALBEF(Method):
         **optimization,
     ) -> None:
         super().__init__(**optimization)
-        if not (itc or itm or mlm):
-            raise UserError("model.itc, itm and mlm are all false; one of them must be true")
-        if itm and negatives == "hard" and not itc:
-            raise UserError("model.negatives is 'hard'; without model.itc there are no similarities to draw them by")
+        if not losses or set(losses) - set(LOSSES):
+            raise UserError(f"model.losses is {list(losses)}; it must hold some of {', '.join(LOSSES)}")
+        if negatives == "hard" and "itm" in losses and "itc" not in losses:
+            raise UserError("model.negatives is 'hard'; without itc there are no similarities to draw them by")
         if not 0 <= distillation <= 1 or not 0 <= momentum < 1 or not 0 < masked < 1:
             given = f"{distillation}, {momentum} and {masked}"
             raise UserError(f"model.distillation, momentum, masked are {given}; they must be in [0, 1], [0, 1), (0, 1)")
         image = patch_encoder(image_encoder, image_size, channels=channels, weights=image_weights)
         fusion = FusionEncoder(text_encoder, text_layers, image.width, dropout, max_length, weights=text_weights)
-        self.student = VisionLanguageEncoder(image, fusion, embed_dim, masked_lm=mlm)
+        self.student = VisionLanguageEncoder(image, fusion, embed_dim, masked_lm="mlm" in losses)
         self.matcher = nn.Linear(fusion.width, 2)
-        self.contrasts, self.matches, self.fills_words = itc, itm, mlm
-        self.mining = negatives
+        self.losses, self.mining = tuple(losses), negatives
         self.distillation, self.ramp_steps, self.momentum = distillation, ramp_steps, momentum
-        self.smoothing = smoothing
-        self.masked = masked
-        self.exchange = exchange
+        self.smoothing, self.masked, self.exchange = smoothing, masked, exchange
         self.temperature = PlainTemperature(temperature, pace=temperature_pace)
         for part in (self.student.image_projection, self.student.text_projection, self.temperature):
-            part.requires_grad_(itc)
-        self.matcher.requires_grad_(itm)
+            part.requires_grad_("itc" in losses)
+        self.matcher.requires_grad_("itm" in losses)
         self.teacher = MomentumTeacher(self.student)
         self.image_queue, self.text_queue = KeyQueue(queue_size, embed_dim), KeyQueue(queue_size, embed_dim)
         if start is not None:
@@ -120,13 +116,13 @@ class ALBEF(Method):
         ids = gather(batch.text_ids, layout)
         tokens = self.student.fusion.tokenize(batch.text)
         online = self.student(batch.pixels, tokens)
-        taught = self.teacher(batch.pixels, tokens) if self.contrasts or share else None
-        if self.contrasts:
+        taught = self.teacher(batch.pixels, tokens) if "itc" in self.losses or share else None
+        if "itc" in self.losses:
             keys = [gather(side.vector, layout) for side in taught]
             terms["itc"] = self.itc(online, taught, keys, batch.text_ids, ids, share)
-        if self.matches:
+        if "itm" in self.losses:
             terms["itm"] = self.itm(online, self.negatives(online, keys, batch, ids), layout)
-        if self.fills_words:
+        if "mlm" in self.losses:
             terms["mlm"] = self.mlm(tokens, online[0], taught[0] if share else None, batch.ids, share)
         return self.log_loss(sum(terms.values()), **terms)
 
@@ -158,16 +154,12 @@ class ALBEF(Method):
 
     def itm(self, online: Pair, negatives: list[Tensor], layout: Shards) -> Tensor:
         """Tells pairs that match from each text with another picture and each picture with another text."""
-        own = torch.arange(layout.total, device=negatives[0].device)[layout.own]
-        images, texts = (side.gathered(layout) for side in online)
-        image, text = torch.cat([own, negatives[0], own]), torch.cat([own, own, negatives[1]])
-        logits = self.matcher(self.student.fused(images.rows(image), texts.rows(text)))
-        return global_mean(F.cross_entropy(logits, (image == text).long(), reduction="none"))
+        states, right = self.student.fused_with_negatives(*online, *negatives, layout)
+        return global_mean(F.cross_entropy(self.matcher(states), right.long(), reduction="none"))
 
     def mlm(self, tokens: Tokens, image: Encoded, taught: Encoded | None, ids: Tensor, share: float) -> Tensor:
         """Hidden words, given the picture; the teacher reads the same words hidden, and its own picture."""
-        text = self.student.fusion.text
-        seen, targets = hide_tokens_by_sample(tokens, self.masked, text, ids, *self.key("masks"))
+        seen, targets = hide_tokens_by_sample(tokens, self.masked, self.student.fusion.text, ids, *self.key("masks"))
         asked, teacher = targets != IGNORED, None
         logits = self.student.token_logits(seen, image, asked)
         if taught is not None:
@@ -182,9 +174,8 @@ class ALBEF(Method):
         return self.student.images(to_float(pixels)).vector
 
     def embed_text(self, texts: list[str]) -> Tensor:
-        return self.student.texts(self.student.fusion.tokenize(texts, whole=True)).vector
+        return self.student.read(texts).vector
 
     def match_scores(self, pixels: Tensor, texts: list[str], pairs: Tensor) -> Tensor:
-        student = self.student
-        encoded = student.images(to_float(pixels)), student.texts(student.fusion.tokenize(texts, whole=True))
-        return self.matcher(student.fused_pairs(*encoded, pairs))[:, 1]
+        encoded = self.student.images(to_float(pixels)), self.student.read(texts)
+        return self.matcher(self.student.fused_pairs(*encoded, pairs))[:, 1]

@@ -160,7 +160,7 @@ def test_gradients_reach_what_is_trained_and_nothing_of_the_teacher() -> None:
 
 
 def test_without_itc_the_common_space_and_the_teacher_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = small(itc=False, negatives="uniform", distillation=0.0)
+    module = small(losses=["itm", "mlm"], negatives="uniform", distillation=0.0)
     monkeypatch.setattr(module.teacher.body, "forward", lambda *_: pytest.fail("the teacher ran"))
     module.training_step(batch(), 0).backward()
     assert module.logged.keys() == {"train/itm", "train/mlm", "train/loss"}
@@ -168,10 +168,27 @@ def test_without_itc_the_common_space_and_the_teacher_rest(monkeypatch: pytest.M
     sides = {f"student.{side}_projection.{part}" for side in ("image", "text") for part in ("weight", "bias")}
     assert still == sides | {"temperature.units"}
     assert not any(module.get_parameter(name).requires_grad for name in still)
-    with pytest.raises(UserError, match=r"model\.negatives is 'hard'; without model\.itc"):
-        ALBEF(itc=False)
+    with pytest.raises(UserError, match=r"model\.losses is \[\]; it must hold some of itc, itm, mlm"):
+        ALBEF(losses=[])
+    with pytest.raises(UserError, match=r"model\.negatives is 'hard'; without itc"):
+        ALBEF(losses=["itm", "mlm"])
     with pytest.raises(UserError, match=r"model\.distillation, momentum, masked are 1\.5"):
         ALBEF(distillation=1.5)
+
+
+def test_without_matching_its_head_rests_and_smoothing_finds_all_alike() -> None:
+    """The share of a teacher that finds all candidates alike is spread evenly: the control is label smoothing."""
+    module, given = small(losses=["itc", "mlm"], smoothing=True), batch()
+    image, text, image_m, text_m = encoded(module, given)
+    module.training_step(given, 0).backward()
+    assert {n for n, p in module.named_parameters() if not p.requires_grad} == {"matcher.weight", "matcher.bias"}
+    total = 0.0
+    for query, keys in ((image, text_m), (text, image_m)):
+        for i in range(5):
+            right = (given.text_ids == given.text_ids[i]).float()
+            target = 0.6 * right / right.sum() + 0.4 / 5
+            total -= (target @ (keys @ query[i] / 0.07).log_softmax(0)).item() / 10
+    assert module.logged["train/itc"] == pytest.approx(total, rel=1e-5)
 
 
 def test_scores_are_those_of_each_pair_alone() -> None:
@@ -219,7 +236,7 @@ def test_fine_tuning_starts_from_a_checkpoint_at_another_size(tmp_path: Path) ->
     before = small(image_encoder="vit_mini")
     torch.save({"state_dict": before.state_dict()}, tmp_path / "pretrained.ckpt")
     path = str(tmp_path / "pretrained.ckpt")
-    after = ALBEF(image_encoder="vit_mini", image_size=32, embed_dim=8, queue_size=7, mlm=False, start=path)
+    after = ALBEF(image_encoder="vit_mini", image_size=32, embed_dim=8, queue_size=7, losses=["itc", "itm"], start=path)
     positions = [m.student.image.body.encoder.pos_embedding for m in (before, after)]
     assert positions[1].shape == (1, 17, 96) and torch.equal(positions[0][:, 0], positions[1][:, 0])
     for name in ("student.fusion.layers.0.crossattention.self.key.weight", "teacher.body.image_projection.weight"):
