@@ -16,7 +16,6 @@ from common.encoders.text import TextEncoder
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.retrieval import best_ranks, rank_metrics, same_id
-from common.evaluation.similarity import spearman
 from common.losses.geometry import alignment, uniformity
 from common.protocols import EmbedsText
 from common.random import uniform
@@ -24,6 +23,7 @@ from common.sampling.batches import GlobalBatchSampler, ResumableLoader
 from data.benchmarks.bases.bible import Verses as Readings
 from data.benchmarks.bases.bible import read_bible, words_of
 from data.benchmarks.bases.floors import BagOfWords
+from data.benchmarks.bases.rated import RatedPairs, pairs_of, rank_agreement
 from data.benchmarks.mini.english import Passages
 from data.sources.gensim import GENSIM, read_lee, read_simlex999, read_wordsim353
 from data.sources.pythonbible import VERSIONS
@@ -33,17 +33,6 @@ GALLERY = {"val": 900, "test": 2000}
 """Verses of the held-out books in the gallery, from the first on, so that neighbours stay together."""
 QUERIES = {"val": 225, "test": 500}
 """How many of them are asked for: the quarter whose two readings have the fewest words in common."""
-
-
-class RatedPairs(NamedTuple):
-    """Texts, and people's similarity of pairs of them."""
-
-    texts: list[str]
-    first: Tensor
-    """Position in `texts` of each pair's first, shape (p,)."""
-    second: Tensor
-    human: Tensor
-    """Mean rating, shape (p,)."""
 
 
 class Triplets(NamedTuple):
@@ -98,8 +87,8 @@ class Verses(Benchmark):
         self.splits = read_bible(self.data_root)
         self.rated = {
             "lee50": _lee(self.data_root),
-            "wordsim353": _word_pairs(read_wordsim353(self.data_root)),
-            "simlex999": _word_pairs(read_simlex999(self.data_root)),
+            "wordsim353": pairs_of(read_wordsim353(self.data_root)),
+            "simlex999": pairs_of(read_simlex999(self.data_root)),
         }
 
     def sentences(self) -> list[str]:
@@ -151,9 +140,7 @@ class Verses(Benchmark):
             raise UserError(f"benchmark verses needs a module with embed_text; {type(module).__name__} has none")
         metrics = {}
         for name, pairs in self.rated.items() if split == "test" else ():
-            rows = _embedded(module, pairs.texts)
-            cosine = (rows[pairs.first] * rows[pairs.second]).sum(dim=1).cpu()
-            metrics[f"spearman/{name}"] = spearman(cosine, pairs.human)
+            metrics[f"spearman/{name}"] = rank_agreement(_embedded(module, pairs.texts), pairs)
         gallery, asked = self.retrieval(split)
         query = _embedded(module, [gallery[position]["ylt"] for position in asked])
         key = _embedded(module, [verse["web"] for verse in gallery])
@@ -219,13 +206,6 @@ def _lee(data_root: str | None) -> RatedPairs:
     documents, ratings = read_lee(data_root)
     first, second = torch.triu_indices(50, 50, offset=1)
     return RatedPairs(documents, first, second, torch.tensor(ratings)[first, second])
-
-
-def _word_pairs(pairs: list[tuple[str, str, float]]) -> RatedPairs:
-    words = sorted({word for first, second, _ in pairs for word in (first, second)})
-    at = {word: position for position, word in enumerate(words)}
-    first, second = torch.tensor([[at[a], at[b]] for a, b, _ in pairs]).T
-    return RatedPairs(words, first, second, torch.tensor([rating for _, _, rating in pairs]))
 
 
 @cache
