@@ -5,6 +5,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from common.batches import Sentences
 from common.encoders.text import Pooling, TextEncoder
 from common.errors import UserError
 from common.training.method import Method
@@ -51,6 +52,9 @@ class Whitening(Method):
         self.batches = batches
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("map", torch.eye(width)[:, :dimensions])
+
+    def training_step(self, batch: Sentences, batch_idx: int) -> Tensor:
+        raise UserError("Whitening trains nothing; trainer.max_steps must be 0")
 
     def on_fit_start(self) -> None:
         texts = [
