@@ -5,7 +5,6 @@ captions may stand on the side of the images.
 """
 
 from collections.abc import Callable, Sequence
-from math import comb
 from typing import NamedTuple
 
 import torch
@@ -51,14 +50,15 @@ def chance_retrieval(image_ids: Tensor, text_ids: Tensor) -> Metrics:
     """What `image_text_retrieval` returns in expectation if every order of the gallery is as likely."""
     metrics = {}
     for name, queries, gallery in zip(_DIRECTIONS, (image_ids, text_ids), (text_ids, image_ids), strict=True):
-        number, queries = (queries[:, None] == gallery).sum(1).unique(return_counts=True)
+        number, queries = (queries[:, None] == gallery).sum(1).cpu().unique(return_counts=True)
         size = len(gallery)
         rank = torch.arange(1, size + 1, dtype=torch.float64)
-        # Of each rank, how likely the best positive stands behind it: C(size - rank, p) / C(size, p).
-        behind = [[comb(size - r, p) / comb(size, p) for r in range(1, size + 1)] for p in number.tolist()]
-        tail = (torch.tensor(behind, dtype=torch.float64) * queries[:, None]).sum(0) / queries.sum()
+        # Of each rank, how likely the best of p positives stands behind it: no draw without replacement has found one.
+        left = size + 1 - rank
+        missed = ((left - number[:, None].double()).clamp(min=0) / left).cumprod(dim=1)
+        tail = (missed * queries[:, None]).sum(0) / queries.sum()
         chance = torch.cat([1 - tail[:1], tail[:-1] - tail[1:]])
-        found = {f"recall@{k}": float(1 - tail[k - 1]) for k in AT}
+        found = {f"recall@{k}": float(1 - tail[min(k, size) - 1]) for k in AT}
         found |= {"mrr": float((chance / rank).sum()), "log2_rank": float((chance * rank.log2()).sum())}
         metrics |= {f"{name}/{metric}/gallery{size}": value for metric, value in found.items()}
     return _with_means(metrics, len(image_ids))
