@@ -8,5 +8,13 @@ class UserError(Exception):
     """
 
 
+class WrongBatch(UserError):
+    """A benchmark yields other batches than the method reads; `wanted` names what it reads."""
+
+    def __init__(self, message: str, wanted: str) -> None:
+        super().__init__(message)
+        self.wanted = wanted
+
+
 class NonFiniteLoss(UserError):
     """A term of the loss became NaN or infinite; training stops at that step."""

@@ -10,6 +10,7 @@ from common.errors import UserError
 from common.experiments.card import Card
 from common.experiments.card_file import load_card
 from common.experiments.yaml_lines import load, shown
+from harness.signatures import batch_read
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -105,6 +106,17 @@ def _class_names(path: Path) -> dict[str, str]:
             if any(isinstance(t, ast.Name) and t.id == "name" for t in targets) and isinstance(value, ast.Constant):
                 names[node.name] = str(value.value)
     return names
+
+
+def benchmarks_read(batch: str, root: Path = REPOSITORY) -> list[str]:
+    """The benchmarks on which, in some recipe, a method stands that reads such batches."""
+    names = set()
+    for card in readable_cards(root)[0]:
+        for path in sorted(card.folder.glob("*.yaml")):
+            model = load(path, root).data.get("model") if path.name != "paper.yaml" else None
+            if isinstance(model, dict) and batch_read(str(model.get("class_path")), root) == batch:
+                names.add(benchmark_of(card, path.name))
+    return sorted(name for name in names if name)
 
 
 def importable(root: Path) -> None:

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError
+from common.errors import UserError, WrongBatch
 from common.experiments import yaml_lines
 from common.experiments.card import Card
 from common.training.checkpoint import read_checkpoint
+from harness import catalog
 from harness.catalog import importable
 from harness.checkpoint import OPTION, check_origin, check_weights, find_checkpoint
 from harness.console import say, shown_path
@@ -96,6 +97,9 @@ class _FitCLI(PapersCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         try:
             super()._run_subcommand(subcommand)
+        except WrongBatch as error:
+            fitting = ", ".join(catalog.benchmarks_read(error.wanted, self.card.root)) or "none in a recipe so far"
+            raise UserError(f"{error}; benchmarks that fit: {fitting}") from None
         except SystemExit as end:
             # Lightning turns Ctrl-C into an exit code of 1, which says nothing.
             if isinstance(end.__context__, KeyboardInterrupt):

@@ -51,6 +51,21 @@ def signature(class_path: str, root: Path) -> Signature | None:
     return _signature(module, name, root) if module else None
 
 
+def batch_read(class_path: str, root: Path) -> str | None:
+    """The kind of batch that a method's `training_step` is annotated with, such as "Sentences"."""
+    module, _, name = class_path.rpartition(".")
+    place = _find(module, name, root) if module else None
+    while place is not None:
+        module, node = place
+        for function in node.body:
+            if isinstance(function, ast.FunctionDef) and function.name == "training_step":
+                annotation = function.args.args[1].annotation if len(function.args.args) > 1 else None
+                return None if annotation is None else ast.unparse(annotation)
+        above = [base.id for base in node.bases if isinstance(base, ast.Name)]
+        place = _find(module, above[0], root) if above else None
+    return None
+
+
 def trainer_signature() -> Signature:
     """What Lightning's Trainer takes."""
     return _signature("lightning.pytorch.trainer.trainer", "Trainer", Path.cwd()) or Signature({}, False, "")

@@ -1,6 +1,7 @@
 """The base of every paper's module: an optimizer, a guarded log of the loss, scoring by the benchmark. Nothing else."""
 
 import math
+import typing
 import zlib
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
@@ -11,7 +12,7 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from common.errors import NonFiniteLoss, UserError
+from common.errors import NonFiniteLoss, UserError, WrongBatch
 from common.training.adafactor import Adafactor
 from common.training.rng import RandomState, capture, restore
 
@@ -39,6 +40,12 @@ def warmup_decay(total: int, warmup: float, decay: Schedule) -> Callable[[int], 
         return {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + math.cos(math.pi * done))}[decay]
 
     return factor
+
+
+def _described(batch: type) -> str:
+    """ "Sentences (text, ids)"."""
+    fields = getattr(batch, "_fields", ())
+    return f"{batch.__name__} ({', '.join(fields)})" if fields else batch.__name__
 
 
 class Method(L.LightningModule):
@@ -153,6 +160,18 @@ class Method(L.LightningModule):
         if self._random_state is not None and self._random_state.device_type == self.device.type:
             restore(self._random_state)
         self._random_state = None
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Refuses a benchmark whose batches are of another kind than `training_step` is annotated with.
+
+        Raises:
+            WrongBatch: says what the method reads and what the benchmark gives.
+        """
+        wanted = typing.get_type_hints(type(self).training_step).get("batch") if batch_idx == 0 else None
+        if isinstance(wanted, type) and not isinstance(batch, wanted):
+            here = f"the benchmark {self.trainer.datamodule.name}" if self.trainer.datamodule else "the data"
+            reads, gives = _described(wanted), _described(type(batch))
+            raise WrongBatch(f"{type(self).__name__} reads {reads}; {here} gives {gives}", wanted.__name__)
 
     def optimizer_step(self, *arguments, **keywords) -> None:
         # Not at the end of the batch: a checkpoint taken there would hold the follower of the step before.

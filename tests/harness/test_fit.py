@@ -260,3 +260,34 @@ def test_a_recipe_may_state_its_budget(card, logs):
     path = card.folder / "mini.yaml"
     path.write_text(path.read_text().replace("seed_everything: 0\n", "seed_everything: 0\nbudget_s: 30\n"))
     assert fit(card, "--trainer.max_epochs", "1", logs=logs).is_file()
+
+
+PAIRS = """
+from typing import NamedTuple
+
+from torch import Tensor, ones
+from torch.utils.data import DataLoader
+
+from toylab import Numbers
+
+
+class Pair(NamedTuple):
+    left: Tensor
+    right: Tensor
+
+
+class Pairs(Numbers):
+    name = "pairs"
+
+    def train_dataloader(self):
+        return DataLoader(range(3), collate_fn=lambda _: Pair(ones(4), ones(4)))
+"""
+
+
+def test_a_benchmark_that_the_method_cannot_stand_on_is_one_line(card, logs):
+    (card.root / "pairlab.py").write_text(PAIRS)
+    with pytest.raises(UserError) as error:
+        fit(card, "--data", "pairlab.Pairs", logs=logs)
+    assert str(error.value) == (
+        "Repeat reads Tensor; the benchmark pairs gives Pair (left, right); benchmarks that fit: numbers"
+    )

@@ -121,3 +121,8 @@ def test_help_and_slips_load_no_torch() -> None:
     )
     run = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+
+
+def test_the_benchmarks_on_which_a_method_could_stand() -> None:
+    assert "mnist5k" in catalog.benchmarks_read("Images") and "verses" in catalog.benchmarks_read("Sentences")
+    assert catalog.benchmarks_read("Nothing") == []
