@@ -10,19 +10,16 @@ from harness.signatures import Signature, signature
 from harness.written import load_recipe
 
 
-def check_arms(card: Card, experiment: Comparison, recipe: str | None = None) -> None:
+def check_arms(card: Card, experiment: Comparison) -> None:
     """Refuses an arm that differs from the recipe without a word on the card.
 
     An arm of the recipe's own class changes what it names. One of another class starts from that class's defaults;
     where both take an argument and the values differ, the comparison would be of something else than it seems.
 
-    Args:
-        recipe: a recipe file of the paper instead of the experiment's own.
-
     Raises:
         UserError: names file, line, arm and argument.
     """
-    written = load_recipe(card, recipe or experiment.recipe).data
+    written = load_recipe(card, experiment.recipe).data
     for name, arm in experiment.arms.items():
         for section in ("model", "data"):
             changed, base = arm.overrides.get(section, {}), written[section]

@@ -19,6 +19,7 @@ from harness.catalog import REPOSITORY
 from harness.completion import SHELLS, complete_with, completion
 from harness.console import close_streams, open_streams
 from harness.signals import ended_by_signals, exit_code
+from harness.trainer_rules import PRECISIONS
 
 EXAMPLES = """\
 start here:
@@ -53,6 +54,7 @@ examples:
   papers rerun supcon simcse --workers 2            two runs at a time, a thread each
   papers rerun supcon --dry-run                     what would run, and what is on record already
   papers rerun supcon --seeds 2 --results /tmp/try  afresh, with records of its own
+  papers rerun supcon --recipe full --data-root ~/cifar --devices 8
 """
 
 LIGHTNING = """\
@@ -162,6 +164,11 @@ def build_parser() -> Parser:
     one.add_argument("--workers", type=count, metavar="N", help="runs at a time, a thread each (default: one a core)")
     one.add_argument("--results", metavar="DIR", help="where records are kept (default: results)")
     one.add_argument("--dry-run", action="store_true", help="say what would run, and stop")
+    full = one.add_argument_group("with --recipe full")
+    full.add_argument("--data-root", metavar="DIR", help="where the published data lie")
+    full.add_argument("--devices", type=count, metavar="N", help="devices to train on (default: 1)")
+    full.add_argument("--accelerator", metavar="NAME", help="cpu, gpu or auto (default: what the recipe says)")
+    full.add_argument("--precision", choices=PRECISIONS, help="of training (default: what the recipe says)")
 
     for name, about in (
         ("fit", "train one paper with LightningCLI"),

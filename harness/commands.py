@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
 from common.experiments.card import Card, Comparison
@@ -15,9 +15,11 @@ from harness import catalog
 from harness.arms import check_arms
 from harness.console import print_table, say, shown_path
 from harness.standing import Standing, standing, standings
+from harness.written import full_recipes
 
 if TYPE_CHECKING:
     from common.benchmark import Benchmark
+    from harness.plan import Plan
 
 
 def _results(given: argparse.Namespace) -> Path:
@@ -104,27 +106,67 @@ def rerun(given: argparse.Namespace) -> int:
     """Runs what is not on record, then prints the verdicts and where table and figures lie."""
     cards = [catalog.find(slug, given.root) for slug in dict.fromkeys(given.slugs)]
     ledger = Ledger(_results(given) / "runs")
-    names = None if given.experiment is None else [given.experiment]
-    recipe = "full.yaml" if given.recipe == "full" else None
     for card in cards:
         if not card.experiments:
             raise UserError(f"{card.slug} has no experiments of its own; those of other papers train it")
         if not given.dry_run:
             ledger.check_writable(card.slug)
+    jobs = _full_jobs(given, cards) if given.recipe == "full" else _mini_jobs(given, cards)
     from harness import looks
     from harness.runner import cores
 
-    options = {"experiments": names, "seeds": given.seeds, "recipe": recipe}
     workers = given.workers or cores()
+    if given.dry_run or given.recipe == "full":
+        for of, options in jobs:
+            for planned in looks.plans(of, ledger, **options, seeds=given.seeds, fetch=False):
+                _describe(given, planned, workers)
     if given.dry_run:
-        for planned in looks.plans(cards, ledger, **options, fetch=False):
-            for warning in planned.warnings:
-                say(warning)
-            print(*planned.describe(workers), sep="\n", flush=True)
         return 0
-    code = looks.rerun(cards, ledger, **options, workers=workers, logs=given.root / "logs")
+    logs = given.root / "logs" if given.results is None else _results(given) / "logs"
+    for of, options in jobs:
+        code = looks.rerun(of, ledger, **options, seeds=given.seeds, workers=workers, logs=logs)
+        if code:
+            break
     _conclude(given, cards, ledger)
     return code
+
+
+def _describe(given: argparse.Namespace, planned: "Plan", workers: int) -> None:
+    for warning in planned.warnings:
+        say(warning)
+    print(*planned.describe(workers), sep="\n", flush=True)
+    if given.recipe == "full":
+        from harness.cost import cost
+
+        print(*cost(planned.runs), sep="\n", flush=True)
+
+
+def _mini_jobs(given: argparse.Namespace, cards: list[Card]) -> list[tuple[list[Card], dict[str, Any]]]:
+    """The cards, and what `looks` is to be told of their experiments."""
+    for option in ("data_root", "devices", "accelerator", "precision"):
+        if getattr(given, option) is not None:
+            raise UserError(
+                f"--{option.replace('_', '-')} is for --recipe full; a mini recipe is run as it is recorded"
+            )
+    return [(cards, {"experiments": None if given.experiment is None else [given.experiment]})]
+
+
+def _full_jobs(given: argparse.Namespace, cards: list[Card]) -> list[tuple[list[Card], dict[str, Any]]]:
+    """As `_mini_jobs`, a job for each full recipe of each card."""
+    trainer = {key: getattr(given, key) for key in ("devices", "accelerator", "precision")}
+    trainer = {key: value for key, value in trainer.items() if value is not None}
+    overrides: dict[str, Any] = {"trainer": trainer} if trainer else {}
+    if given.data_root is not None:
+        overrides["data"] = {"init_args": {"data_root": str(as_path(given.data_root, "--data-root"))}}
+    jobs = []
+    for card in cards:
+        files = full_recipes(card, given.experiment)
+        told = {name for names in files.values() for name in names}
+        for experiment in card.experiments:
+            if isinstance(experiment, Comparison) and experiment.name not in told and given.experiment is None:
+                say(f"{card.slug}/{experiment.name} has no full recipe, so it is left out")
+        jobs += [([card], {"experiments": names, "recipe": f, "overrides": overrides}) for f, names in files.items()]
+    return jobs
 
 
 def _conclude(given: argparse.Namespace, cards: list[Card], ledger: Ledger) -> None:

@@ -1,7 +1,8 @@
 """`papers rerun` by the rule: every arm with the seeds of the first look, and of the second where it is asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from common.experiments.card import LOOKS, Card, Comparison, untrained
 from common.experiments.records import Ledger
@@ -38,12 +39,14 @@ def plans(
     experiments: Sequence[str] | None = None,
     seeds: int | None = None,
     recipe: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
     fetch: bool = True,
 ) -> list[Plan]:
     """What the rule asks for by what is on record now; all cards, before anything runs.
 
     Args:
         seeds: so many instead, for numbers that leave the verdict alone.
+        overrides: as in `plan`.
     """
     return [
         plan(
@@ -52,6 +55,7 @@ def plans(
             experiments=experiments,
             seeds=seeds,
             recipe=recipe,
+            overrides=overrides,
             looks=second_looks(standing(card, ledger), recipe),
             fetch=fetch,
         )
@@ -66,18 +70,20 @@ def rerun(
     experiments: Sequence[str] | None = None,
     seeds: int | None = None,
     recipe: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
     workers: int,
     logs: Path,
 ) -> int:
     """Runs what the rule asks for and is not on record until it asks for no more; returns the exit code.
 
     Args:
+        overrides: as in `plan`.
         seeds: as in `plans`; then there is one round, whatever the verdict.
 
     Raises:
         UserError: as `plan` and `execute` do.
     """
-    options = {"experiments": experiments, "seeds": seeds, "recipe": recipe}
+    options = {"experiments": experiments, "seeds": seeds, "recipe": recipe, "overrides": overrides}
     planned = plans(cards, ledger, **options)
     for warning in dict.fromkeys(warning for one in planned for warning in one.warnings):
         say(warning)

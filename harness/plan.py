@@ -4,6 +4,7 @@ import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from common.experiments.card import Card, Comparison, Property, untrained
 from common.experiments.records import Ledger, Record, current, select
@@ -61,6 +62,7 @@ def plan(
     experiments: Sequence[str] | None = None,
     seeds: int | None = None,
     recipe: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
     check_data: bool = True,
     looks: Mapping[tuple[str, str], int] | None = None,
     fetch: bool = True,
@@ -71,6 +73,8 @@ def plan(
         experiments: names of experiments; all of the card by default.
         seeds: seeds 0 to seeds - 1 of each arm; by default those of the first look.
         recipe: a recipe file for all comparisons instead of their own; properties have none and are left out.
+        overrides: merged over every configuration: where this machine's data lie and what it trains on. They are no
+            part of what makes two runs the same.
         check_data: compare the fingerprint of the data, too, which reads them; otherwise trust the record.
         looks: how many seeds an arm of an experiment is to have where it is not the first look's (see `looks`).
         fetch: whether data that are not there may be fetched for that check; otherwise their record is trusted.
@@ -88,7 +92,10 @@ def plan(
     for experiment in chosen:
         # An arm that goes back to an older recipe is run again: its old records no longer stand.
         own = current(select(records, experiment=experiment.name))
-        arms = [_check(card, experiment)] if isinstance(experiment, Property) else _arms(card, experiment, recipe)
+        if isinstance(experiment, Property):
+            arms = [_check(card, experiment)]
+        else:
+            arms = _arms(card, experiment, recipe, overrides or {})
         if not fetch:
             to_fetch |= dict.fromkeys(_not_there(arms))
         wanted = {arm.arm: seeds or (looks or {}).get((experiment.name, arm.arm), experiment.seeds) for arm in arms}
@@ -114,9 +121,10 @@ def _found(records: Sequence[Record], run: Run) -> list[Record]:
     return select(records, arm=run.arm, seed=run.seed, recipe_hash=run.recipe_hash, **of)
 
 
-def _arms(card: Card, experiment: Comparison, recipe: str | None) -> list[Run]:
+def _arms(card: Card, experiment: Comparison, recipe: str | None, overrides: Mapping[str, Any]) -> list[Run]:
     """A run of each arm, still without a seed. Every arm is checked before the first one trains."""
-    check_arms(card, experiment, recipe)
+    if recipe in (None, experiment.recipe):  # another recipe is carried over to the arms
+        check_arms(card, experiment)
     from harness import recipe as recipes  # imports torch
 
     owed = {arm: experiment.metrics_of(arm) for arm in experiment.arms}
@@ -134,7 +142,7 @@ def _arms(card: Card, experiment: Comparison, recipe: str | None) -> list[Run]:
             arm_hash(card, experiment, arm, recipe),
             card.root,
             metrics,
-            config=recipes.arm_config(card, experiment, arm, recipe),
+            config=recipes.merge(recipes.arm_config(card, experiment, arm, recipe), dict(overrides)),
         )
         for arm, metrics in owed.items()
     ]

@@ -33,7 +33,7 @@ class Trial:
     @property
     def command(self) -> str:
         """What to type to get these records again."""
-        full = " --recipe full" if self.recipe == "full.yaml" else ""
+        full = " --recipe full" if self.recipe.startswith("full") else ""
         return f"papers rerun {self.card.slug} --experiment {self.experiment.name}{full}"
 
     def seeds(self, arm: str) -> set[int]:

@@ -9,6 +9,7 @@ from common.experiments import yaml_lines
 from common.experiments.card import Card, Comparison, untrained
 from common.experiments.schema import check_class, closest
 from common.experiments.yaml_lines import Document, describe
+from harness.signatures import signature
 from harness.trainer_rules import SEED
 
 SECTIONS = ("seed_everything", "budget_s", "model", "data", "trainer")
@@ -80,4 +81,39 @@ def arm_config(card: Card, experiment: Comparison, arm: str, recipe: str | None 
         )
     document = load_recipe(card, recipe or experiment.recipe)
     config = merge(document.data, experiment.arms[arm].overrides)
+    if recipe not in (None, experiment.recipe):
+        # The card was written with the experiment's own recipe in mind. An arm of another class keeps of this one what
+        # it says nothing of: the published encoder, say, and not the default of its class.
+        for section in ("model", "data"):
+            if config[section]["class_path"] != document.data[section]["class_path"]:
+                config[section] = _carried(document.data[section], config[section], card)
     return {section: content for section, content in config.items() if section not in ("seed_everything", "budget_s")}
+
+
+def _carried(base: dict[str, Any], changed: dict[str, Any], card: Card) -> dict[str, Any]:
+    taken = signature(changed["class_path"], card.root)
+    kept = {k: v for k, v in base.get("init_args", {}).items() if taken is not None and k in taken.arguments}
+    return changed | {"init_args": copy.deepcopy(kept) | changed.get("init_args", {})}
+
+
+def full_recipes(card: Card, name: str | None = None) -> dict[str, list[str]]:
+    """The experiments to run as published, by their recipe file: what "mini" is to "full" in a file's name.
+
+    Args:
+        name: one experiment; by default all comparisons of the card that have a full recipe.
+
+    Raises:
+        UserError: it is no comparison, or there is no such recipe.
+    """
+    chosen = [card.experiment(name)] if name is not None else list(card.experiments)
+    found: dict[str, list[str]] = {}
+    for experiment in chosen:
+        file = experiment.recipe.replace("mini", "full", 1) if isinstance(experiment, Comparison) else ""
+        if file in recipe_names(card):
+            found.setdefault(file, []).append(experiment.name)
+        elif name is not None:
+            lacks = f"there is no {file} beside its card" if file else "it is a property, which has no recipe"
+            raise UserError(f"{card.slug}/{name} has no full recipe: {lacks}")
+    if not found:
+        raise UserError(f"no experiment of {card.slug} has a full recipe")
+    return found

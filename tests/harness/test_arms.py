@@ -4,8 +4,11 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
+from common.experiments.records import Ledger
 from harness import catalog, cli
 from harness.arms import check_arms
+from harness.looks import plans
+from harness.written import arm_config
 
 CLASSES = """
 from toylab import Numbers, Repeat
@@ -78,3 +81,63 @@ def test_an_arm_that_says_what_it_changes_is_not(house: Path, text: str) -> None
     arm(house, text)
     card = catalog.find("toy", house)
     check_arms(card, card.experiments[0])
+
+
+@pytest.fixture
+def full(house: Path) -> Path:
+    """The toy paper with a full recipe, of another dropout and size."""
+    folder = house / "papers/toys/toy"
+    text = (folder / "mini.yaml").read_text().replace("width: 4\n", "width: 4\n    dropout: 0.3\n")
+    (folder / "full.yaml").write_text(text.replace("size: 32", "size: 48"))
+    arm(house, "model: {class_path: deeplab.Deep, init_args: {dropout: 0.1, lr: 5e-2, depth: 3}}")
+    return house
+
+
+def test_a_full_recipe_is_carried_over_to_the_arms(full: Path) -> None:
+    card = catalog.find("toy", full)
+    config = arm_config(card, card.experiments[0], "plain", "full.yaml")
+    assert config["model"]["init_args"] == {"width": 4, "dropout": 0.1, "lr": 0.05, "depth": 3}
+    assert config["data"]["init_args"]["size"] == 48
+
+
+def test_a_full_run_takes_what_this_machine_has_and_says_what_it_takes(
+    full: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["rerun", "toy", "--recipe", "full", "--dry-run", "--precision", "32"], full) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0].startswith("toy/main (full.yaml): 0 on record") and err == ""
+    assert [line.partition(":")[0] for line in lines[-3:]] == ["memory", "time", "disk"]
+    (planned,) = plans([catalog.find("toy", full)], Ledger(full / "r"), recipe="full.yaml", overrides=OVERRIDES)
+    run = planned.runs[0]
+    assert run.config["trainer"]["precision"] == "32" and run.config["data"]["init_args"]["version"] == "2"
+    (as_it_is,) = plans([catalog.find("toy", full)], Ledger(full / "r"), recipe="full.yaml")
+    assert run.recipe_hash == as_it_is.runs[0].recipe_hash
+
+
+OVERRIDES = {"trainer": {"precision": "32"}, "data": {"init_args": {"version": "2"}}}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--experiment", "exact"], "toy/exact has no full recipe: it is a property, which has no recipe"),
+        (["--experiment", "main", "--devices", "0"], "argument --devices: '0' is not a whole number from 1 to 1000"),
+        (["--precision", "bf16-true"], "argument --precision: invalid choice"),
+        (["--data-root", "~nobody_at_all/x"], "--data-root is '~nobody_at_all/x', whose home"),
+    ],
+)
+def test_a_full_run_that_is_not_possible(
+    full: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    assert cli.main(["rerun", "toy", "--recipe", "full", "--dry-run", *options], full) == 2
+    assert capsys.readouterr().err.startswith(f"papers: {said}")
+
+
+def test_an_experiment_without_a_full_recipe_says_so(house: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["rerun", "toy", "--recipe", "full", "--experiment", "main"], house) == 2
+    assert "toy/main has no full recipe: there is no full.yaml beside its card" in capsys.readouterr().err
+    assert cli.main(["rerun", "toy", "--recipe", "full"], house) == 2
+    assert "no experiment of toy has a full recipe" in capsys.readouterr().err
+    assert cli.main(["rerun", "toy", "--data-root", "x"], house) == 2
+    assert "--data-root is for --recipe full" in capsys.readouterr().err
