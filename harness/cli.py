@@ -262,8 +262,10 @@ def _run(words: Sequence[str], root: Path) -> int:
 
 
 def _fail(message: str, code: int = 2) -> int:
+    line = " ".join(message.split())
     with contextlib.suppress(OSError):
-        print(f"papers: {' '.join(message.split())}", file=sys.stderr, flush=True)
+        # What was typed may be long; the beginning of a line tells what is wrong.
+        print(f"papers: {line if len(line) <= 1000 else line[:1000] + ' ...'}", file=sys.stderr, flush=True)
     return code
 
 
