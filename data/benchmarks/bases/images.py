@@ -1,5 +1,6 @@
 """The base of benchmarks of labelled pictures: MNIST-5k, Fashion-MNIST, CIFAR-10."""
 
+import math
 from abc import abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
@@ -15,7 +16,7 @@ from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.knn import knn_accuracy
-from common.evaluation.probe import linear_probe_accuracy
+from common.evaluation.probe import linear_probe_metrics
 from common.protocols import ClassifiesImage, EmbedsImage
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
@@ -150,7 +151,8 @@ class LabelledImages(AugmentedImages):
     subclass do to the data that a method trains on: they measure the embedding and not the labels it was given.
 
     Args:
-        few_shot: adds `probe_linear_Kshot/top1`: the probe fitted on this many pictures a class, the mean of 5 draws.
+        shots: methods train on this many pictures of each class alone, which the seed draws out of what the other
+            switches leave. Adds the metrics `probe_linear_Kshot/...` of a probe fitted on the same pictures.
         others: as in `AugmentedImages`.
     """
 
@@ -159,14 +161,26 @@ class LabelledImages(AugmentedImages):
     gallery_per_class: ClassVar[int]
     """Pictures of each class that the nearest-neighbour vote and the probe are fitted on."""
 
-    def __init__(self, few_shot: int | None = None, **others) -> None:
+    def __init__(self, shots: int | None = None, **others) -> None:
         super().__init__(**others)
-        if few_shot is not None and not 1 <= few_shot <= self.gallery_per_class:
-            raise UserError(f"data.few_shot is {few_shot}; it must be from 1 to {self.gallery_per_class}")
-        self.few_shot = few_shot
+        if shots is not None and shots < 1:
+            raise UserError(f"data.shots is {shots}; it must be at least 1")
+        self.shots = shots
+
+    def build(self) -> None:
+        super().build()
+        self.pool = self.train
+        self.train = self.labelled_set(self.seed)
+
+    def labelled_set(self, seed: int) -> Pictures:
+        """What methods train on; with `shots`, the draw of this seed."""
+        return self.pool if self.shots is None else stratified(self.pool, [self.shots], 6, seed)[0]
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
-        """Top-1 accuracies: `knn20_cosine/top1`, `probe_linear/top1`, and `classifier/top1` if the module classifies.
+        """`knn20_cosine/top1`; `probe_linear/top1` and `probe_linear/log_likelihood`, see `linear_probe_metrics`.
+
+        Returns:
+            These, and `classifier/top1` if the module classifies.
 
         Raises:
             UserError: the module does not offer `embed_image`, or there is no such split.
@@ -177,27 +191,26 @@ class LabelledImages(AugmentedImages):
             raise UserError(f"split is {split!r}; it must be {scored}")
         if not isinstance(module, EmbedsImage):
             raise UserError(f"benchmark {self.name} needs a module with embed_image; {type(module).__name__} has none")
-        train, test = self.gallery(self.gallery_per_class), self.splits[split]
-        fitted = embed_dataset(module.embed_image, train.pixels, _AT_ONCE).cpu(), train.labels
-        scored = embed_dataset(module.embed_image, test.pixels, _AT_ONCE).cpu(), test.labels
-        metrics = {
-            "knn20_cosine/top1": knn_accuracy(*fitted, *scored, k=20),
-            "probe_linear/top1": linear_probe_accuracy(*fitted, *scored),
-        }
-        if self.few_shot is not None:
-            metrics[f"probe_linear_{self.few_shot}shot/top1"] = self._few_shot(*fitted, *scored, self.few_shot)
+        test = self.splits[split]
+        rows, labels = embed_dataset(module.embed_image, test.pixels, _AT_ONCE).cpu(), test.labels
+        metrics = {}
+        for name, fitted in self.fitted_on().items():
+            train = embed_dataset(module.embed_image, fitted.pixels, _AT_ONCE).cpu(), fitted.labels
+            if not metrics:
+                metrics["knn20_cosine/top1"] = knn_accuracy(*train, rows, labels, k=20)
+            found = linear_probe_metrics(*train, rows, labels)
+            metrics |= {f"{name}/{metric}": value for metric, value in found.items()}
         if isinstance(module, ClassifiesImage):
             predicted = embed_dataset(module.classify_image, test.pixels, _AT_ONCE).cpu().argmax(dim=1)
             metrics["classifier/top1"] = float((predicted == self.training_labels(test.labels)).float().mean())
         return metrics
 
-    def _few_shot(self, rows: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, shots: int) -> float:
-        accuracies = []
-        for draw in range(5):
-            order = uniform(torch.arange(len(labels)), 1, 5, draw).flatten().argsort(stable=True)
-            few = torch.cat([order[labels[order] == label][:shots] for label in range(len(self.classes))])
-            accuracies.append(linear_probe_accuracy(rows[few], labels[few], test, test_labels))
-        return sum(accuracies) / len(accuracies)
+    def fitted_on(self) -> dict[str, Pictures]:
+        """The pictures that each probe is fitted on; the first also answer the nearest-neighbour vote."""
+        probes = {"probe_linear": self.gallery(self.gallery_per_class)}
+        if self.shots is not None:
+            probes[f"probe_linear_{self.shots}shot"] = self.train
+        return probes
 
     def gallery(self, per_class: int) -> Pictures:
         """The first `per_class` pictures of each class of the train split, in a fixed random order."""
@@ -210,10 +223,14 @@ class LabelledImages(AugmentedImages):
     def floor(self) -> dict[str, Metrics]:
         """Chance, and the protocols on the raw pixels."""
         pixels = self.evaluate(RawPixels())
-        return {"chance": dict.fromkeys(pixels, 1 / len(self.classes)), "raw pixels": pixels}
+        right = 1 / len(self.classes)
+        chance = {name: math.log(right) if name.endswith("/log_likelihood") else right for name in pixels}
+        return {"chance": chance, "raw pixels": pixels}
 
     def used(self) -> list[Pictures]:
-        return [*super().used(), self.gallery(self.gallery_per_class)]
+        """The same for every seed, `shots` or not."""
+        scored = (part for name, part in self.splits.items() if name != "train")
+        return [self.labelled_set(0), *scored, self.gallery(self.gallery_per_class)]
 
 
 class RawPixels(nn.Module):
@@ -234,12 +251,12 @@ def contact_sheet(pixels: Tensor, columns: int) -> Image.Image:
     return Image.fromarray(sheet.permute(1, 2, 0).contiguous().numpy())
 
 
-def stratified(pictures: Pictures, counts: list[int], key: int) -> list[Pictures]:
-    """Disjoint parts with `counts` pictures of every class each, drawn in an order that `key` fixes.
+def stratified(pictures: Pictures, counts: list[int], key: int, *others: int) -> list[Pictures]:
+    """Disjoint parts with `counts` pictures of every class each, drawn in an order that `key` and `others` fix.
 
     A count of -1 takes what is left. The draw depends on each picture's id and on nothing else.
     """
-    order = uniform(pictures.ids, 1, key).flatten().argsort(stable=True)
+    order = uniform(pictures.ids, 1, key, *others).flatten().argsort(stable=True)
     by_class = [order[pictures.labels[order] == label] for label in pictures.labels.unique()]
     parts, start = [], 0
     for count in counts:

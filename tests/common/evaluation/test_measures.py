@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler, normalize
 from common.errors import UserError
 from common.evaluation.geometry import effective_rank, geometry_metrics, modality_gap
 from common.evaluation.knn import knn_accuracy
-from common.evaluation.probe import linear_probe_accuracy
+from common.evaluation.probe import linear_probe_accuracy, linear_probe_metrics
 from common.evaluation.similarity import spearman
 from common.evaluation.verification import verification_metrics
 from tests.processes import on_processes
@@ -45,6 +45,20 @@ def test_probe_fits_on_the_training_split_alone():
     peer = LogisticRegression(C=0.1).fit(scaler.transform(train[0].numpy()), train[1].numpy())
     expected = peer.score(scaler.transform(test[0].numpy()), test[1].numpy())
     assert linear_probe_accuracy(*train, *test) == pytest.approx(expected)
+    found = linear_probe_metrics(*train, *test)
+    assert found["top1"] == pytest.approx(expected)
+    probabilities = peer.predict_proba(scaler.transform(test[0].numpy()))
+    of_right = np.log(probabilities[np.arange(80), test[1].numpy()])
+    np.testing.assert_allclose(found["log_likelihood"].items, of_right, atol=2e-3)
+    assert found["log_likelihood"] == pytest.approx(of_right.mean(), abs=1e-3)
+
+
+def test_a_class_that_the_probe_never_saw_has_no_likelihood():
+    train, labels = classes(150, 0)
+    found = linear_probe_metrics(train, labels, train[:2], torch.tensor([99, int(labels[1])]))
+    assert found["log_likelihood"].items[0] == pytest.approx(-87.3, abs=0.1)
+    assert found["log_likelihood"].items[1] > -87  # ["log_likelihood"].items[1]
+    assert found["top1"].items[0] == 0
 
 
 def test_spearman_with_ties():

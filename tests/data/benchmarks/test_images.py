@@ -89,17 +89,17 @@ def test_fingerprints_are_pinned(benchmark: LabelledImages) -> None:
 
 
 def test_perfect_embedding_scores_one_and_constant_scores_chance(digits: Digits) -> None:
-    assert digits.evaluate(Cheat(digits)) == {
-        "knn20_cosine/top1": 1.0,
-        "probe_linear/top1": 1.0,
-        "classifier/top1": 1.0,
-    }
+    perfect = digits.evaluate(Cheat(digits))
+    assert -0.1 < perfect.pop("probe_linear/log_likelihood") < 0
+    assert perfect == {"knn20_cosine/top1": 1.0, "probe_linear/top1": 1.0, "classifier/top1": 1.0}
 
     class Constant(nn.Module):
         def embed_image(self, pixels: Tensor) -> Tensor:
             return torch.ones(len(pixels), 4)
 
-    assert digits.evaluate(Constant(), "val") == {"knn20_cosine/top1": 0.1, "probe_linear/top1": 0.1}
+    constant = digits.evaluate(Constant(), "val")
+    assert constant.pop("probe_linear/log_likelihood") == pytest.approx(math.log(0.1))
+    assert constant == {"knn20_cosine/top1": 0.1, "probe_linear/top1": 0.1}
 
 
 def test_floor_has_the_metrics_of_a_method(digits: Digits) -> None:
@@ -107,6 +107,7 @@ def test_floor_has_the_metrics_of_a_method(digits: Digits) -> None:
     assert digits.primary in floor["chance"]
     assert floor["chance"].keys() == floor["raw pixels"].keys()
     assert floor["chance"][digits.primary] == 0.1
+    assert floor["chance"]["probe_linear/log_likelihood"] == math.log(0.1)
     assert 0.85 < floor["raw pixels"]["probe_linear/top1"] < 0.9
     assert 0.92 < floor["raw pixels"]["knn20_cosine/top1"] < 0.96
 
@@ -217,10 +218,15 @@ def test_coarse_labels_train_and_fine_labels_score(fetched) -> None:
     assert coarse.evaluate(Sorter())["classifier/top1"] == 1.0
 
 
-def test_few_shot_adds_a_harder_probe(digits: Digits) -> None:
-    few = ready(Digits(few_shot=5))
+def test_shots_are_drawn_by_the_seed_and_add_a_harder_probe(digits: Digits) -> None:
+    few, other = ready(Digits(shots=5)), ready(Digits(shots=5, seed=1))
+    assert few.train.labels.bincount().tolist() == [5] * 10
+    assert not few.train.ids.equal(other.train.ids)
+    assert torch.isin(few.train.ids, digits.splits["train"].ids).all()
+    assert few.fingerprint() == other.fingerprint() != digits.fingerprint()
     metrics = few.evaluate(RawPixels())
     assert 0.4 < metrics["probe_linear_5shot/top1"] < metrics["probe_linear/top1"] - 0.1
+    assert metrics["probe_linear_5shot/log_likelihood"] < metrics["probe_linear/log_likelihood"] < 0
 
 
 @pytest.mark.parametrize(
@@ -229,7 +235,7 @@ def test_few_shot_adds_a_harder_probe(digits: Digits) -> None:
         ({"train_size": 15}, "data.train_size is 15; it must be a multiple of 10"),
         ({"long_tail": 0.5}, "data.long_tail is 0.5; it must be at least 1"),
         ({"label_noise": 1.5}, "data.label_noise is 1.5; it must be in"),
-        ({"few_shot": 0}, "data.few_shot is 0; it must be from 1 to 500"),
+        ({"shots": 0}, "data.shots is 0; it must be at least 1"),
         ({"views": 0}, "data.views is 0; it must be at least 1"),
         ({"batch_size": 0}, "data.batch_size is 0"),
     ],
