@@ -8,7 +8,6 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import Ridge
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from common.batches import CaptionedMotions
 from common.benchmark import Benchmark, Metrics, digest
@@ -19,7 +18,8 @@ from common.evaluation.probe import linear_probe_accuracy
 from common.evaluation.retrieval import best_ranks, rank_metrics, similar
 from common.protocols import EmbedsText
 from common.random import uniform
-from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+from common.sampling.batches import ResumableLoader
+from common.table import Rows, Table
 from data.benchmarks.bases.captions import Grammar
 from data.benchmarks.bases.floors import Scattered
 
@@ -52,24 +52,6 @@ class Described(NamedTuple):
         return [self.text[i] for i in self.start[:-1].tolist()]
 
 
-class _Batches(Dataset):
-    """Takes a whole list of indices at once; each epoch draws one of a sample's descriptions."""
-
-    def __init__(self, part: Described, order: GlobalBatchSampler) -> None:
-        self.part = part
-        self.order = order
-
-    def __getitem__(self, index: list[int]) -> CaptionedMotions:
-        part, rows = self.part, torch.tensor(index)
-        first, count = part.start[rows], part.start[rows + 1] - part.start[rows]
-        draw = uniform(part.ids[rows], 1, self.order.seed, self.order.epoch).flatten()
-        chosen = first + (draw * count).long()
-        motion = [part.motion[i] for i in chosen.tolist()]
-        padded = Sequences.padded(motion)
-        text = [part.text[i] for i in chosen.tolist()]
-        return CaptionedMotions(padded.values, padded.real.sum(1), text, part.meaning[chosen], part.ids[rows])
-
-
 class CaptionedMotion(Benchmark):
     """Learns from described motions; finds motions by text and text by motion, and tells activities apart.
 
@@ -97,9 +79,18 @@ class CaptionedMotion(Benchmark):
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
-        train = self.splits["train"]
-        order = GlobalBatchSampler(len(train.ids), self.batch_size, self.seed)
-        return ResumableLoader(_Batches(train, order), sampler=order, batch_size=None)
+        rows = torch.arange(len(self.splits["train"].ids))
+        return Table(Rows(rows), self._captioned).loader(self.batch_size, self.seed)
+
+    def _captioned(self, rows: Rows, seed: int, epoch: int) -> CaptionedMotions:
+        """Samples of the train split; each epoch draws one of a sample's descriptions."""
+        part, index = self.splits["train"], rows.index
+        first, count = part.start[index], part.start[index + 1] - part.start[index]
+        draw = uniform(part.ids[index], 1, seed, epoch).flatten()
+        chosen = first + (draw * count).long()
+        padded = Sequences.padded([part.motion[i] for i in chosen.tolist()])
+        text = [part.text[i] for i in chosen.tolist()]
+        return CaptionedMotions(padded.values, padded.real.sum(1), text, part.meaning[chosen], part.ids[index])
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """Scores the activity, and retrieval if the module embeds text too.

@@ -7,7 +7,6 @@ from typing import Any, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from common.augmentation import ImageAugmentation, turned
 from common.batches import CrossViews
@@ -19,6 +18,7 @@ from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
 from common.sampling.mining import mine_hard_negatives
 from common.sampling.neighbors import NeighborSampler, geographic_neighbors
+from common.table import Table
 
 _AT_ONCE = 256
 """Pictures that a module embeds in one call."""
@@ -44,16 +44,12 @@ class Pairs(NamedTuple):
     places: Tensor
     """Pairs with the same number show one place and never meet in a batch, int64, shape (n,)."""
 
-    def rows(self, index: list[int]) -> "StoredBatch":
-        pictures = self.query[index], self.reference[index]
-        return StoredBatch(*pictures, self.coordinates[index], self.places[index], torch.tensor(index))
-
 
 class StoredBatch(NamedTuple):
     """A batch before its augmentation; fields as in `CrossViews`, pixels in uint8."""
 
-    query: Tensor
-    reference: Tensor
+    query: Pictures
+    reference: Pictures
     coordinates: Tensor
     places: Tensor
     ids: Tensor
@@ -70,16 +66,6 @@ class Search(NamedTuple):
     """A reference with the query's place is right, int64, shape (m,)."""
     covering: Tensor | None = None
     """The references that cover the query's centre, its own among them, padded with -1, int64, shape (n, c)."""
-
-
-class _Batches(Dataset):
-    """Takes a whole list of indices at once: one indexing of a tensor instead of a call a sample."""
-
-    def __init__(self, pairs: Pairs) -> None:
-        self.pairs = pairs
-
-    def __getitem__(self, index: list[int]) -> StoredBatch:
-        return self.pairs.rows(index)
 
 
 class CrossView(Benchmark):
@@ -160,7 +146,8 @@ class CrossView(Benchmark):
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
-        return ResumableLoader(_Batches(self.train), sampler=self.order(), batch_size=None, num_workers=self.workers)
+        stored = StoredBatch(*self.train, torch.arange(len(self.train.places)))
+        return Table(stored).loader_over(self.order(), self.workers)
 
     def order(self) -> GlobalBatchSampler:
         """Who meets whom in a batch."""

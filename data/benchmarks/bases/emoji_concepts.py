@@ -2,13 +2,14 @@
 
 import json
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from common.random import uniform
+from common.table import take
 from data.cache import cached_tensors
 from data.sources.emoji_names import EMOJI_NAMES, LANGUAGES, read_names
 from data.sources.emoji_pictures import PICTURES, Emoji, read_emoji, read_pictures
@@ -28,8 +29,7 @@ _VARIANT = re.compile(r"-(200D-)?(FE0F|2640|2642|27A1|1F9B[0-3])(?=-|$)")
 _ADULT = re.compile(r"^(1F468|1F469|1F9D1)(?=-200D|$)")
 
 
-@dataclass(frozen=True)
-class Concepts:
+class Concepts(NamedTuple):
     """Some of the emoji, in Unicode's order."""
 
     emoji: list[Emoji]
@@ -39,18 +39,6 @@ class Concepts:
     """On white, by vendor in the order of `VENDORS`, uint8, shape (n, 4, 3, 32, 32)."""
     names: dict[str, list[str]]
     """By language."""
-
-    def __len__(self) -> int:
-        return len(self.emoji)
-
-    def rows(self, index: Tensor) -> "Concepts":
-        chosen = index.tolist()
-        return Concepts(
-            [self.emoji[i] for i in chosen],
-            self.numbers[index],
-            self.pixels[index],
-            {language: [names[i] for i in chosen] for language, names in self.names.items()},
-        )
 
 
 def family_of(emoji: Emoji) -> str:
@@ -78,7 +66,7 @@ def read_concepts(data_root: str | None = None) -> dict[str, Concepts]:
     stored = cached_tensors("emoji", build, sources, VERSION, data_root)
     rows, numbers, names = json.loads(stored["json"].numpy().tobytes())
     everything = Concepts([Emoji(*row) for row in rows], torch.tensor(numbers), stored["pixels"], names)
-    return {split: everything.rows(index) for split, index in _splits(everything).items()}
+    return {split: take(everything, index) for split, index in _splits(everything).items()}
 
 
 def _read(data_root: str | None) -> Concepts:

@@ -8,7 +8,6 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from common.augmentation import ImageAugmentation
 from common.batches import ImageText, VideoText
@@ -19,7 +18,8 @@ from common.evaluation.geometry import modality_gap
 from common.evaluation.image_text import chance_retrieval, image_text_retrieval
 from common.protocols import ScoresCaptions
 from common.random import uniform
-from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+from common.sampling.batches import ResumableLoader
+from common.table import Table, take
 
 AT_ONCE = 250
 """Pictures or texts that a module embeds in one call."""
@@ -30,27 +30,12 @@ class Captioned(NamedTuple):
 
     pixels: Tensor
     """uint8, shape (n, channels, height, width), or frames of shape (n, f, channels, height, width)."""
-    texts: list[list[str]]
+    texts: tuple[list[str], ...]
     """n captions a language, in the order of the benchmark's languages."""
     ids: Tensor
     """Which picture it is, whatever the switches, int64, shape (n,)."""
     text_ids: Tensor
     """What the caption says, the same number in every language, int64, shape (n,)."""
-
-    def rows(self, index: Tensor) -> "Captioned":
-        chosen = index.tolist()
-        texts = [[captions[i] for i in chosen] for captions in self.texts]
-        return Captioned(self.pixels[index], texts, self.ids[index], self.text_ids[index])
-
-
-class CaptionedBatches(Dataset):
-    """Takes a whole list of indices at once: one indexing of a tensor instead of a call a sample."""
-
-    def __init__(self, data: Captioned) -> None:
-        self.data = data
-
-    def __getitem__(self, index: list[int]) -> Captioned:
-        return self.data.rows(torch.tensor(index))
 
 
 class ImageTextBenchmark(Benchmark):
@@ -108,8 +93,7 @@ class ImageTextBenchmark(Benchmark):
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
-        sampler = GlobalBatchSampler(len(self.train.ids), self.batch_size, self.seed)
-        return ResumableLoader(CaptionedBatches(self.train), sampler=sampler, batch_size=None)
+        return Table(self.train).loader(self.batch_size, self.seed)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Augments a training batch on its device; the names of splits that validation and test yield pass through."""
@@ -127,7 +111,7 @@ class ImageTextBenchmark(Benchmark):
     def paired_texts(self, batch: Captioned, epoch: int) -> list[list[str]]:
         """The captions that a batch meets at one epoch, in one drawn language or in all."""
         if self.pairing == "all" or len(batch.texts) == 1:
-            return batch.texts
+            return list(batch.texts)
         drawn = (uniform(batch.ids, 1, self.seed, epoch, -1).flatten() * len(batch.texts)).long().tolist()
         return [[batch.texts[language][i] for i, language in enumerate(drawn)]]
 
@@ -170,14 +154,14 @@ class ImageTextBenchmark(Benchmark):
         """Test pictures from all over the split, with their captions in the first language."""
         self.setup()
         test = self.splits["test"]
-        test = test.rows(torch.arange(24) * (len(test.ids) // 24))
+        test = take(test, torch.arange(24) * (len(test.ids) // 24))
         return captioned_sheet(test.pixels, test.texts[0])
 
     def fingerprint(self) -> str:
         self.setup()
         parts = (self.train, self.splits["val"], self.splits["test"])
         origin = self.origin(self.version, *(part.pixels for part in parts))
-        return digest(origin, *(x for part in parts for x in (part.texts, part.ids, part.text_ids)))
+        return digest(origin, *(x for part in parts for x in (list(part.texts), part.ids, part.text_ids)))
 
 
 def embedded(module: nn.Module, function: str, items: Tensor | list[str]) -> Tensor:

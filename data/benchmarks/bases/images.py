@@ -7,7 +7,6 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 from torchvision.utils import make_grid
 
 from common.augmentation import ImageAugmentation
@@ -20,6 +19,7 @@ from common.evaluation.probe import linear_probe_metrics
 from common.protocols import ClassifiesImage, EmbedsImage
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+from common.table import Table, take
 
 _AT_ONCE = 500
 """Pictures that a module embeds in one call."""
@@ -34,19 +34,6 @@ class Pictures(NamedTuple):
     """int64, shape (n,)."""
     ids: Tensor
     """Position in the source, which no switch changes, int64, shape (n,)."""
-
-    def rows(self, index: Tensor) -> "Pictures":
-        return Pictures(self.pixels[index], self.labels[index], self.ids[index])
-
-
-class _Batches(Dataset):
-    """Takes a whole list of indices at once: one indexing of a tensor instead of a call a sample."""
-
-    def __init__(self, pictures: Pictures) -> None:
-        self.pictures = pictures
-
-    def __getitem__(self, index: list[int]) -> Pictures:
-        return self.pictures.rows(torch.tensor(index))
 
 
 class AugmentedImages(Benchmark):
@@ -104,7 +91,7 @@ class AugmentedImages(Benchmark):
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
-        return ResumableLoader(_Batches(self.train), sampler=self.order(), batch_size=None)
+        return Table(self.train).loader_over(self.order())
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Augments a training batch on its device; the names of splits that validation and test yield pass through."""
@@ -261,6 +248,6 @@ def stratified(pictures: Pictures, counts: list[int], key: int, *others: int) ->
     parts, start = [], 0
     for count in counts:
         stop = None if count < 0 else start + count
-        parts.append(pictures.rows(torch.cat([index[start:stop] for index in by_class])))
+        parts.append(take(pictures, torch.cat([index[start:stop] for index in by_class])))
         start += max(count, 0)
     return parts

@@ -3,32 +3,21 @@
 from abc import abstractmethod
 from typing import ClassVar
 
-import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from common.batches import TextPairs
 from common.benchmark import Benchmark, Metrics, digest
 from common.evaluation.embed import embed_dataset
 from common.evaluation.retrieval import pooled_auc, ranking_metrics, retrieval_metrics
 from common.protocols import EmbedsQuery
-from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+from common.sampling.batches import ResumableLoader
+from common.table import Table
 from data.benchmarks.bases.floors import BagOfWords, Scattered
 from data.sources.base import Source
 
 _AT_ONCE = 256
 """Texts that a module embeds in one call."""
-
-
-class PairBatches(Dataset):
-    """Takes a whole list of indices at once and returns a batch."""
-
-    def __init__(self, pairs: TextPairs) -> None:
-        self.pairs = pairs
-
-    def __getitem__(self, index: list[int]) -> TextPairs:
-        return self.pairs.rows(torch.tensor(index))
 
 
 class TextRetrieval(Benchmark):
@@ -52,9 +41,7 @@ class TextRetrieval(Benchmark):
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
-        train = self.splits["train"]
-        sampler = GlobalBatchSampler(len(train.query), self.batch_size, self.seed)
-        return ResumableLoader(PairBatches(train), sampler=sampler, batch_size=None)
+        return Table(self.splits["train"]).loader(self.batch_size, self.seed)
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """Cosines of queries and documents; queries go through `embed_query` where a module has it.

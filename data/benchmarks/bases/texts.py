@@ -6,7 +6,6 @@ from typing import ClassVar
 import torch
 from sklearn.metrics import f1_score
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from common.batches import LabelledTexts
 from common.benchmark import Benchmark, Metrics, digest
@@ -17,23 +16,14 @@ from common.evaluation.probe import linear_probe
 from common.evaluation.topics import npmi, topic_diversity
 from common.protocols import ClassifiesText, ListsTopics
 from common.random import uniform
-from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+from common.sampling.batches import ResumableLoader
 from common.sampling.halves import HalvesSampler
+from common.table import Table, joined, take
 from data.benchmarks.bases.floors import BagOfWords
 from data.sources.base import Source
 
 AT_ONCE = 256
 """Texts that a module embeds in one call."""
-
-
-class _Batches(Dataset):
-    """Takes a whole list of indices at once and returns a batch."""
-
-    def __init__(self, texts: LabelledTexts) -> None:
-        self.texts = texts
-
-    def __getitem__(self, index: list[int]) -> LabelledTexts:
-        return self.texts.rows(torch.tensor(index))
 
 
 class TextClassification(Benchmark):
@@ -99,12 +89,10 @@ class TextClassification(Benchmark):
     def train_dataloader(self) -> ResumableLoader:
         texts = self.labelled_set()
         if not self.unlabelled:
-            sampler = GlobalBatchSampler(len(texts.text), self.batch_size, self.seed)
-        else:
-            others = self.unlabelled_set()
-            sampler = HalvesSampler(len(texts.text), len(others.text), self.batch_size, self.seed)
-            texts = joined(texts, others._replace(labels=torch.full_like(others.labels, -1)))
-        return ResumableLoader(_Batches(texts), sampler=sampler, batch_size=None)
+            return Table(texts).loader(self.batch_size, self.seed)
+        others = self.unlabelled_set()
+        order = HalvesSampler(len(texts.text), len(others.text), self.batch_size, self.seed)
+        return Table(joined(texts, others._replace(labels=torch.full_like(others.labels, -1)))).loader_over(order)
 
     def gallery(self) -> LabelledTexts:
         """What the nearest-neighbour vote and the probe are fitted on: texts of the train split, in a fixed order."""
@@ -179,12 +167,6 @@ def documents(rows: list[tuple[int, str]], first_id: int = 0, domain: int = 0) -
     return LabelledTexts([text for _, text in rows], labels, torch.full_like(labels, domain), ids)
 
 
-def joined(*parts: LabelledTexts) -> LabelledTexts:
-    """All parts one after the other."""
-    tensors = (torch.cat(column) for column in zip(*(part[1:] for part in parts), strict=True))
-    return LabelledTexts([text for part in parts for text in part.text], *tensors)
-
-
 def cut(texts: LabelledTexts, words: int) -> LabelledTexts:
     """The first so many words of each text."""
     return texts._replace(text=[" ".join(text.split()[:words]) for text in texts.text])
@@ -192,7 +174,7 @@ def cut(texts: LabelledTexts, words: int) -> LabelledTexts:
 
 def first_of_each_class(texts: LabelledTexts, count: int, *key: int) -> LabelledTexts:
     """`count` texts of each class, or all of a smaller class, drawn in an order that `key` fixes."""
-    return texts.rows(torch.cat([members[:count] for members in shuffled_classes(texts, *key)]))
+    return take(texts, torch.cat([members[:count] for members in shuffled_classes(texts, *key)]))
 
 
 def shuffled_classes(texts: LabelledTexts, *key: int) -> list[Tensor]:

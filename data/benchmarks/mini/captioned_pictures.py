@@ -7,7 +7,8 @@ from torch.nn import functional as F
 from common.benchmark import Metrics, digest
 from common.sampling.batches import ResumableLoader
 from common.sampling.tasks import SingleTaskSampler
-from data.benchmarks.bases.image_text import Captioned, CaptionedBatches, ImageTextBenchmark
+from common.table import Table
+from data.benchmarks.bases.image_text import Captioned, ImageTextBenchmark
 from data.benchmarks.mini.emoji import Emoji
 from data.benchmarks.worlds.scenes import Scenes
 
@@ -50,7 +51,7 @@ class CaptionedPictures(ImageTextBenchmark):
             emoji = self.emoji.splits[split]
             splits[split] = Captioned(
                 torch.cat([scenes.pixels, enlarged(emoji.pixels)]),
-                [scenes.texts[0] + emoji.texts[0]],
+                (scenes.texts[0] + emoji.texts[0],),
                 torch.cat([scenes.ids, emoji.ids + _EMOJI]),
                 torch.cat([scenes.text_ids, emoji.text_ids + _EMOJI]),
             )
@@ -59,8 +60,7 @@ class CaptionedPictures(ImageTextBenchmark):
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
         sizes = [len(part.splits["train"].ids) for part in (self.scenes, self.emoji)]
-        sampler = SingleTaskSampler(sizes, self.batch_size, self.seed)
-        return ResumableLoader(CaptionedBatches(self.train), sampler=sampler, batch_size=None)
+        return Table(self.train).loader_over(SingleTaskSampler(sizes, self.batch_size, self.seed))
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """What `Scenes` measures, and behind `emoji/` what `Emoji` does."""

@@ -8,6 +8,7 @@ import torch
 from common.batches import TextPairs
 from common.errors import UserError
 from common.random import uniform
+from common.table import take
 from data.benchmarks.bases.duplicates import alike, first_of_each, word_runs
 from data.benchmarks.bases.retrieval import TextRetrieval
 from data.cache import cached_tensors
@@ -54,10 +55,10 @@ class Docstrings(TextRetrieval):
         drawn = torch.tensor([place[package] for package, _, _ in found])
         order, splits, start = drawn.argsort(stable=True), {}, 0
         for split, size in SIZES.items():
-            splits[split] = pairs.rows(order[start : start + size])
+            splits[split] = take(pairs, order[start : start + size])
             # What is left of the last package would be a stranger to no other split.
             start = int((drawn <= drawn[order[start + size - 1]]).sum())
-        return {"train": pairs.rows(order[start:]), **splits}
+        return {"train": take(pairs, order[start:]), **splits}
 
 
 def _distinct_functions(data_root: str | None) -> list[tuple[str, str, str]]:

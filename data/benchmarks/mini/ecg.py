@@ -7,14 +7,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from common.batches import SignalTexts
 from common.benchmark import Benchmark, Metrics, digest
 from common.evaluation.embed import embed_dataset
 from common.protocols import EmbedsText
 from common.random import normal, uniform
-from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+from common.sampling.batches import ResumableLoader
+from common.table import Table, cut
 from data.cache import cached_tensors
 
 RATE, SECONDS, LEADS = 100, 4, 3
@@ -36,18 +36,6 @@ NORMAL = ("normal ecg", "sinus rhythm, within normal limits", "no abnormality")
 # Centre (share of the beat), width (s) and height in each lead of the waves P, Q, R, S, T.
 _WAVES = ((-0.2, 0.025, (0.12, 0.15, 0.08)), (-0.03, 0.01, (-0.1, -0.12, -0.05)), (0.0, 0.012, (1.0, 1.2, 0.6)),
           (0.03, 0.01, (-0.25, -0.2, -0.5)), (0.3, 0.05, (0.3, 0.35, 0.25)))  # fmt: skip
-
-
-class _Batches(Dataset):
-    """Takes a whole list of indices at once and returns a batch."""
-
-    def __init__(self, recordings: SignalTexts) -> None:
-        self.recordings = recordings
-
-    def __getitem__(self, index: list[int]) -> SignalTexts:
-        signal, text, text_ids, ids = self.recordings
-        at = torch.tensor(index)
-        return SignalTexts(signal[at], [text[i] for i in index], text_ids[at], ids[at])
 
 
 class Ecg(Benchmark):
@@ -79,17 +67,12 @@ class Ecg(Benchmark):
 
         # Seconds of work; what it is made from is in this file, whose changes `version` counts.
         signal = cached_tensors("ecg", draw, (), version=1)["signal"]
-        every = SignalTexts(signal, reports, torch.tensor([number[text] for text in reports]), ids)
-        start = 0
-        for split, size in SIZES.items():
-            part = slice(start, start + size)
-            self.splits[split] = SignalTexts(every.signal[part], reports[part], every.text_ids[part], ids[part])
-            start += size
+        text_ids = torch.tensor([number[text] for text in reports])
+        self.splits = cut(SignalTexts(signal, reports, text_ids, ids), SIZES)
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
-        sampler = GlobalBatchSampler(SIZES["train"], self.batch_size, self.seed)
-        return ResumableLoader(_Batches(self.splits["train"]), sampler=sampler, batch_size=None)
+        return Table(self.splits["train"]).loader(self.batch_size, self.seed)
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """How well each finding is told from its absence, the mean area under the ROC curve of the seven.

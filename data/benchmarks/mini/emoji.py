@@ -11,6 +11,7 @@ from common.benchmark import Metrics, digest
 from common.errors import UserError
 from common.evaluation.image_text import chance_retrieval, image_text_retrieval
 from common.random import uniform
+from common.table import take
 from data.benchmarks.bases.emoji_concepts import VENDORS, VERSION, Concepts, read_concepts
 from data.benchmarks.bases.image_text import Captioned, ImageTextBenchmark, embedded
 from data.sources.emoji_names import EMOJI_NAMES, LANGUAGES
@@ -68,7 +69,7 @@ class Emoji(ImageTextBenchmark):
         known = concepts["train"]
         order = uniform(known.numbers, 1, 1).flatten().argsort(stable=True)
         parts = order.split(list(GALLERY.values()))
-        asked = {split: known.rows(part.sort().values) for split, part in zip(GALLERY, parts, strict=True)}
+        asked = {split: take(known, part.sort().values) for split, part in zip(GALLERY, parts, strict=True)}
         return {
             "train": self._captioned(known, self.vendors),
             **{split: self._captioned(part, [self.held_out]) for split, part in asked.items()},
@@ -79,7 +80,7 @@ class Emoji(ImageTextBenchmark):
         columns = [VENDORS.index(vendor) for vendor in vendors]
         return Captioned(
             torch.cat([concepts.pixels[:, column] for column in columns]),
-            [concepts.names[language] * len(columns) for language in self.languages],
+            tuple(concepts.names[language] * len(columns) for language in self.languages),
             torch.cat([concepts.numbers * len(VENDORS) + column for column in columns]),
             concepts.numbers.repeat(len(columns)),
         )
@@ -118,7 +119,7 @@ class Emoji(ImageTextBenchmark):
 
     def fingerprint(self) -> str:
         self.setup()
-        unseen = (x for data in self.unseen.values() for x in (data.texts, data.ids))
+        unseen = (x for data in self.unseen.values() for x in (list(data.texts), data.ids))
         return digest(super().fingerprint(), *unseen)
 
 

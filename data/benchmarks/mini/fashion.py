@@ -7,6 +7,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.random import uniform
+from common.table import take
 from data.benchmarks.bases.images import LabelledImages, Pictures, stratified
 from data.sources.fashion_mnist import CLASSES, FASHION_MNIST, read_fashion_mnist
 
@@ -78,7 +79,7 @@ class Fashion(LabelledImages):
         sizes = [max(1, round(most * self.long_tail ** (-label / 9))) for label in range(10)]
         order = uniform(train.ids, 1, 4).flatten().argsort(stable=True)
         kept = [order[train.labels[order] == label][:size] for label, size in enumerate(sizes)]
-        return train.rows(torch.cat(kept))
+        return take(train, torch.cat(kept))
 
     def training_labels(self, labels: Tensor) -> Tensor:
         return _COARSE_OF[labels] if self.labels == "coarse" else labels

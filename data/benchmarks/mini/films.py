@@ -6,7 +6,6 @@ import torch
 from sklearn.metrics import f1_score
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from common.batches import HeteroGraph
 from common.benchmark import Benchmark, Metrics, digest
@@ -14,7 +13,8 @@ from common.errors import UserError
 from common.evaluation.embed import evaluating
 from common.evaluation.probe import linear_probe
 from common.random import uniform
-from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+from common.sampling.batches import ResumableLoader
+from data.benchmarks.bases.graphs import steps
 from data.sources.recbole import RECBOLE, read_movielens
 
 CLASSES = ("m.02kdv5l", "m.05p553", "m.02l7c8")
@@ -35,16 +35,6 @@ SIZES = {"val": 40, "test": 60}
 """Films of each class in the scored splits."""
 SHOTS, DRAWS = 20, 10
 """Labelled films of each class that the probe is fitted on, and how many such draws are averaged."""
-
-
-class _Steps(Dataset):
-    """Every step has the whole graph, and the films of its batch."""
-
-    def __init__(self, graph: HeteroGraph) -> None:
-        self.graph = graph
-
-    def __getitem__(self, index: list[int]) -> HeteroGraph:
-        return self.graph._replace(ids=torch.tensor(index))
 
 
 class Films(Benchmark):
@@ -106,8 +96,7 @@ class Films(Benchmark):
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
-        sampler = GlobalBatchSampler(len(self.labels), self.batch_size, self.seed)
-        return ResumableLoader(_Steps(self.graph), sampler=sampler, batch_size=None)
+        return steps(self.graph).loader(self.batch_size, self.seed)
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """A linear probe on 20 train films of each class, the mean of 10 fixed draws.

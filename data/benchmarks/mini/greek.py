@@ -8,13 +8,13 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import nn
-from torch.utils.data import Dataset
 
 from common.batches import ParallelWords
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.alignment import Links, alignment_metrics
-from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+from common.sampling.batches import ResumableLoader
+from common.table import Table
 from data.benchmarks.bases.bible import split_of
 from data.cache import cached_tensors
 from data.sources.bible_alignments import BIBLE_ALIGNMENTS, Token, read_english, read_greek, read_links
@@ -28,17 +28,6 @@ class Aligned(NamedTuple):
     links: list[Links]
     numbers: list[int]
     """Of each verse, as in `data.benchmarks.bases.bible`."""
-
-
-class _Batches(Dataset):
-    """Takes a whole list of indices at once and returns a batch."""
-
-    def __init__(self, verses: Aligned) -> None:
-        self.verses = verses
-
-    def __getitem__(self, index: list[int]) -> ParallelWords:
-        source, target = ([column[i] for i in index] for column in self.verses[:2])
-        return ParallelWords(source, target, torch.tensor([self.verses.numbers[i] for i in index]))
 
 
 class Greek(Benchmark):
@@ -88,8 +77,9 @@ class Greek(Benchmark):
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
-        sampler = GlobalBatchSampler(len(self.splits["train"].source), self.batch_size, self.seed)
-        return ResumableLoader(_Batches(self.splits["train"]), sampler=sampler, batch_size=None)
+        train = self.splits["train"]
+        words = ParallelWords(train.source, train.target, torch.tensor(train.numbers))
+        return Table(words).loader(self.batch_size, self.seed)
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """`one_minus_aer`, `aer`, `precision` and `recall` of the module's links, each with `/verses`.

@@ -4,7 +4,6 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from common.batches import Triples
 from common.benchmark import Benchmark, Metrics, digest
@@ -12,19 +11,9 @@ from common.errors import UserError
 from common.evaluation.embed import evaluating
 from common.evaluation.links import filtered_ranks, link_metrics
 from common.random import uniform
-from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+from common.sampling.batches import ResumableLoader
+from common.table import Table
 from data.sources.pykeen import PYKEEN, Graph, read_triples
-
-
-class _Batches(Dataset):
-    """Takes a whole list of indices at once and returns a batch."""
-
-    def __init__(self, triples: Tensor) -> None:
-        self.triples = triples
-
-    def __getitem__(self, index: list[int]) -> Triples:
-        ids = torch.tensor(index)
-        return Triples(*self.triples[ids].unbind(1), ids)
 
 
 class KnowledgeGraph(Benchmark):
@@ -67,8 +56,9 @@ class KnowledgeGraph(Benchmark):
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
-        sampler = GlobalBatchSampler(len(self.splits["train"]), self.batch_size, self.seed)
-        return ResumableLoader(_Batches(self.splits["train"]), sampler=sampler, batch_size=None)
+        train = self.splits["train"]
+        triples = Triples(*train.unbind(1), torch.arange(len(train)))
+        return Table(triples).loader(self.batch_size, self.seed)
 
     def known(self, side: Literal["head", "tail"]) -> Tensor:
         """What is true in any split, bool of shape (entities, relations, entities): the asked side comes last."""

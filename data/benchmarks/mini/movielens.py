@@ -2,31 +2,20 @@
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from common.batches import Interactions
 from common.benchmark import Benchmark, Metrics, digest
 from common.evaluation.embed import evaluating
 from common.evaluation.links import recommendation_metrics
 from common.random import uniform
-from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+from common.sampling.batches import ResumableLoader
+from common.table import Table
 from data.sources.recbole import RECBOLE, read_movielens
 
 LIKED = 4
 """Stars from which on a film counts as liked; lower ratings are not used."""
 LEAST = 10
 """People who like fewer films are left out."""
-
-
-class _Batches(Dataset):
-    """Takes a whole list of indices at once and returns a batch."""
-
-    def __init__(self, pairs: Tensor) -> None:
-        self.pairs = pairs
-
-    def __getitem__(self, index: list[int]) -> Interactions:
-        ids = torch.tensor(index)
-        return Interactions(*self.pairs[ids].unbind(1), ids)
 
 
 class MovieLens(Benchmark):
@@ -72,8 +61,9 @@ class MovieLens(Benchmark):
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
-        sampler = GlobalBatchSampler(len(self.splits["train"]), self.batch_size, self.seed)
-        return ResumableLoader(_Batches(self.splits["train"]), sampler=sampler, batch_size=None)
+        train = self.splits["train"]
+        pairs = Interactions(*train.unbind(1), torch.arange(len(train)))
+        return Table(pairs).loader(self.batch_size, self.seed)
 
     def liked(self, *splits: str) -> Tensor:
         """Who likes what in the named splits, bool of shape (users, films)."""

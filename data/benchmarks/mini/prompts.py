@@ -10,7 +10,6 @@ import sacrebleu
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from common.audio import BANDS, FRAMES, from_power
 from common.batches import SpeechTranslations
@@ -24,6 +23,7 @@ from common.protocols import EmbedsText
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
 from common.sampling.lengths import SimilarLengthSampler
+from common.table import Rows, Table
 from data.benchmarks.bases.duplicates import alike, first_of_each
 from data.benchmarks.bases.recordings import SOURCES, VERSION, Recordings, read_recordings
 from data.benchmarks.bases.speech_probes import bucket
@@ -61,22 +61,6 @@ class Utterances(NamedTuple):
     speech: Recordings
     transcripts: list[str]
     translations: list[str]
-
-
-class _Batches(Dataset):
-    """Takes a whole list of indices at once and returns a batch."""
-
-    def __init__(self, utterances: Utterances, source: str, target: str) -> None:
-        self.utterances = utterances
-        self.source = source
-        self.target = target
-
-    def __getitem__(self, index: list[int]) -> SpeechTranslations:
-        rows = torch.tensor(index)
-        frames, length = self.utterances.speech.padded(rows)
-        transcripts, translations = ([texts[i] for i in index] for texts in self.utterances[1:])
-        languages = ([self.source] * len(index), [self.target] * len(index))
-        return SpeechTranslations(frames, length, transcripts, translations, *languages, rows)
 
 
 class Prompts(Benchmark):
@@ -153,9 +137,16 @@ class Prompts(Benchmark):
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
         train = self.splits["train"]
-        lengths = train.speech.lengths(torch.arange(len(train.transcripts)))
-        sampler = SimilarLengthSampler(lengths, self.batch_size, self.seed)
-        return ResumableLoader(_Batches(train, self.source, self.target), sampler=sampler, batch_size=None)
+        rows = torch.arange(len(train.transcripts))
+        order = SimilarLengthSampler(train.speech.lengths(rows), self.batch_size, self.seed)
+        return Table(Rows(rows), self._batch).loader_over(order)
+
+    def _batch(self, rows: Rows, seed: int, epoch: int) -> SpeechTranslations:
+        train, index = self.splits["train"], rows.index
+        frames, length = train.speech.padded(index)
+        transcripts, translations = ([texts[i] for i in index.tolist()] for texts in train[1:])
+        languages = ([self.source] * len(index), [self.target] * len(index))
+        return SpeechTranslations(frames, length, transcripts, translations, *languages, index)
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """Translation, and retrieval between speech and transcripts if the module embeds both.

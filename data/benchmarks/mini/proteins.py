@@ -7,7 +7,6 @@ import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from common.batches import ProteinTexts
 from common.benchmark import Benchmark, Metrics, digest
@@ -16,7 +15,8 @@ from common.evaluation.embed import embed_dataset
 from common.evaluation.retrieval import both_directions
 from common.protocols import DescribesProteins
 from common.random import uniform
-from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+from common.sampling.batches import ResumableLoader
+from common.table import Table, take
 from data.benchmarks.bases.duplicates import alike
 from data.benchmarks.bases.floors import BagOfWords, Scattered
 from data.cache import cached_tensors
@@ -30,16 +30,6 @@ SIZES = {"test": 1000, "val": 500}
 _SAYS_NOTHING = re.compile(
     r"uncharacteri|predicted protein|hypothetical|unknown|\bDUF|\bUPF|whole genome|^\S+$|\d{4}", re.IGNORECASE
 )
-
-
-class _Batches(Dataset):
-    """Takes a whole list of indices at once and returns a batch."""
-
-    def __init__(self, proteins: ProteinTexts) -> None:
-        self.proteins = proteins
-
-    def __getitem__(self, index: list[int]) -> ProteinTexts:
-        return self.proteins.rows(torch.tensor(index))
 
 
 class Proteins(Benchmark):
@@ -90,18 +80,16 @@ class Proteins(Benchmark):
         order = torch.arange(len(family))[(drawn.double() + family / 1e9).argsort(stable=True)]
         start = 0
         for split, count in SIZES.items():
-            self.splits[split] = every.rows(order[start : start + count])
+            self.splits[split] = take(every, order[start : start + count])
             last = family[order[start + count - 1]]
             start += count
             while family[order[start]] == last:  # the rest of the family is left out
                 start += 1
-        self.splits["train"] = every.rows(order[start:])
+        self.splits["train"] = take(every, order[start:])
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
-        train = self.splits["train"]
-        sampler = GlobalBatchSampler(len(train.text), self.batch_size, self.seed)
-        return ResumableLoader(_Batches(train), sampler=sampler, batch_size=None)
+        return Table(self.splits["train"]).loader(self.batch_size, self.seed)
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """Cosines of the split's proteins and its different names; all proteins of a name are right.

@@ -9,7 +9,6 @@ import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from common.batches import Translations
 from common.benchmark import Benchmark, Metrics, digest
@@ -17,7 +16,8 @@ from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.retrieval import best_ranks
 from common.random import uniform
-from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+from common.sampling.batches import ResumableLoader
+from common.table import Rows, Table
 from data.benchmarks.bases.floors import Scattered
 from data.sources.quran import LANGUAGES, QURAN, read_quran
 
@@ -26,27 +26,6 @@ SIZES = {"test": 1000, "val": 300}
 
 Verses = dict[int, dict[str, str]]
 """The readings of each verse by language, under its number chapter * 1,000 + verse."""
-
-
-class _Batches(Dataset):
-    """Takes a whole list of indices at once and returns a batch; a verse's languages are others in each epoch."""
-
-    def __init__(self, verses: Verses, pairs: list[tuple[str, str]], languages: tuple[str, ...], order) -> None:
-        self.numbers = list(verses)
-        self.verses = verses
-        self.pairs = pairs
-        self.languages = languages
-        self.order = order
-
-    def __getitem__(self, index: list[int]) -> Translations:
-        numbers = [self.numbers[i] for i in index]
-        ids = torch.tensor(numbers)
-        draws = uniform(ids, 1, self.order.seed, self.order.epoch, 9).flatten().tolist()
-        pairs = [self.pairs[int(draw * len(self.pairs))] for draw in draws]
-        sides = list(zip(*pairs, strict=True))
-        texts = [[self.verses[n][code] for n, code in zip(numbers, side, strict=True)] for side in sides]
-        codes = [torch.tensor([self.languages.index(code) for code in side]) for side in sides]
-        return Translations(*texts, *codes, ids)
 
 
 class Quran(Benchmark):
@@ -101,10 +80,18 @@ class Quran(Benchmark):
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
-        train = self.splits["train"]
-        sampler = GlobalBatchSampler(len(train), self.batch_size, self.seed)
+        numbers = torch.tensor(list(self.splits["train"]))
+        return Table(Rows(numbers), self._translations).loader(self.batch_size, self.seed)
+
+    def _translations(self, rows: Rows, seed: int, epoch: int) -> Translations:
+        """Verses by their numbers; the two languages of each are others in each epoch."""
+        verses = [self.splits["train"][number] for number in rows.index.tolist()]
         pairs = [pair for pair in permutations(self.languages, 2) if self.pairs == "all" or "en" in pair]
-        return ResumableLoader(_Batches(train, pairs, self.languages, sampler), sampler=sampler, batch_size=None)
+        draws = uniform(rows.index, 1, seed, epoch, 9).flatten().tolist()
+        sides = list(zip(*(pairs[int(draw * len(pairs))] for draw in draws), strict=True))
+        texts = [[verse[code] for verse, code in zip(verses, side, strict=True)] for side in sides]
+        codes = [torch.tensor([self.languages.index(code) for code in side]) for side in sides]
+        return Translations(*texts, *codes, rows.index)
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """The share of verses whose translation is nearest by cosine among those of all verses of the split.

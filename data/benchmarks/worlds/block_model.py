@@ -7,24 +7,14 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from common.batches import Graph
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import evaluating
 from common.random import normal, uniform
-from common.sampling.batches import GlobalBatchSampler, ResumableLoader
-
-
-class Steps(Dataset):
-    """Every step has the whole graph, and the nodes of its batch."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-
-    def __getitem__(self, index: list[int]) -> Graph:
-        return self.graph._replace(ids=torch.tensor(index))
+from common.sampling.batches import ResumableLoader
+from data.benchmarks.bases.graphs import steps
 
 
 class BlockModel(Benchmark):
@@ -83,8 +73,7 @@ class BlockModel(Benchmark):
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
-        sampler = GlobalBatchSampler(len(self.blocks), self.batch_size, self.seed)
-        return ResumableLoader(Steps(self.graph), sampler=sampler, batch_size=None)
+        return steps(self.graph).loader(self.batch_size, self.seed)
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """Clusters the normalized rows of the split's nodes into three, and compares the blocks' mean directions.

@@ -11,8 +11,8 @@ from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import evaluating
 from common.random import normal, uniform
-from common.sampling.batches import GlobalBatchSampler, ResumableLoader
-from data.benchmarks.worlds.block_model import Steps
+from common.sampling.batches import ResumableLoader
+from data.benchmarks.bases.graphs import steps
 
 NODES = {"train": 2000, "val": 600, "test": 600}
 TYPES, COMMUNITIES = 6, 20
@@ -45,8 +45,7 @@ class Circuits(Benchmark):
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
-        sampler = GlobalBatchSampler(NODES["train"], self.batch_size, self.seed)
-        return ResumableLoader(Steps(self.splits["train"]), sampler=sampler, batch_size=None)
+        return steps(self.splits["train"]).loader(self.batch_size, self.seed)
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """Predictions for the nodes of a graph that was never trained on, with its targets hidden.

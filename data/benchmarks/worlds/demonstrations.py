@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from common.batches import Demonstrations as Batch
 from common.benchmark import Benchmark, Metrics, digest
@@ -17,7 +16,8 @@ from common.evaluation.embed import embed_dataset, evaluating
 from common.evaluation.retrieval import retrieval_metrics, same_id
 from common.protocols import EmbedsVideo
 from common.random import uniform
-from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+from common.sampling.batches import ResumableLoader
+from common.table import Rows, Table
 from data.cache import cached_tensors
 from data.grid_world import MISSIONS, STEPS, Action, World, draw_world, render, text_of
 
@@ -43,26 +43,6 @@ class Shown(NamedTuple):
     actions: Tensor
     missions: Tensor
     ids: Tensor
-
-
-class _Batches(Dataset):
-    """Takes a whole list of indices at once; the prompt of an episode is another one in each epoch."""
-
-    def __init__(self, benchmark: "Demonstrations", order: GlobalBatchSampler) -> None:
-        self.data = benchmark.data
-        self.humans = benchmark.human_videos // len(MISSIONS)
-        self.order = order
-
-    def __getitem__(self, index: list[int]) -> Shown:
-        ids = torch.tensor(index)
-        missions = ids // TRAIN
-        draw = uniform(ids, 2, self.order.seed, self.order.epoch, 44)
-        human = (draw[:, 0] < 0.5) & (self.humans > 0)
-        # Another episode of the mission: never the one that is to be imitated.
-        robot = missions * TRAIN + (ids % TRAIN + 1 + (draw[:, 1] * (TRAIN - 1)).long()) % TRAIN
-        chosen = missions * TRAIN + (draw[:, 1] * self.humans).long()
-        prompt = torch.where(human[:, None, None, None], self.data["human"][chosen], self.data["robot"][robot])
-        return Shown(prompt, human, self.data["worlds"][ids], self.data["actions"][ids], missions, ids)
 
 
 class Demonstrations(Benchmark):
@@ -105,8 +85,19 @@ class Demonstrations(Benchmark):
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
-        sampler = GlobalBatchSampler(len(MISSIONS) * TRAIN, self.batch_size, self.seed)
-        return ResumableLoader(_Batches(self, sampler), sampler=sampler, batch_size=None)
+        return Table(Rows(torch.arange(len(MISSIONS) * TRAIN)), self._shown).loader(self.batch_size, self.seed)
+
+    def _shown(self, rows: Rows, seed: int, epoch: int) -> Shown:
+        """Episodes; the prompt of each is another one in each epoch."""
+        ids, humans = rows.index, self.human_videos // len(MISSIONS)
+        missions = ids // TRAIN
+        draw = uniform(ids, 2, seed, epoch, 44)
+        human = (draw[:, 0] < 0.5) & (humans > 0)
+        # Another episode of the mission: never the one that is to be imitated.
+        robot = missions * TRAIN + (ids % TRAIN + 1 + (draw[:, 1] * (TRAIN - 1)).long()) % TRAIN
+        chosen = missions * TRAIN + (draw[:, 1] * humans).long()
+        prompt = torch.where(human[:, None, None, None], self.data["human"][chosen], self.data["robot"][robot])
+        return Shown(prompt, human, self.data["worlds"][ids], self.data["actions"][ids], missions, ids)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Draws the pictures of a training batch; the names of splits that are scored pass through."""

@@ -12,7 +12,7 @@ from common.evaluation.embed import embed_dataset
 from common.evaluation.probe import linear_probe_accuracy
 from common.random import normal
 from common.sampling.batches import ResumableLoader
-from data.benchmarks.bases.rows import rows_loader
+from common.table import Table, cut
 
 DRAWS, DRAWN = 10, 8
 """Probes whose mean is taken, and the vectors that each is fitted on: one of each combination of signs."""
@@ -70,18 +70,14 @@ class Features(Benchmark):
         strength = torch.tensor([1.0, 1.0, self.shortcut])
         noise = normal(ids, self.dimension, 29) * self.noise / self.dimension**0.5
         x = (self.signs * strength) @ self.directions + noise
-        start = 0
-        for split, size in SIZES.items():
-            part = slice(start, start + size)
-            self.splits[split] = LabelledVectors(x[part], (self.signs[part, 0] > 0).long(), ids[part])
-            start += size
+        self.splits = cut(LabelledVectors(x, (self.signs[:, 0] > 0).long(), ids), SIZES)
 
     def sizes(self) -> dict[str, int]:
         return {split: size for split, size in SIZES.items() if split != "probe"}
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
-        return rows_loader(self.splits["train"], self.batch_size, self.seed)
+        return Table(self.splits["train"]).loader(self.batch_size, self.seed)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Makes the two views of a training batch; the names of splits that are scored pass through."""

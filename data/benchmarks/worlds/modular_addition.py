@@ -13,7 +13,7 @@ from common.evaluation.embed import embed_dataset, evaluating
 from common.protocols import EmbedsSymbols
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
-from data.benchmarks.bases.rows import rows_loader
+from common.table import Table
 
 PRIME = 31
 TEST, VAL, MOST = 0.15, 0.05, 0.8
@@ -55,7 +55,7 @@ class ModularAddition(Benchmark):
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
-        return rows_loader(self.splits["train"], self.batch_size, self.seed)
+        return Table(self.splits["train"]).loader(self.batch_size, self.seed)
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """`accuracy/argmax`; and if the module shows its symbols, `pca2_variance/symbols`.

@@ -19,6 +19,7 @@ from common.evaluation.image_text import (
 )
 from common.protocols import RanksPairs
 from common.random import uniform
+from common.table import take
 from data.benchmarks.bases.image_text import (
     Captioned,
     ImageTextBenchmark,
@@ -143,7 +144,7 @@ class MovingScenes(ImageTextBenchmark):
 
     def _captioned(self, split: str) -> Captioned:
         numbers, clips = zip(*self.clips[split], strict=True)
-        texts = [[wording.caption(clip) for clip in clips] for wording in self.wordings]
+        texts = tuple([wording.caption(clip) for clip in clips] for wording in self.wordings)
         said = [number_of(meaning(clip)) for clip in clips]
         return Captioned(read_frames(split, self.data_root), texts, torch.tensor(numbers), torch.tensor(said))
 
@@ -151,10 +152,10 @@ class MovingScenes(ImageTextBenchmark):
         # What the caption tells, which noise parts from what the clip shows.
         self._told = [clip for _, clip in self.clips["train"]][: self.train_size]
         if self.train_size is not None:
-            train = train.rows(torch.arange(self.train_size))
+            train = take(train, torch.arange(self.train_size))
         if self.caption_noise:
             source = exchanged(train.ids, self.caption_noise, self.seed)
-            given = train.rows(source)
+            given = take(train, source)
             train = train._replace(texts=given.texts, text_ids=given.text_ids)
             self._told = [self._told[row] for row in source.tolist()]
         return train
@@ -226,7 +227,7 @@ class MovingScenes(ImageTextBenchmark):
                 lambda pairs: (video[pairs[:, 0]] * text[pairs[:, 1]]).sum(1)
             )
         if isinstance(module, RanksPairs):
-            few = data.rows(torch.arange(CHOSEN))
+            few = take(data, torch.arange(CHOSEN))
             ids = few.text_ids.to(video.device)
             metrics |= reranked_retrieval(
                 module, few.pixels, few.texts[0], video[:CHOSEN], text[:CHOSEN], ids, ids, SHORTLIST
@@ -306,7 +307,7 @@ class MovingScenes(ImageTextBenchmark):
     def example(self) -> Image.Image:
         """The first test clips, frame by frame, with their captions."""
         self.setup()
-        test = self.splits["test"].rows(torch.arange(16))
+        test = take(self.splits["test"], torch.arange(16))
         strips = test.pixels.permute(0, 2, 3, 1, 4).flatten(3)
         return captioned_sheet(strips, test.texts[0], columns=2, width=16 * test.pixels.shape[-1])
 

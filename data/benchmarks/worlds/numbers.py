@@ -12,7 +12,7 @@ from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.random import normal, uniform
 from common.sampling.batches import ResumableLoader
-from data.benchmarks.bases.rows import cut_rows, rows_loader
+from common.table import Table, cut
 
 WEIGHTS = (0.5, 0.3, 0.2)
 VALUES = 100
@@ -44,11 +44,11 @@ class Numbers(Benchmark):
         given = (uniform(ids, 3, 20) * VALUES).long()
         noise = normal(ids, 1, 21).flatten().double() * self.noise
         answer = (rule(given) + noise).round().clamp(0, VALUES - 1).long()
-        self.splits = cut_rows(NumberQuestions(given, answer, ids), {"train": 1000, "val": 500, "test": 2000})
+        self.splits = cut(NumberQuestions(given, answer, ids), {"train": 1000, "val": 500, "test": 2000})
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
-        return rows_loader(self.splits["train"], self.batch_size, self.seed)
+        return Table(self.splits["train"]).loader(self.batch_size, self.seed)
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """Errors of the likeliest answer (`argmax`) and of the expected one under the module's softmax (`expectation`).

@@ -24,6 +24,7 @@ from common.evaluation.image_text import (
 )
 from common.protocols import Captions, RanksPairs
 from common.random import uniform
+from common.table import joined, take
 from data.benchmarks.bases.image_text import Captioned, ImageTextBenchmark, described, embedded, exchanged, rows_of
 from data.scenes.layout import ASPECTS, MOST, Placed, kept, number_of
 from data.scenes.pictures import (
@@ -156,8 +157,8 @@ class Scenes(ImageTextBenchmark):
         scenes = [one.scene for one in placed]
         return Captioned(pixels, self.texts(scenes), torch.tensor([one.number for one in placed]), self.ids(scenes))
 
-    def texts(self, scenes: list[Scene]) -> list[list[str]]:
-        return [[wording.caption(scene) for scene in scenes] for wording in self.wordings]
+    def texts(self, scenes: list[Scene]) -> tuple[list[str], ...]:
+        return tuple([wording.caption(scene) for scene in scenes] for wording in self.wordings)
 
     def ids(self, scenes: list[Scene]) -> Tensor:
         return torch.tensor([number_of(meaning(scene, self.mentions)) for scene in scenes])
@@ -175,12 +176,12 @@ class Scenes(ImageTextBenchmark):
             )
         rows = rows[: self.train_size]
         if len(rows) < COUNTS["train"]:
-            train = train.rows(torch.tensor(rows))
+            train = take(train, torch.tensor(rows))
         if self.omission:
             told = kept([self.placed["train"][row] for row in rows], self.omission, self.seed)
             train = train._replace(texts=self.texts(told), text_ids=self.ids(told))
         if self.caption_noise:
-            given = train.rows(exchanged(train.ids, self.caption_noise, self.seed))
+            given = take(train, exchanged(train.ids, self.caption_noise, self.seed))
             train = train._replace(texts=given.texts, text_ids=given.text_ids)
         return train
 
@@ -269,21 +270,14 @@ class Scenes(ImageTextBenchmark):
     def variants(self, split: str) -> tuple[Captioned, Variants]:
         """The first scenes of a split, and behind them their variants with one attribute changed that is mentioned."""
         count, changed = CHANGED[split], changed_scenes(split)
-        own = self.splits[split].rows(torch.arange(count))
+        own = take(self.splits[split], torch.arange(count))
         ids = self.ids([variant.placed.scene for variant in changed])
         original = torch.tensor([variant.row for variant in changed])
         told = (ids != own.text_ids[original]).nonzero().flatten()
         placed = [changed[i].placed for i in told.tolist()]
         copies = self.captioned(read_changed_pictures(split, self.data_root)[told], placed)
-        texts = [[*first, *more] for first, more in zip(own.texts, copies.texts, strict=True)]
-        both = Captioned(
-            torch.cat([own.pixels, copies.pixels]),
-            texts,
-            torch.cat([own.ids, copies.ids]),
-            torch.cat([own.text_ids, copies.text_ids]),
-        )
         aspect = torch.tensor([ASPECTS.index(variant.aspect) for variant in changed])
-        return both, Variants(count, original[told], aspect[told])
+        return joined(own, copies), Variants(count, original[told], aspect[told])
 
     def hard_gallery(self, variants: Variants) -> Tensor:
         """Rows of `variants` that form a gallery: each scene together with its variants, as many as fit."""
@@ -343,7 +337,7 @@ class Scenes(ImageTextBenchmark):
         changed = []
         for split in CHANGED:
             data, variants = self.variants(split)
-            changed += [data.texts, *variants[1:]]
+            changed += [list(data.texts), *variants[1:]]
         return digest(super().fingerprint(), *changed)
 
 

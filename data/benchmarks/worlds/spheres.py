@@ -13,7 +13,7 @@ from common.evaluation.embed import embed_dataset
 from common.evaluation.geometry import geometry_metrics
 from common.random import normal, uniform
 from common.sampling.batches import ResumableLoader
-from data.benchmarks.bases.rows import cut_rows, rows_loader
+from common.table import Table, cut
 
 LAYERS = 3
 SIZES = {"train": 10_000, "val": 1000, "test": 2000}
@@ -59,7 +59,7 @@ class Spheres(Benchmark):
         ids = torch.arange(sum(SIZES.values()))
         latents = F.normalize(normal(ids, d, 24), dim=1)
         none = torch.full_like(ids, -1)
-        self.splits = cut_rows(LabelledVectors(latents, none, ids), SIZES)
+        self.splits = cut(LabelledVectors(latents, none, ids), SIZES)
 
     def observe(self, latents: Tensor) -> Tensor:
         """x = g(z), of the same shape."""
@@ -72,7 +72,7 @@ class Spheres(Benchmark):
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
-        return rows_loader(self.splits["train"], self.batch_size, self.seed)
+        return Table(self.splits["train"]).loader(self.batch_size, self.seed)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Makes the two views of a training batch; the names of splits that are scored pass through."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.random import uniform
+from common.table import take
 from data.benchmarks.bases.emoji_concepts import ALIKE, VENDORS, family_of, read_concepts
 from data.benchmarks.mini.emoji import Emoji, MeanPicture, colours, pixels
 from data.benchmarks.mini.emoji_groups import EmojiGroups
@@ -160,7 +161,7 @@ def test_chance_is_one_of_the_gallery(emoji: Emoji) -> None:
 def test_languages_and_vendors(fetched) -> None:
     switched = ready(fetched, Emoji, held_out="google", vendors=["twitter"], languages=["de", "zh"], pairing="all")
     assert switched.sizes() == {"train": 1260, "val": 260, "test": 1000}
-    batch = switched.augmented(switched.train.rows(torch.arange(8)), 0)
+    batch = switched.augmented(take(switched.train, torch.arange(8)), 0)
     assert len(batch.texts) == 2 and batch.pixels.shape == (8, 3, 32, 32)
     row = switched.train.texts[0].index("elefant")
     assert switched.train.texts[1][row] == "大象"

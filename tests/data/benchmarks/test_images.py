@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
+from common.table import take
 from data.benchmarks.bases.images import LabelledImages, RawPixels, stratified
 from data.benchmarks.mini.digits import Digits
 from data.benchmarks.mini.fashion import Fashion
@@ -132,7 +133,7 @@ def test_training_batches(digits: Digits) -> None:
 def test_views_depend_on_sample_seed_and_epoch_alone(digits: Digits) -> None:
     batch = next(iter(digits.train_dataloader()))
     whole = digits.augmented(batch, epoch=2)
-    half = digits.augmented(batch.rows(torch.arange(64, 128)), epoch=2)
+    half = digits.augmented(take(batch, torch.arange(64, 128)), epoch=2)
     assert torch.allclose(half.views, whole.views[:, 64:], atol=1e-6)
     assert not torch.allclose(digits.augmented(batch, epoch=3).views, whole.views)
     other = ready(Digits(batch_size=128, seed=1))
@@ -171,7 +172,7 @@ def test_lightning_trains_on_views_of_its_epoch(fetched) -> None:
     assert set(module.seen[0][1].tolist()) != set(module.seen[2][1].tolist())
     row = {int(i): row for row, i in enumerate(digits.train.ids)}
     for epoch, ids, views in module.seen:
-        batch = digits.train.rows(torch.tensor([row[i] for i in ids.tolist()]))
+        batch = take(digits.train, torch.tensor([row[i] for i in ids.tolist()]))
         assert torch.allclose(digits.augmented(batch, epoch).views, views, atol=1e-6)
 
 

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.random import uniform
+from common.table import take
 from data.benchmarks.worlds.moving_scenes import MovingScenes
 from data.scenes.motion import COUNTS, VERBS, clips_of, meaning
 from data.scenes.words import CLASSES
@@ -183,7 +184,7 @@ def test_training_batches(fetched) -> None:
 def test_skewed_verbs_are_drawn_more_often(fetched) -> None:
     for skew, least, most in ((0.0, 0.05, 0.15), (2.0, 0.4, 0.8)):
         benchmark = ready(fetched, verb_swaps=1, verb_skew=skew)
-        batch = benchmark.augmented(benchmark.train.rows(torch.arange(1000)), 0)
+        batch = benchmark.augmented(take(benchmark.train, torch.arange(1000)), 0)
         pairs = zip(batch.text, batch.verb_swapped[0], strict=True)
         left = sum(other.count("moves left") > text.count("moves left") for text, other in pairs)
         assert least < left / 1000 < most
@@ -193,12 +194,12 @@ def test_caption_noise_exchanges_captions_and_their_swaps(scenes: MovingScenes, 
     noisy = ready(fetched, caption_noise=0.5, verb_swaps=1)
     wrong = noisy.train.text_ids != scenes.train.text_ids
     assert wrong.double().mean() == pytest.approx(0.5, abs=0.03)
-    batch = noisy.augmented(noisy.train.rows(torch.arange(200)), 0)
+    batch = noisy.augmented(take(noisy.train, torch.arange(200)), 0)
     assert all(verb in text for text, verb in zip(batch.text, batch.verbs, strict=True))
 
 
 def test_tracks(scenes: MovingScenes) -> None:
-    data = scenes.train.rows(torch.tensor([5, 900]))
+    data = take(scenes.train, torch.tensor([5, 900]))
     tracks = scenes.tracks(data.ids)
     assert tracks.masks.shape == (2, 8, 2, 32, 32)
     for text, kinds in zip(data.texts[0], tracks.classes.tolist(), strict=True):

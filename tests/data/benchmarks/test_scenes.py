@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.random import uniform
+from common.table import take
 from data.benchmarks.worlds.scenes import Scenes
 from data.scenes.layout import ASPECTS
 from data.scenes.words import CLASSES, MENTIONS, phrases
@@ -131,7 +132,7 @@ def test_training_batches(scenes: Scenes) -> None:
 
 def test_languages(fetched) -> None:
     one = ready(fetched, languages=["en", "de", "ja"], train_size=1000)
-    stored = one.train.rows(torch.arange(300))
+    stored = take(one.train, torch.arange(300))
     drawn = [one.augmented(stored, epoch).text for epoch in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2]
     by_language = [sum(text in captions for text in drawn[0]) for captions in stored.texts]
@@ -202,7 +203,7 @@ def test_fewer_mentions_make_more_captions_fit(fetched) -> None:
 
 
 def test_regions(scenes: Scenes) -> None:
-    batch = scenes.train.rows(torch.tensor([17, 3, 4000]))
+    batch = take(scenes.train, torch.tensor([17, 3, 4000]))
     regions = scenes.regions(batch.ids)
     assert regions.masks.shape == (3, 5, 48, 48) and regions.boxes.shape == (3, 5, 4)
     for row in range(3):

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from common.encoders.dual import DualEncoder
 from common.errors import UserError
 from common.evaluation.image_text import image_text_retrieval
+from common.table import take
 from data.benchmarks.worlds.scenes import Scenes
 from papers.vision_language.clip.mini_clip import export
 from papers.vision_language.clip.module import CLIP
@@ -40,7 +41,7 @@ def test_the_checkpoint_finds_captions_of_scenes_it_was_not_trained_on(fetched) 
     fetched(*Scenes.sources)
     scenes = Scenes()
     scenes.setup()
-    data = scenes.splits["val"].rows(torch.arange(200))
+    data = take(scenes.splits["val"], torch.arange(200))
     encoder = DualEncoder.named("mini-clip").eval()
     with torch.no_grad():
         image, text = F.normalize(encoder.embed_image(data.pixels)), encoder.texts(data.texts[0])

@@ -1,0 +1,49 @@
+"""The typed batches that benchmarks yield and methods consume, by modality.
+
+They are named tuples, so that Lightning moves them between devices by itself. `ids` are global sample ids: positives,
+false-negative filters and per-sample random numbers are all keyed by them, never by a position in the batch.
+"""
+
+from common.batches.audio import SpeechTranslations, SpeechViews, SpokenCaptions, TranscribedSpeech
+from common.batches.graph import Graph, HeteroGraph, Interactions, Triples
+from common.batches.image import CrossViews, Images, ImageText
+from common.batches.sequence import CaptionedMotions, ProteinTexts, SignalTexts
+from common.batches.text import (
+    LabelledTexts,
+    MultiLabelTexts,
+    ParallelWords,
+    Sentences,
+    SentenceTriplets,
+    TextPairs,
+    Translations,
+)
+from common.batches.vector import LabelledVectors, NumberQuestions
+from common.batches.video import Demonstrations, VideoText
+
+__all__ = [
+    "CaptionedMotions",
+    "CrossViews",
+    "Demonstrations",
+    "Graph",
+    "HeteroGraph",
+    "ImageText",
+    "Images",
+    "Interactions",
+    "LabelledTexts",
+    "LabelledVectors",
+    "MultiLabelTexts",
+    "NumberQuestions",
+    "ParallelWords",
+    "ProteinTexts",
+    "SentenceTriplets",
+    "Sentences",
+    "SignalTexts",
+    "SpeechTranslations",
+    "SpeechViews",
+    "SpokenCaptions",
+    "TextPairs",
+    "TranscribedSpeech",
+    "Translations",
+    "Triples",
+    "VideoText",
+]

@@ -1,0 +1,54 @@
+"""Batches of pictures, alone, in pairs or with captions."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Images(NamedTuple):
+    """Augmented views of `n` images."""
+
+    views: Tensor
+    """Float pixels in [0, 1], shape (views, n, channels, height, width)."""
+    labels: Tensor
+    """Class of each image, shape (n,)."""
+    ids: Tensor
+    """Global sample id of each image, shape (n,)."""
+
+
+class CrossViews(NamedTuple):
+    """`n` places, each seen in two ways: from the street and from above, or on two maps."""
+
+    query: Tensor
+    """Float pixels in [0, 1] of what is to be located, shape (n, channels, h, w)."""
+    reference: Tensor
+    """Float pixels in [0, 1] of the map's own view, shape (n, channels, height, width)."""
+    coordinates: Tensor
+    """Latitude and longitude in degrees, shape (n, 2)."""
+    places: Tensor
+    """Global number of the place, each once in a batch, int64, shape (n,)."""
+    ids: Tensor
+    """Global sample id of each pair, shape (n,)."""
+
+
+class ImageText(NamedTuple):
+    """`n` pictures with their captions."""
+
+    views: Tensor
+    """Float pixels in [0, 1] of each augmented view, shape (views, n, channels, height, width)."""
+    texts: list[list[str]]
+    """A list of n captions for each language that takes part; most methods have one."""
+    ids: Tensor
+    """Global sample id of each picture, shape (n,)."""
+    text_ids: Tensor
+    """Global id of what the captions say: rows with equal ids are positives of each other, shape (n,)."""
+
+    @property
+    def pixels(self) -> Tensor:
+        """The first view, shape (n, channels, height, width)."""
+        return self.views[0]
+
+    @property
+    def text(self) -> list[str]:
+        """The captions in the first language."""
+        return self.texts[0]

@@ -1,0 +1,80 @@
+"""Batches of texts."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Sentences(NamedTuple):
+    """`n` sentences without labels."""
+
+    text: list[str]
+    ids: Tensor
+    """Global sample id of each sentence, shape (n,)."""
+
+    def twice(self) -> list[str]:
+        """The sentences followed by themselves, 2n rows: one forward pass gives each row its own dropout mask."""
+        return [*self.text, *self.text]
+
+
+class SentenceTriplets(NamedTuple):
+    """`n` anchors, each with a positive and, where mined, a hard negative."""
+
+    anchor: list[str]
+    positive: list[str]
+    negative: list[str]
+    """One hard negative per anchor."""
+    ids: Tensor
+    """Global id of what the anchor says: rows with equal ids are positives of each other, shape (n,)."""
+
+
+class LabelledTexts(NamedTuple):
+    """`n` texts with their classes, as a batch or as a whole split."""
+
+    text: list[str]
+    labels: Tensor
+    """Class of each text, -1 where the method is not to know it, int64 of shape (n,)."""
+    domains: Tensor
+    """Domain of each text, 0 in a benchmark that has but one, int64 of shape (n,)."""
+    ids: Tensor
+    """Global sample id of each text, shape (n,)."""
+
+
+class MultiLabelTexts(NamedTuple):
+    """`n` texts, each with the labels out of a fixed list that apply to it, as a batch or as a whole split."""
+
+    text: list[str]
+    positive: Tensor
+    """Positions of the labels of each text, padded with -1, int64 of shape (n, p)."""
+    ids: Tensor
+    """Global sample id of each text, shape (n,)."""
+
+
+class TextPairs(NamedTuple):
+    """`n` queries, each with the document that answers it, as a batch or as a whole split."""
+
+    query: list[str]
+    document: list[str]
+    ids: Tensor
+    """Global id of each pair, shape (n,)."""
+
+
+class ParallelWords(NamedTuple):
+    """`n` sentences and their translations, cut into words."""
+
+    source: list[list[str]]
+    target: list[list[str]]
+    ids: Tensor
+    """Global id of each sentence, shape (n,)."""
+
+
+class Translations(NamedTuple):
+    """`n` sentences, each in two languages."""
+
+    source: list[str]
+    target: list[str]
+    source_language: Tensor
+    """Position of each source sentence's language in the benchmark's list, int64 of shape (n,)."""
+    target_language: Tensor
+    ids: Tensor
+    """Global id of what each sentence says: rows with equal ids are translations of each other, shape (n,)."""

@@ -1,0 +1,27 @@
+"""Batches of vectors and numbers."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class LabelledVectors(NamedTuple):
+    """Views of `n` vectors with what is known of them."""
+
+    views: Tensor
+    """Shape (views, n, d)."""
+    labels: Tensor
+    """The classes that a method may use, int64 of shape (n,); -1 where there are none."""
+    ids: Tensor
+    """Global sample id of each vector, shape (n,)."""
+
+
+class NumberQuestions(NamedTuple):
+    """`n` questions that are numbers and whose answer is one."""
+
+    given: Tensor
+    """The numbers of the question, int64 of shape (n, g)."""
+    answer: Tensor
+    """int64 of shape (n,)."""
+    ids: Tensor
+    """Global id of each question, shape (n,)."""
