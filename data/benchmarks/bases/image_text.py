@@ -169,20 +169,6 @@ def embedded(module: nn.Module, function: str, items: Tensor | list[str]) -> Ten
     return F.normalize(embed_dataset(getattr(module, function), items, AT_ONCE, module), dim=1)
 
 
-def exchanged(ids: Tensor, share: float, seed: int) -> Tensor:
-    """Whose caption each sample gets if that share of the captions is wrong, rows, int64 of shape (n,).
-
-    Each sample draws for itself whether it takes part. Those that do pass their captions around a circle in random
-    order: everybody gets another's, and every caption stays in use.
-    """
-    draws, order = uniform(ids, 2, seed, 3).unbind(1)
-    wrong = (draws < share).nonzero().flatten()
-    wrong = wrong[order[wrong].argsort(stable=True)]
-    source = torch.arange(len(ids))
-    source[wrong] = wrong.roll(1)
-    return source
-
-
 def rows_of(ids: Tensor, numbers: Tensor, split: str) -> Tensor:
     """Where `ids` stand among the ascending `numbers` of a split.
 

@@ -8,12 +8,14 @@ from torch.nn import functional as F
 
 from common.batches import TextPairs
 from common.benchmark import Benchmark, Metrics, digest
+from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.retrieval import pooled_auc, ranking_metrics, retrieval_metrics
 from common.protocols import EmbedsQuery
 from common.sampling.batches import ResumableLoader
 from common.table import Table
 from data.benchmarks.bases.floors import BagOfWords, Scattered
+from data.benchmarks.bases.texts import first_words
 from data.sources.base import Source
 
 _AT_ONCE = 256
@@ -23,21 +25,27 @@ _AT_ONCE = 256
 class TextRetrieval(Benchmark):
     """Learns from the pairs of the train split; asks each query of a scored split for its document among all of them.
 
-    Arguments as in `Benchmark`.
+    Args:
+        batch_size, seed, data_root: as in `Benchmark`.
+        words: documents are cut after so many words, counted between blanks.
     """
 
     sources: ClassVar[tuple[Source, ...]]
 
-    def __init__(self, batch_size: int = 64, seed: int = 0, data_root: str | None = None) -> None:
+    def __init__(self, batch_size: int = 64, seed: int = 0, data_root: str | None = None, words: int = 64) -> None:
         super().__init__(batch_size, seed, data_root)
+        if words < 1:
+            raise UserError(f"data.words is {words}; it must be at least 1")
+        self.words = words
         self.splits: dict[str, TextPairs] = {}
 
     @abstractmethod
     def load(self) -> dict[str, TextPairs]:
-        """Reads the sources and returns the fixed "train", "val" and "test" splits."""
+        """Reads the sources and returns the fixed "train", "val" and "test" splits, uncut."""
 
     def build(self) -> None:
-        self.splits = self.load()
+        for split, pairs in self.load().items():
+            self.splits[split] = pairs._replace(document=[first_words(text, self.words) for text in pairs.document])
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()

@@ -71,7 +71,8 @@ class TextClassification(Benchmark):
         """Reads the sources and returns the fixed "train", "val" and "test" splits, uncut."""
 
     def build(self) -> None:
-        self.splits = {split: cut(texts, self.words) for split, texts in self.load().items()}
+        for split, texts in self.load().items():
+            self.splits[split] = texts._replace(text=[first_words(text, self.words) for text in texts.text])
 
     def labelled_set(self, seed: int | None = None) -> LabelledTexts:
         """What methods train on with labels; with `shots`, a draw that the seed fixes (by default the benchmark's)."""
@@ -167,9 +168,9 @@ def documents(rows: list[tuple[int, str]], first_id: int = 0, domain: int = 0) -
     return LabelledTexts([text for _, text in rows], labels, torch.full_like(labels, domain), ids)
 
 
-def cut(texts: LabelledTexts, words: int) -> LabelledTexts:
-    """The first so many words of each text."""
-    return texts._replace(text=[" ".join(text.split()[:words]) for text in texts.text])
+def first_words(text: str, count: int) -> str:
+    """The first so many words of a text, counted between blanks."""
+    return " ".join(text.split()[:count])
 
 
 def first_of_each_class(texts: LabelledTexts, count: int, *key: int) -> LabelledTexts:

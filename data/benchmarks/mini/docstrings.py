@@ -6,7 +6,6 @@ import json
 import torch
 
 from common.batches import TextPairs
-from common.errors import UserError
 from common.random import uniform
 from common.table import take
 from data.benchmarks.bases.duplicates import alike, first_of_each, word_runs
@@ -27,26 +26,18 @@ class Docstrings(TextRetrieval):
     `_collections_abc` and `collections`) go together. No two functions have the same first paragraph, and none is
     nearly the same as another. Functions keep their names, as in CodeSearchNet (Husain et al. 2019).
 
-    Args:
-        words: functions are cut after so many words, counted between blanks.
-        kwargs: as in `Benchmark`.
+    Arguments as in `TextRetrieval`.
     """
 
     name = "docstrings"
     primary = "ndcg@10/gallery1000"
     sources = (PYODIDE,)
 
-    def __init__(self, words: int = 64, **kwargs) -> None:
-        super().__init__(**kwargs)
-        if words < 1:
-            raise UserError(f"data.words is {words}; it must be at least 1")
-        self.words = words
-
     def load(self) -> dict[str, TextPairs]:
         found = _distinct_functions(self.data_root)
         pairs = TextPairs(
             [docstring for _, docstring, _ in found],
-            [" ".join(function.split()[: self.words]) for _, _, function in found],
+            [function for _, _, function in found],
             torch.arange(len(found)),
         )
         # Packages in a fixed random order fill the test split, then the validation split.

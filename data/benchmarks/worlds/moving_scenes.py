@@ -1,7 +1,7 @@
 """Clips of one or two objects that each do something, with captions in five languages and masks."""
 
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -20,14 +20,8 @@ from common.evaluation.image_text import (
 from common.protocols import RanksPairs
 from common.random import uniform
 from common.table import take
-from data.benchmarks.bases.image_text import (
-    Captioned,
-    ImageTextBenchmark,
-    captioned_sheet,
-    embedded,
-    exchanged,
-    rows_of,
-)
+from data.benchmarks.bases.drawn import DrawnCaptions
+from data.benchmarks.bases.image_text import Captioned, captioned_sheet, embedded, rows_of
 from data.benchmarks.worlds.scenes import SHORTLIST, PixelsToWords
 from data.scenes.layout import number_of
 from data.scenes.motion import (
@@ -45,8 +39,7 @@ from data.scenes.motion import (
     visible,
 )
 from data.scenes.pictures import read_nouns
-from data.scenes.words import CLASSES, COLOURS, LANGUAGES, THINGS
-from data.sources.tuxpaint_stamps import TUXPAINT_STAMPS
+from data.scenes.words import CLASSES, COLOURS, THINGS
 
 CHOICES = 5
 """Captions to choose from, four of them wrong."""
@@ -84,7 +77,7 @@ class Tracks(NamedTuple):
     """Position in `VERBS`, int64 of shape (n, 2)."""
 
 
-class MovingScenes(ImageTextBenchmark):
+class MovingScenes(DrawnCaptions):
     """6,000 clips to train on, 500 and 1,000 to score, 8 frames of 32x32: "a tent moves down and a red heart spins".
 
     32 cut-outs and 8 shapes in 8 colours do one of ten things each. The objects alone tell most clips of a batch apart,
@@ -92,47 +85,34 @@ class MovingScenes(ImageTextBenchmark):
     share a caption. A caption that fits several clips of a gallery is right with each of them.
 
     Args:
-        train_size: clips to train on; none means all.
-        caption_noise: share of the training captions that are exchanged among each other.
         verb_swaps: captions with another verb that come with each training clip, drawn anew each epoch, in the first
             language.
         verb_skew: how unevenly those verbs are drawn, as a language model would: the k-th of the ten verbs has the
             weight k^-skew. 0 draws all alike.
-        brightness, contrast: of the augmentation, the same for all frames of a clip.
-        kwargs: as in `ImageTextBenchmark`; captions are in English, German, French, Spanish and Japanese.
+        kwargs: as in `DrawnCaptions`; the augmentation is the same for all frames of a clip.
     """
 
     name = "moving_scenes"
     primary = "recall@1/gallery1000"
-    sources = (TUXPAINT_STAMPS,)
-    spoken: ClassVar[tuple[str, ...]] = LANGUAGES
+    counts = COUNTS
     version = VERSION
 
     def __init__(
         self,
+        *,
         batch_size: int = 64,
-        train_size: int | None = None,
-        caption_noise: float = 0.0,
         verb_swaps: int = 0,
         verb_skew: float = 0.0,
-        brightness: float = 0.1,
-        contrast: float = 0.1,
         **kwargs,
     ) -> None:
-        super().__init__(batch_size, brightness=brightness, contrast=contrast, **kwargs)
+        super().__init__(batch_size=batch_size, **kwargs)
         if self.views != 1:
             raise UserError(f"data.views is {self.views}; a clip has but one view, so it must be 1")
-        if train_size is not None and not 1 <= train_size <= COUNTS["train"]:
-            raise UserError(f"data.train_size is {train_size}; it must be from 1 to {COUNTS['train']}")
-        if not 0 <= caption_noise <= 1:
-            raise UserError(f"data.caption_noise is {caption_noise}; it must be in [0, 1]")
         # The circle cannot spin, which leaves eight others.
         if not 0 <= verb_swaps <= len(VERBS) - 2:
             raise UserError(f"data.verb_swaps is {verb_swaps}; it must be from 0 to {len(VERBS) - 2}")
         if verb_skew < 0:
             raise UserError(f"data.verb_skew is {verb_skew}; it must be at least 0")
-        self.train_size = train_size
-        self.caption_noise = caption_noise
         self.verb_swaps = verb_swaps
         self.verb_skew = verb_skew
 
@@ -149,15 +129,11 @@ class MovingScenes(ImageTextBenchmark):
         return Captioned(read_frames(split, self.data_root), texts, torch.tensor(numbers), torch.tensor(said))
 
     def training_set(self, train: Captioned) -> Captioned:
-        # What the caption tells, which noise parts from what the clip shows.
-        self._told = [clip for _, clip in self.clips["train"]][: self.train_size]
         if self.train_size is not None:
             train = take(train, torch.arange(self.train_size))
-        if self.caption_noise:
-            source = exchanged(train.ids, self.caption_noise, self.seed)
-            given = take(train, source)
-            train = train._replace(texts=given.texts, text_ids=given.text_ids)
-            self._told = [self._told[row] for row in source.tolist()]
+        train, source = self.mixed_up(train)
+        # What the caption tells, which noise parts from what the clip shows.
+        self._told = [self.clips["train"][row].clip for row in source.tolist()]
         return train
 
     def augmented(self, batch: Captioned, epoch: int) -> VideoText:

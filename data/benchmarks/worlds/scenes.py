@@ -1,7 +1,7 @@
 """Scenes of one to five cut-outs and shapes, with captions in five languages, masks and boxes."""
 
 from collections import Counter
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,7 +25,8 @@ from common.evaluation.image_text import (
 from common.protocols import Captions, RanksPairs
 from common.random import uniform
 from common.table import joined, take
-from data.benchmarks.bases.image_text import Captioned, ImageTextBenchmark, described, embedded, exchanged, rows_of
+from data.benchmarks.bases.drawn import DrawnCaptions
+from data.benchmarks.bases.image_text import Captioned, described, embedded, rows_of
 from data.scenes.layout import ASPECTS, MOST, Placed, kept, number_of
 from data.scenes.pictures import (
     CHANGED,
@@ -41,7 +42,6 @@ from data.scenes.pictures import (
 from data.scenes.words import (
     CLASSES,
     COLOURS,
-    LANGUAGES,
     MENTIONS,
     PLACES,
     THINGS,
@@ -52,7 +52,6 @@ from data.scenes.words import (
     meaning,
     phrases,
 )
-from data.sources.tuxpaint_stamps import TUXPAINT_STAMPS
 
 HARD_GALLERY = 500
 """Scenes in the gallery that holds each scene's variants too."""
@@ -77,7 +76,7 @@ class Regions(NamedTuple):
     """In the first language, with place: "a small red circle at the top left"."""
 
 
-class Scenes(ImageTextBenchmark):
+class Scenes(DrawnCaptions):
     """20,000 scenes to train on, 1,000 and 2,000 to score, 48x48, and what each says: "a large dog above a small star".
 
     An object is one of 32 cut-outs or of 8 shapes in 8 colours, small or large, at one of 9 places. A caption names all
@@ -85,58 +84,46 @@ class Scenes(ImageTextBenchmark):
     caption that fits several pictures of a gallery is right with each of them.
 
     Args:
-        train_size: scenes to train on; none means all that the other switches leave.
         objects: the least and the most objects of a scene to train on.
         mentions: what captions say of an object besides what it is: some of "size", "colour" and "place". Holds for all
             splits: where size is not said, small and large dogs have the same caption, which two splits may then share.
-        caption_noise: share of the training captions that are exchanged among each other.
         omission: probability that a training caption leaves an object out; it never leaves out all.
         tiny_objects: share of tiny objects, 5 to 6 pixels across, in training. Adds the scores on such scenes, `_tiny`.
         held_out: so many classes that no scene to train on shows, the same for every seed. Adds
             `zero_shot_seen/top1` and `zero_shot_held_out/top1`.
         domain_shift: adds the scores on the same scenes before vivid patterns instead of muted textures, `_shifted`.
-        brightness, contrast: of the augmentation, which leaves the geometry alone.
-        kwargs: as in `ImageTextBenchmark`; captions are in English, German, French, Spanish and Japanese.
+        kwargs: as in `DrawnCaptions`; `train_size` is what is left of the scenes that the other switches leave.
     """
 
     name = "scenes"
     primary = "recall@1/gallery2000"
-    sources = (TUXPAINT_STAMPS,)
-    spoken: ClassVar[tuple[str, ...]] = LANGUAGES
+    counts = COUNTS
     version = VERSION
 
     def __init__(
         self,
-        train_size: int | None = None,
+        *,
         objects: tuple[int, int] = (1, MOST),
         mentions: tuple[Mention, ...] = MENTIONS,
-        caption_noise: float = 0.0,
         omission: float = 0.0,
         tiny_objects: float = 0.0,
         held_out: int = 0,
         domain_shift: bool = False,
-        brightness: float = 0.1,
-        contrast: float = 0.1,
         **kwargs,
     ) -> None:
-        super().__init__(brightness=brightness, contrast=contrast, **kwargs)
+        super().__init__(**kwargs)
         if not 1 <= objects[0] <= objects[1] <= MOST:
             raise UserError(f"data.objects is {list(objects)}; it must be two ascending numbers from 1 to {MOST}")
         if set(mentions) - set(MENTIONS):
             raise UserError(f"data.mentions is {list(mentions)}; it must hold some of {', '.join(MENTIONS)}")
-        if train_size is not None and not 1 <= train_size <= COUNTS["train"]:
-            raise UserError(f"data.train_size is {train_size}; it must be from 1 to {COUNTS['train']}")
-        for name, share in (("caption_noise", caption_noise), ("omission", omission)):
-            if not 0 <= share <= 1:
-                raise UserError(f"data.{name} is {share}; it must be in [0, 1]")
+        if not 0 <= omission <= 1:
+            raise UserError(f"data.omission is {omission}; it must be in [0, 1]")
         if not 0 <= tiny_objects < 1:
             raise UserError(f"data.tiny_objects is {tiny_objects}; it must be at least 0 and below 1")
         if not 0 <= held_out <= 20:
             raise UserError(f"data.held_out is {held_out}; it must be from 0 to 20 of the {len(CLASSES)} classes")
-        self.train_size = train_size
         self.objects = tuple(objects)
         self.mentions = tuple(mentions)
-        self.caption_noise = caption_noise
         self.omission = omission
         self.tiny_objects = tiny_objects
         self.domain_shift = domain_shift
@@ -180,10 +167,7 @@ class Scenes(ImageTextBenchmark):
         if self.omission:
             told = kept([self.placed["train"][row] for row in rows], self.omission, self.seed)
             train = train._replace(texts=self.texts(told), text_ids=self.ids(told))
-        if self.caption_noise:
-            given = take(train, exchanged(train.ids, self.caption_noise, self.seed))
-            train = train._replace(texts=given.texts, text_ids=given.text_ids)
-        return train
+        return self.mixed_up(train)[0]
 
     def regions(self, ids: Tensor, split: str = "train") -> Regions:
         """The objects of scenes by their ids, as in a batch; masks fit the pictures as long as the geometry is kept.

@@ -110,7 +110,7 @@ def test_sts_lines_end_at_line_feeds(sts: Path) -> None:
     benchmark = STS(data_root=str(sts), batch_size=2)
     assert benchmark.tasks("test")["sts12"].first[0] == benchmark.tasks("test")["sick-r"].first[0] == INSIDE
     assert benchmark.tasks("val")["stsb-dev"].first[1] == INSIDE
-    assert benchmark.train_dataloader().dataset.texts == [INSIDE, "b"]
+    assert benchmark.train_dataloader().dataset.columns.text == [INSIDE, "b"]
 
 
 def test_sts_line_that_is_none_is_named(sts: Path) -> None:
