@@ -2,31 +2,26 @@
 
 import math
 from functools import cache
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.benchmark import Metrics, digest
-from common.errors import UserError
 from common.evaluation.image_text import distractor_accuracy, match_pairs
 from common.evaluation.likelihood import fit_scale, log_likelihood
 from common.evaluation.means import Mean, both
 from common.protocols import RanksPairs, ScoresCaptions
 from common.random import uniform
-from data.benchmarks.bases.image_text import (
-    Captioned,
-    ImageTextBenchmark,
-    caption_log_likelihood,
-    embedded,
-    exchanged,
-)
+from common.table import take
+from data.benchmarks.bases.drawn import DrawnCaptions
+from data.benchmarks.bases.image_text import Captioned, caption_log_likelihood, embedded
 from data.benchmarks.worlds.scenes import PixelsToWords
 from data.cache import cached_tensors
 from data.scenes.layout import ASPECTS, Placed, draw_scenes, fill_splits, number_of, one_changed
 from data.scenes.pictures import painter, read_nouns
-from data.scenes.words import LANGUAGES, Scene, Thing, Wording, meaning
+from data.scenes.words import Scene, Thing, Wording, meaning
 from data.sources.tuxpaint_stamps import TUXPAINT_STAMPS
 
 COUNTS = {"train": 12_000, "val": 2000, "test": 4000}
@@ -103,7 +98,7 @@ def _scenes(table: Tensor) -> list[Scene]:
     return [tuple(Thing(*fields) for fields in scene if fields[0] >= 0) for scene in table.tolist()]
 
 
-class SmallScenes(ImageTextBenchmark):
+class SmallScenes(DrawnCaptions):
     """Scenes of one to three objects at 24x24, and what each says: 12,000 train, 2,000 validation and 4,000 test pairs.
 
     Scenes and captions are such as `Scenes` has, but others, and small enough for a convolution of three layers and a
@@ -112,32 +107,16 @@ class SmallScenes(ImageTextBenchmark):
 
     Args:
         train_size: pairs to train on, drawn by the seed from the 12,000.
-        caption_noise: share of their captions that are exchanged among each other.
-        brightness, contrast: of the augmentation, which leaves the geometry alone.
-        kwargs: as in `ImageTextBenchmark`; captions are in English, German, French, Spanish and Japanese.
+        kwargs: as in `DrawnCaptions`.
     """
 
     name = "small_scenes"
     primary = "mrr/gallery4000"
-    sources = (TUXPAINT_STAMPS,)
-    spoken: ClassVar[tuple[str, ...]] = LANGUAGES
+    counts = COUNTS
+    version = _VERSION
 
-    def __init__(
-        self,
-        *,
-        train_size: int = 8000,
-        caption_noise: float = 0.0,
-        brightness: float = 0.1,
-        contrast: float = 0.1,
-        **kwargs,
-    ) -> None:
-        super().__init__(brightness=brightness, contrast=contrast, **kwargs)
-        if not 1 <= train_size <= COUNTS["train"]:
-            raise UserError(f"data.train_size is {train_size}; it must be from 1 to {COUNTS['train']}")
-        if not 0 <= caption_noise <= 1:
-            raise UserError(f"data.caption_noise is {caption_noise}; it must be in [0, 1]")
-        self.train_size = train_size
-        self.caption_noise = caption_noise
+    def __init__(self, *, train_size: int = 8000, **kwargs) -> None:
+        super().__init__(train_size=train_size, **kwargs)
 
     def load(self) -> dict[str, Captioned]:
         nouns = read_nouns(self.data_root)
@@ -146,18 +125,14 @@ class SmallScenes(ImageTextBenchmark):
         splits = {}
         for split, part in self.stored.items():
             scenes = self.scenes(split)
-            texts = [[wording.caption(scene) for scene in scenes] for wording in self.wordings]
+            texts = tuple([wording.caption(scene) for scene in scenes] for wording in self.wordings)
             said = torch.tensor([number_of(meaning(scene)) for scene in scenes])
             splits[split] = Captioned(part.pixels, texts, part.numbers, said)
         return splits
 
     def training_set(self, train: Captioned) -> Captioned:
         drawn = uniform(train.ids, 1, self.seed, 5).flatten().argsort(stable=True)[: self.train_size]
-        train = train.rows(drawn.sort().values)
-        if self.caption_noise:
-            given = train.rows(exchanged(train.ids, self.caption_noise, self.seed))
-            train = train._replace(texts=given.texts, text_ids=given.text_ids)
-        return train
+        return self.mixed_up(take(train, drawn.sort().values))[0]
 
     def scenes(self, split: str) -> list[Scene]:
         """What the pictures of a split show."""
@@ -269,6 +244,6 @@ class SmallScenes(ImageTextBenchmark):
     def fingerprint(self) -> str:
         """Over the scenes that there are, their captions, and the switches; what a seed draws follows from these."""
         self.setup()
-        parts = [x for part in self.splits.values() for x in (part.texts, part.ids, part.text_ids)]
+        parts = [x for part in self.splits.values() for x in (list(part.texts), part.ids, part.text_ids)]
         changed = [self.changed_texts(split) for split in CHANGED]
         return digest(_VERSION, self.train_size, self.caption_noise, changed, *parts)
