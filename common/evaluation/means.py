@@ -38,9 +38,15 @@ def both(left: float, right: float) -> float:
 
     Unit i of both is the same thing looked at from two sides, so their values are averaged too.
     """
-    value = (left + right) / 2
-    if isinstance(left, Mean) and isinstance(right, Mean) and len(left.items) == len(right.items):
-        return Mean((left.items + right.items) / 2, value)
+    return average([left, right])
+
+
+def average(metrics: Sequence[float]) -> float:
+    """The mean of metrics over the same units, such as those of several draws; of means over as many units a `Mean`."""
+    value = sum(metrics) / len(metrics)
+    items = [metric.items for metric in metrics if isinstance(metric, Mean)]
+    if len(items) == len(metrics) and len(set(map(len, items))) == 1:
+        return Mean(torch.stack(items).mean(dim=0), value)
     return value
 
 

@@ -17,7 +17,7 @@ COUNTS = {"train": 20_000, "val": 1000, "test": 2000}
 CHANGED = {"val": 250, "test": 500}
 """The first scenes of a split, of which there are variants with one attribute changed."""
 
-VERSION = 2
+VERSION = 3
 """Of what paints them."""
 Style = Literal["muted", "vivid"]
 

@@ -15,6 +15,7 @@ from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.knn import knn_accuracy
+from common.evaluation.means import Mean
 from common.evaluation.probe import linear_probe_metrics
 from common.protocols import ClassifiesImage, EmbedsImage
 from common.random import uniform
@@ -189,7 +190,7 @@ class LabelledImages(AugmentedImages):
             metrics |= {f"{name}/{metric}": value for metric, value in found.items()}
         if isinstance(module, ClassifiesImage):
             predicted = embed_dataset(module.classify_image, test.pixels, _AT_ONCE).cpu().argmax(dim=1)
-            metrics["classifier/top1"] = float((predicted == self.training_labels(test.labels)).float().mean())
+            metrics["classifier/top1"] = Mean(predicted == self.training_labels(test.labels))
         return metrics
 
     def fitted_on(self) -> dict[str, Pictures]:

@@ -12,6 +12,7 @@ from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.knn import knn_accuracy
+from common.evaluation.means import Mean
 from common.evaluation.probe import linear_probe
 from common.evaluation.topics import npmi, topic_diversity
 from common.protocols import ClassifiesText, ListsTopics
@@ -190,4 +191,4 @@ def _embedded(module: nn.Module, texts: LabelledTexts) -> Tensor:
 
 def _agreement(name: str, predicted: Tensor, labels: Tensor) -> Metrics:
     f1 = f1_score(labels, predicted, labels=labels.unique(), average="macro", zero_division=0)
-    return {f"{name}/top1": float((predicted == labels).double().mean()), f"{name}/macro_f1": float(f1)}
+    return {f"{name}/top1": Mean(predicted == labels), f"{name}/macro_f1": float(f1)}

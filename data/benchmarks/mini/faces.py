@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from common.benchmark import Metrics
 from common.evaluation.embed import embed_dataset
+from common.evaluation.means import Mean
 from common.evaluation.retrieval import ranking_metrics, retrieval_metrics, same_id
 from common.evaluation.verification import verification_metrics
 from common.random import uniform
@@ -102,10 +103,11 @@ class Faces(AugmentedImages):
         return {"chance": chance, "raw pixels": self.evaluate(RawPixels())}
 
 
-def _one_shot(rows: Tensor) -> float:
-    """Rows of ten photographs a person, people one after the other."""
+def _one_shot(rows: Tensor) -> Mean:
+    """Rows of ten photographs a person, people one after the other; an item is the photograph that is named."""
     people = rows.unflatten(0, (-1, _SHOTS))
     # Of person p's photograph s to person q's photograph t.
     scores = torch.einsum("psd,qtd->pstq", people, people)
     right = scores.argmax(dim=3) == torch.arange(len(people))[:, None, None]
-    return float(right[:, ~torch.eye(_SHOTS, dtype=torch.bool)].double().mean())
+    others = ~torch.eye(_SHOTS, dtype=torch.bool)
+    return Mean((right & others).sum(dim=2).flatten().double() / (_SHOTS - 1))

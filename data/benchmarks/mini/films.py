@@ -11,6 +11,7 @@ from common.batches import HeteroGraph
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import evaluating
+from common.evaluation.means import Mean, average
 from common.evaluation.probe import linear_probe
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
@@ -115,14 +116,14 @@ class Films(Benchmark):
         if len(rows) != len(self.labels):
             raise UserError(f"embed_nodes returned {len(rows)} rows for {len(self.labels)} films")
         train, scored = self.splits["train"], self.splits[split]
-        f1 = right = 0.0
+        f1, right = [], []
         for draw in range(DRAWS):
             order = train[uniform(train, 1, 15, draw).flatten().argsort(stable=True)]
             few = torch.cat([order[self.labels[order] == label][:SHOTS] for label in range(len(CLASSES))])
             predicted = linear_probe(rows[few], self.labels[few], rows[scored])
-            f1 += float(f1_score(self.labels[scored], predicted, average="macro")) / DRAWS
-            right += float((predicted == self.labels[scored]).double().mean()) / DRAWS
-        return {f"probe_linear_{SHOTS}shot/macro_f1": f1, f"probe_linear_{SHOTS}shot/top1": right}
+            f1.append(float(f1_score(self.labels[scored], predicted, average="macro")))
+            right.append(Mean(predicted == self.labels[scored]))
+        return {f"probe_linear_{SHOTS}shot/macro_f1": average(f1), f"probe_linear_{SHOTS}shot/top1": average(right)}
 
     def floor(self) -> dict[str, Metrics]:
         """Random rows, the features alone, and the mean of the features over each film and its neighbours."""

@@ -12,6 +12,7 @@ from common.batches import ProteinTexts
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
+from common.evaluation.means import Mean
 from common.evaluation.retrieval import both_directions
 from common.protocols import DescribesProteins
 from common.random import uniform
@@ -117,8 +118,8 @@ class Proteins(Benchmark):
                 for line in module.describe_proteins(scored.sequence[start : start + 128])
             ]
             pairs = list(zip(written, scored.text, strict=True))
-            metrics["generated/word_f1"] = sum(word_f1(*pair) for pair in pairs) / len(pairs)
-            metrics["generated/exact"] = sum(a.lower() == b.lower() for a, b in pairs) / len(pairs)
+            metrics["generated/word_f1"] = Mean([word_f1(*pair) for pair in pairs])
+            metrics["generated/exact"] = Mean([a.lower() == b.lower() for a, b in pairs])
         return metrics
 
     def floor(self) -> dict[str, Metrics]:

@@ -14,6 +14,7 @@ from common.batches import Translations
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
+from common.evaluation.means import Mean, average, both
 from common.evaluation.retrieval import best_ranks
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
@@ -112,16 +113,16 @@ class Quran(Benchmark):
             for code in self.languages
         }
         recall = {
-            (first, second): float((best_ranks(rows[first], rows[second]) == 1).double().mean())
+            (first, second): Mean(best_ranks(rows[first], rows[second]) == 1)
             for first, second in permutations(self.languages, 2)
         }
         others = [code for code in self.languages if code != "en"]
-        each = {code: (recall["en", code] + recall[code, "en"]) / 2 for code in others}
+        each = {code: both(recall["en", code], recall[code, "en"]) for code in others}
         gallery = f"gallery{len(verses)}"
-        metrics = {f"recall@1/{gallery}": sum(each.values()) / len(each)}
+        metrics = {f"recall@1/{gallery}": average(list(each.values()))}
         metrics |= {f"recall@1_{code}/{gallery}": value for code, value in each.items()}
         foreign = [value for pair, value in recall.items() if "en" not in pair]
-        return metrics | ({f"recall@1_others/{gallery}": sum(foreign) / len(foreign)} if foreign else {})
+        return metrics | ({f"recall@1_others/{gallery}": average(foreign)} if foreign else {})
 
     def floor(self) -> dict[str, Metrics]:
         """Random directions, and counted runs of three letters, which names and related languages share."""

@@ -15,6 +15,7 @@ from common.errors import UserError
 from common.evaluation.abx import abx_accuracy
 from common.evaluation.embed import embed_dataset
 from common.evaluation.image_text import chance_retrieval, image_text_retrieval
+from common.evaluation.means import both
 from common.evaluation.probe import linear_probe_accuracy
 from common.protocols import EmbedsImage, EmbedsText
 from common.random import uniform
@@ -197,8 +198,8 @@ class Spoken(Benchmark):
         sides = [self._embedded(module, rows) for rows in (first, second)]
         noisy = [embedded(module, self.noisy(rows)) for rows in (first, second)]
         metrics = {
-            "abx/syllable": (abx_accuracy(*sides) + abx_accuracy(*sides[::-1])) / 2,
-            "abx_noisy/syllable": (abx_accuracy(sides[0], noisy[1]) + abx_accuracy(sides[1], noisy[0])) / 2,
+            "abx/syllable": both(abx_accuracy(*sides), abx_accuracy(*sides[::-1])),
+            "abx_noisy/syllable": both(abx_accuracy(sides[0], noisy[1]), abx_accuracy(sides[1], noisy[0])),
         }
         for name, probe in self.probes[split].items():
             fitted = self._embedded(module, probe.fit), probe.fit_labels

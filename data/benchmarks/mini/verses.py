@@ -14,8 +14,9 @@ from common.distributed import Exchange
 from common.encoders.text import TextEncoder
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
+from common.evaluation.means import Mean
 from common.evaluation.retrieval import best_ranks, rank_metrics, same_id
-from common.losses.geometry import alignment, uniformity
+from common.losses.geometry import uniformity
 from common.protocols import EmbedsText
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
@@ -138,7 +139,7 @@ class Verses(Benchmark):
         right = same_id(position, torch.arange(len(key), device=key.device))
         for name, value in rank_metrics(best_ranks(query, key, right), at=(1,)).items():
             metrics[f"{name}/verses{len(gallery)}"] = value
-        metrics["alignment/verses"] = float(alignment(query, key[position]))
+        metrics["alignment/verses"] = Mean((query - key[position]).square().sum(dim=1))
         # Every process holds all rows already.
         metrics["uniformity/verses"] = float(uniformity(key, exchange=Exchange.LOCAL))
         return metrics

@@ -16,6 +16,7 @@ from common.batches import SentenceTriplets
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
+from common.evaluation.means import Mean
 from common.evaluation.retrieval import best_ranks
 from common.lines import read_table
 from common.random import uniform
@@ -130,7 +131,7 @@ class NaturalQuestions(Benchmark):
         key = _embedded(module.embed_text, gallery, module)
         place = torch.tensor(places, device=key.device)
         ranks = best_ranks(query, key, lambda rows: (torch.arange(len(place[rows]), device=key.device), place[rows]))
-        return {"average_rank/pool": float(ranks.double().mean()) - 1}
+        return {"average_rank/pool": Mean(ranks - 1)}
 
     def _answers(self, module: nn.Module) -> Metrics:
         questions, answers = self.asked()

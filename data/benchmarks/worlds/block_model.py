@@ -12,6 +12,7 @@ from common.batches import Graph
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import evaluating
+from common.evaluation.means import Mean
 from common.random import normal, uniform
 from common.sampling.batches import ResumableLoader
 from data.benchmarks.bases.graphs import steps
@@ -95,7 +96,7 @@ class BlockModel(Benchmark):
         return {
             "kmeans/ari": float(adjusted_rand_score(blocks.numpy(), found)),
             "cosine/minority_twin": float(means[0] @ means[1]),
-            "cosine/within": float((rows * means[blocks]).sum(dim=1).mean()),
+            "cosine/within": Mean((rows * means[blocks]).sum(dim=1)),
         }
 
     def floor(self) -> dict[str, Metrics]:

@@ -10,6 +10,7 @@ from common.batches import Graph
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import evaluating
+from common.evaluation.means import Mean
 from common.random import normal, uniform
 from common.sampling.batches import ResumableLoader
 from data.benchmarks.bases.graphs import steps
@@ -69,7 +70,7 @@ class Circuits(Benchmark):
         error, (said, right) = (predicted - target).abs(), (classes_of(x) for x in (predicted, target))
         return {
             "r2/shifted": float(1 - error.square().mean() / target.var(correction=0)),
-            "mae/shifted": float(error.mean()),
+            "mae/shifted": Mean(error),
             "mae/balanced": float(torch.stack([error[right == label].mean() for label in right.unique()]).mean()),
             "macro_f1/5classes": float(f1_score(right, said, labels=right.unique(), average="macro", zero_division=0)),
         }

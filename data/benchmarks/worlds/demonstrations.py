@@ -13,6 +13,7 @@ from common.batches import Demonstrations as Batch
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset, evaluating
+from common.evaluation.means import Mean
 from common.evaluation.retrieval import retrieval_metrics, same_id
 from common.protocols import EmbedsVideo
 from common.random import uniform
@@ -153,7 +154,7 @@ class Demonstrations(Benchmark):
             before = now
             for world, action in zip(worlds, actions.tolist(), strict=True):
                 world.step(action)
-        return sum(world.succeeded() for world in worlds) / len(worlds)
+        return Mean([world.succeeded() for world in worlds])
 
     def floor(self) -> dict[str, Metrics]:
         """Random actions, and an expert who does not look at the prompt: some mission with one of the objects."""

@@ -9,6 +9,7 @@ from common.batches import LabelledVectors
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
+from common.evaluation.means import average
 from common.evaluation.probe import linear_probe_accuracy
 from common.random import normal
 from common.sampling.batches import ResumableLoader
@@ -108,7 +109,7 @@ class Features(Benchmark):
             # Any 8 vectors in a row have each combination of signs once.
             draws = zip(train.split(DRAWN), known.split(DRAWN), strict=True)
             found = [linear_probe_accuracy(*draw, test, asked) for draw in draws]
-            metrics[f"probe_linear_4shot/{name}"] = sum(found) / DRAWS
+            metrics[f"probe_linear_4shot/{name}"] = average(found)
         return metrics
 
     def floor(self) -> dict[str, Metrics]:

@@ -10,6 +10,7 @@ from common.batches import NumberQuestions
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset, evaluating
+from common.evaluation.means import Mean
 from common.protocols import EmbedsSymbols
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
@@ -70,7 +71,7 @@ class ModularAddition(Benchmark):
         self.check_request(module, split, "number_logits")
         asked = self.splits[split]
         best = embed_dataset(module.number_logits, asked.given, 500, module).cpu().argmax(dim=1)
-        metrics = {"accuracy/argmax": float((best == asked.answer).double().mean())}
+        metrics = {"accuracy/argmax": Mean(best == asked.answer)}
         if isinstance(module, EmbedsSymbols):
             with evaluating(module):
                 symbols = module.embed_symbols().double().cpu()

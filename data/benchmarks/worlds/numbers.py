@@ -10,6 +10,7 @@ from common.batches import NumberQuestions
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
+from common.evaluation.means import Mean
 from common.random import normal, uniform
 from common.sampling.batches import ResumableLoader
 from common.table import Table, cut
@@ -66,11 +67,11 @@ class Numbers(Benchmark):
         answer = asked.answer.double()
         best = logits.argmax(dim=1).double()
         expected = F.softmax(logits.double(), dim=1) @ torch.arange(logits.shape[1], dtype=torch.float64)
-        metrics = {"accuracy/argmax": float((best == answer).double().mean())}
+        metrics: Metrics = {"accuracy/argmax": Mean(best == answer)}
         for name, predicted in (("argmax", best), ("expectation", expected)):
             error = predicted - answer
             metrics[f"r2/{name}"] = float(1 - error.square().mean() / answer.var(correction=0))
-            metrics[f"mae/{name}"] = float(error.abs().mean())
+            metrics[f"mae/{name}"] = Mean(error.abs())
         return metrics
 
     def floor(self) -> dict[str, Metrics]:

@@ -22,6 +22,7 @@ from common.evaluation.image_text import (
     variant_accuracy,
     zero_shot_accuracy,
 )
+from common.evaluation.means import Mean
 from common.protocols import Captions, RanksPairs
 from common.random import uniform
 from common.table import joined, take
@@ -289,14 +290,14 @@ class Scenes(DrawnCaptions):
         wording, scenes = self.wordings[0], [one.scene for one in placed]
         given = described(module, pixels)
         references = [wording.caption(scene) for scene in scenes]
-        exact = sum(wording.says(caption, scene) for caption, scene in zip(given, scenes, strict=True))
+        exact = [wording.says(caption, scene) for caption, scene in zip(given, scenes, strict=True)]
         named = [Counter(phrases(caption)) for caption in given]
         there = [Counter(phrases(reference)) for reference in references]
         right = sum((a & b).total() for a, b in zip(named, there, strict=True))
         total = sum(counter.total() for counter in (*named, *there))
         bleu = sacre_bleu_score(given, [[reference] for reference in references])
         return {
-            "caption/exact": exact / len(scenes),
+            "caption/exact": Mean(exact),
             "caption/phrase_f1": 2 * right / total,
             "caption/bleu4": float(bleu),
         }

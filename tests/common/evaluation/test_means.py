@@ -7,7 +7,7 @@ import pickle
 import pytest
 import torch
 
-from common.evaluation.means import Mean, both, ratio
+from common.evaluation.means import Mean, average, both, ratio
 
 
 def test_a_mean_is_a_float_that_keeps_its_items_when_copied() -> None:
@@ -30,3 +30,12 @@ def test_the_items_of_a_ratio_have_it_for_their_mean() -> None:
     value = ratio([1, 0, 3], [2, 1, 3])
     assert value == pytest.approx(4 / 6) and value.items.mean().item() == pytest.approx(4 / 6)
     assert ratio([2, 1, 3], [2, 1, 3]).items.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_the_average_of_draws_keeps_the_items_where_all_have_as_many() -> None:
+    draws = [Mean([0.0, 1.0, 1.0]), Mean([1.0, 1.0, 0.0]), Mean([0.0, 1.0, 0.0])]
+    found = average(draws)
+    assert isinstance(found, Mean) and found == pytest.approx(5 / 9)
+    assert found.items.tolist() == pytest.approx([1 / 3, 1.0, 1 / 3])
+    assert not isinstance(average([draws[0], Mean([1.0])]), Mean) and not isinstance(average([draws[0], 0.5]), Mean)
+    assert average([0.25, 0.75]) == 0.5
