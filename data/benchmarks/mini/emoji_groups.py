@@ -106,7 +106,7 @@ class EmojiGroups(LabelledImages):
     def floor(self) -> dict[str, Metrics]:
         """Chance, and the protocols on the raw pixels."""
         rows = super().floor()
-        total = len(self.concepts["test"])
+        total = len(self.concepts["test"].emoji)
         ranks = torch.arange(1, total + 1, dtype=torch.float64)
         expected = {f"recall@{k}": k / total for k in (1, 5, 10)}
         expected |= {"median_rank": float(ranks.mean()), "mrr": float(ranks.reciprocal().mean())}

@@ -66,10 +66,10 @@ class Constant(nn.Module):
 
 def test_no_concept_and_no_variant_is_in_two_splits(emoji: Emoji) -> None:
     concepts = read_concepts()
-    assert {split: len(part) for split, part in concepts.items()} == {"train": 1260, "val": 186, "test": 354}
+    assert {split: len(part.emoji) for split, part in concepts.items()} == {"train": 1260, "val": 186, "test": 354}
     split_of: dict[str, str] = {}
     for split, part in concepts.items():
-        assert part.pixels.shape == (len(part), 4, 3, 32, 32)
+        assert part.pixels.shape == (len(part.emoji), 4, 3, 32, 32)
         for concept in part.emoji:
             assert split_of.setdefault(family_of(concept), split) == split
     for language in ("en", "de", "ja", "ar"):

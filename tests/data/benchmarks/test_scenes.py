@@ -139,7 +139,7 @@ def test_languages(fetched) -> None:
     assert sum(by_language) == 300 and min(by_language) > 70
     every = ready(fetched, languages=["en", "de", "ja"], pairing="all", views=2, train_size=1000)
     batch = every.augmented(stored, 0)
-    assert batch.texts == stored.texts
+    assert batch.texts == list(stored.texts)
     assert batch.views.shape == (2, 300, 3, 48, 48)
     # "gallery1000_de" stands beside "gallery1000".
     found = every.evaluate(Constant(), "val")
