@@ -7,7 +7,6 @@ from typing import Literal, NamedTuple
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from common.batches import SentenceTriplets
 from common.benchmark import Benchmark, Metrics, digest
@@ -16,10 +15,11 @@ from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.losses.geometry import alignment, uniformity
 from common.random import uniform
-from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+from common.sampling.batches import ResumableLoader
+from common.table import Table
 from data.benchmarks.bases.floors import BagOfWords
 from data.benchmarks.bases.rated import RatedPairs, pairs_of, rank_agreement
-from data.benchmarks.mini.english import Passages
+from data.benchmarks.mini.english import numbered
 from data.sources.wordnet import WORDNET, Key, read_wordnet
 
 WORDS = (4, 25)
@@ -49,16 +49,6 @@ class Triplets(NamedTuple):
     anchor: list[str]
     positive: list[str]
     negative: list[str]
-
-
-class _TripletBatches(Dataset):
-    """Takes a whole list of indices at once and returns a batch."""
-
-    def __init__(self, triplets: Triplets) -> None:
-        self.triplets = triplets
-
-    def __getitem__(self, index: list[int]) -> SentenceTriplets:
-        return SentenceTriplets(*([column[i] for i in index] for column in self.triplets), torch.tensor(index))
 
 
 class Glosses(Benchmark):
@@ -119,14 +109,11 @@ class Glosses(Benchmark):
         return found
 
     def train_dataloader(self) -> ResumableLoader:
-        if self.train == "triplets":
-            triplets = self.triplets()
-            data: Dataset = _TripletBatches(triplets)
-            size = len(triplets.anchor)
-        else:
-            sentences = self.sentences()
-            data, size = Passages(sentences), len(sentences)
-        return ResumableLoader(data, sampler=GlobalBatchSampler(size, self.batch_size, self.seed), batch_size=None)
+        if self.train != "triplets":
+            return Table(numbered(self.sentences())).loader(self.batch_size, self.seed)
+        triplets = self.triplets()
+        rows = SentenceTriplets(*triplets, torch.arange(len(triplets.anchor)))
+        return Table(rows).loader(self.batch_size, self.seed)
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """Cosines of the pairs against their grades.
