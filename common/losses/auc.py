@@ -99,15 +99,16 @@ class _Compare(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         query, key, positives = ctx.saved_tensors
-        grads = [torch.zeros_like(x) for x in (query, key, positives)]
+        grad_query, grad_key, grad_positives = (torch.zeros_like(x) for x in (query, key, positives))
         with full_precision(query.device):
             tiles = Tiles(query, ctx.edits)
             for rows, columns, _ in tiles.over(0, key):
-                tile, slope = tiles.masked(rows, columns, key[columns]), 0.0
-                for some, down in zip(positives.split(_POSITIVES), grads[2].split(_POSITIVES), strict=True):
+                tile = tiles.masked(rows, columns, key[columns])
+                slope = torch.zeros_like(tile)
+                for some, down in zip(positives.split(_POSITIVES), grad_positives.split(_POSITIVES), strict=True):
                     slopes = torch.sigmoid(tile - some[:, None, None])
-                    slope = slope + slopes.sum(dim=0)
+                    slope += slopes.sum(dim=0)
                     down -= slopes.sum(dim=(1, 2))
-                grads[0][rows].addmm_(slope, key[columns])
-                grads[1][columns].addmm_(slope.T, query[rows])
-        return *(grad * x for x in grads), None
+                grad_query[rows].addmm_(slope, key[columns])
+                grad_key[columns].addmm_(slope.T, query[rows])
+        return grad * grad_query, grad * grad_key, grad * grad_positives, None

@@ -139,8 +139,9 @@ def _candidates(
 
 def _target(scores: Scores, ids: Tensor | None, label_smoothing: float, margin: float, dim: int) -> Tensor:
     """The expected logit under the target distribution, by row (dim 1) or by column (dim 0)."""
+    count: float | Tensor = 1.0
     if ids is None:
-        target, count = scores.diagonal() - margin, 1.0
+        target = scores.diagonal() - margin
     else:
         positives = scores.positives(ids, ids, dim)
         target, count = positives.total / positives.count - margin, positives.count

@@ -35,8 +35,8 @@ def nt_xent(
     Source: Chen et al. 2020 (SimCLR), eq. 1.
     """
     views, scale = _both(view_a, view_b), inverse(temperature)
-    total = Scores(views, views, scale=scale, exchange=exchange)
-    total = total.exclude(total.own()).logsumexp(dim=1)
+    scores = Scores(views, views, scale=scale, exchange=exchange)
+    total = scores.exclude(scores.own()).logsumexp(dim=1)
     positive = Scores(view_a, view_b, scale=scale).diagonal()
     return global_mean(total - torch.cat([positive, positive]))
 
