@@ -13,7 +13,7 @@ Of a large one a bounded number of tiles is kept for the backward pass, see `com
 import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self, overload
 
 import torch
 from torch import Tensor
@@ -33,14 +33,14 @@ class Positives(NamedTuple):
     """For each query, over the keys of its id: the sum of the scores and the number of the keys, both (m,)."""
 
     total: Tensor
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]  # hides tuple.count, which nobody calls
 
 
 class CrossEntropy(NamedTuple):
     """For each query: the cross-entropy against the keys of its id, and the number of these, both (m,)."""
 
     value: Tensor
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]  # as in `Positives`
 
 
 class Scores:
@@ -128,7 +128,11 @@ class Scores:
         """True where a query meets its own key."""
         return Own(self.layout.start, self.device)
 
-    def add(self, offset: Matrix | Tensor | float, where: Matrix | None = None) -> Self:
+    @overload
+    def add(self, offset: Matrix | Tensor) -> Self: ...
+    @overload
+    def add(self, offset: float, where: Matrix) -> Self: ...
+    def add(self, offset: Any, where: Matrix | None = None) -> Self:
         """The same scores with constants added: a matrix (the log of a weight), or a number at the pairs `where`.
 
         -inf, the log of a weight of 0, leaves a pair out of the log-sum-exp.
@@ -270,11 +274,11 @@ class Scores:
             same = self._same_id(row_ids, key_ids)
             return Positives((self._edited_product * same).sum(dim), same.sum(dim))
         added, excluded = self._edits.add, self._edits.exclude
-        own_excluded = bool(excluded) and row_ids is key_ids and all(isinstance(pairs, Own) for pairs in excluded)
+        own_excluded = bool(excluded) and row_ids is key_ids and all(isinstance(matrix, Own) for matrix in excluded)
         if self._ring or added or (excluded and not own_excluded):
-            same = (self.equal(row_ids, key_ids),)
-            total = self.sum(lambda s, positive: torch.where(positive, s, 0.0), dim, pairs=same)
-            return Positives(total, self.sum(lambda s, positive: positive + 0.0 * s, dim, pairs=same).detach())
+            pairs = (self.equal(row_ids, key_ids),)
+            total = self.sum(lambda s, positive: torch.where(positive, s, 0.0), dim, pairs=pairs)
+            return Positives(total, self.sum(lambda s, positive: positive + 0.0 * s, dim, pairs=pairs).detach())
         ours, others, ids, other_ids = self._query, self._key, row_ids, gather(key_ids, self.layout)
         if dim == 0:
             layout = shards(len(self._query), self.device, self.exchange)

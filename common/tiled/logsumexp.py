@@ -154,7 +154,7 @@ class LogSumExp(torch.autograd.Function):
     def backward(ctx, *grads: Tensor):
         query, key, *totals = ctx.saved_tensors
         grad_query = torch.zeros_like(query) if ctx.needs_input_grad[0] else None
-        by_dim = {dim: pair for dim, *pair in zip(ctx.dims, totals, grads, strict=True)}
+        by_dim = {dim: (total, grad) for dim, total, grad in zip(ctx.dims, totals, grads, strict=True)}
         with full_precision(query.device):
             tiles = Tiles(query, ctx.edits, ctx.mirrored, ctx.kept.tiling)
             scratch = torch.empty_like(tiles.buffer)
@@ -162,14 +162,20 @@ class LogSumExp(torch.autograd.Function):
 
             def visit(start: int, visiting: Tensor, grad_visiting: Tensor) -> None:
                 shard = slice(start, start + len(visiting))
-                column = _Softmax(*(x[shard] for x in by_dim[0]), tiles.columns) if 0 in by_dim else None
+                column = None
+                if 0 in by_dim:
+                    total, upstream = by_dim[0]
+                    column = _Softmax(total[shard], upstream[shard], tiles.columns)
                 for rows, columns, local in tiles.over(start, visiting):
                     k = visiting[local]
                     if ctx.mirrored:
                         column = row if local.start > rows.start else None
-                    sides = [x for x in ((row, rows, 1), (column, local, 0)) if x[0] is not None]
+                    both = (row, rows, 1), (column, local, 0)
+                    sides = [(side, part, dim) for side, part, dim in both if side is not None]
                     if kept := ctx.kept.get(rows, columns):
-                        grad = _weighted(*kept, sides, out=scratch[: kept[0].numel()].view_as(kept[0]))
+                        exponentials, shift = kept
+                        out = scratch[: exponentials.numel()].view_as(exponentials)
+                        grad = _weighted(exponentials, shift, sides, out)
                     else:
                         tile = tiles.masked(rows, columns, k)
                         grad = _softmax_gradient(tile, scratch[: tile.numel()].view_as(tile), sides)

@@ -87,7 +87,7 @@ class SoftplusTotal(torch.autograd.Function):
                     slope = scores.sigmoid_()
                     if positive is not None:
                         positive.diagonal(slope, rows, columns).sub_(1.0)
-                    if wants_query:
+                    if grad_query is not None:
                         grad_query[rows].addmm_(slope, k)
                     if wants_key:
                         grad_visiting[local].addmm_(slope.T, query[rows])

@@ -38,7 +38,7 @@ class Gram(torch.autograd.Function):
         ctx.save_for_backward(x, scale if isinstance(scale, Tensor) else None)
         ctx.scale = None if isinstance(scale, Tensor) else scale
         with full_precision(x.device):
-            return (x @ x.T).mul_(scale) if ctx.scale is None else _scaled_product(x, x.T, scale)
+            return (x @ x.T).mul_(scale) if isinstance(scale, Tensor) else _scaled_product(x, x.T, scale)
 
     @staticmethod
     @once_differentiable
