@@ -82,11 +82,13 @@ class SmallConvNet(nn.Module):
     Args:
         channels: colour channels of the input.
         width: channels of the first layer; the second and third have two and four times as many.
+        parts: the last map is averaged over each of parts x parts fields, which keeps where something is.
     """
 
-    def __init__(self, channels: int = 3, width: int = 32) -> None:
+    def __init__(self, channels: int = 3, width: int = 32, parts: int = 1) -> None:
         super().__init__()
-        self.output_dim = 4 * width
+        self.output_dim = 4 * width * parts**2
+        self.parts = parts
         widths = (channels, width, 2 * width, 4 * width)
         self.convolutions = nn.ModuleList(nn.Conv2d(*pair, 3, 2, 1, bias=False) for pair in pairwise(widths))
         self.norms = nn.ModuleList(nn.GroupNorm(min(8, outputs // 4), outputs) for outputs in widths[1:])
@@ -100,8 +102,8 @@ class SmallConvNet(nn.Module):
         return x
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Maps float pixels in [0, 1] of shape (n, channels, h, w) to vectors of shape (n, 4 * width)."""
-        return self.map(pixels).mean(dim=(2, 3))
+        """Maps float pixels in [0, 1] of shape (n, channels, h, w) to vectors of shape (n, 4 * width * parts^2)."""
+        return F.adaptive_avg_pool2d(self.map(pixels), self.parts).flatten(1)
 
 
 class CifarResNet50(nn.Module):
@@ -134,7 +136,14 @@ def to_float(pixels: Tensor) -> Tensor:
 
 
 ImageEncoderName = Literal[
-    "small_resnet", "small_convnet", "cifar_resnet50", "vit_mini", "vit_b16", "clip_vit_b32", "convnext_base"
+    "small_resnet",
+    "small_convnet",
+    "small_convnet_2x2",
+    "cifar_resnet50",
+    "vit_mini",
+    "vit_b16",
+    "clip_vit_b32",
+    "convnext_base",
 ]
 
 
@@ -147,7 +156,8 @@ def image_encoder(
         name: "vit_mini" has 4 layers of width 96 over patches of 8 pixels, "vit_b16" is ViT-B/16, both in
             SigLIP's shape; "clip_vit_b32" is CLIP's own ViT-B/32.
         channels: colour channels of the pictures.
-        width: of the first stage of "small_resnet" and "small_convnet".
+        width: of the first stage of "small_resnet" and "small_convnet"; "small_convnet_2x2" is averaged over each
+            quarter of the picture.
         image_size: side of the pictures, for the vision transformers.
         weights: folder with the weights to start from, for "convnext_base", which takes colour pictures alone.
 
@@ -161,6 +171,8 @@ def image_encoder(
             return SmallResNet(channels, width)
         case "small_convnet":
             return SmallConvNet(channels, width)
+        case "small_convnet_2x2":
+            return SmallConvNet(channels, width, parts=2)
         case "cifar_resnet50":
             return CifarResNet50(channels)
         case "vit_mini":

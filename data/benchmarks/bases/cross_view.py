@@ -210,9 +210,13 @@ class CrossView(Benchmark):
             for pictures in search[:2]:
                 if id(pictures) not in rows:  # both directions of a search embed the same pictures
                     rows[id(pictures)] = self._embedded(module, pictures)
-            found = localization_metrics(rows[id(search.query)], rows[id(search.reference)], *search[2:])
+            found = self.scored(name, rows[id(search.query)], rows[id(search.reference)], split)
             metrics |= {f"{name}/{metric}": value for metric, value in found.items()}
         return metrics
+
+    def scored(self, search: str, query: Tensor, reference: Tensor, split: str) -> Metrics:
+        """The metrics of one search, from unit vectors (n, d) and (m, d)."""
+        return localization_metrics(query, reference, *self.searches(split)[search][2:])
 
     @staticmethod
     def _embedded(module: nn.Module, pictures: Pictures) -> Tensor:
@@ -235,13 +239,17 @@ class CrossView(Benchmark):
         scored = {split: next(iter(self.searches(split).values())) for split in self.scored_splits}
         return {"train": len(self.train.places)} | {split: len(found.query) for split, found in scored.items()}
 
+    def drawn_from(self) -> Tensor:
+        """The places among which every seed's training places are, (n,)."""
+        return self.train.places
+
     @abstractmethod
     def pictured(self) -> Iterator[object]:
         """What the pictures and the coordinates were read from, for `digest`."""
 
     def fingerprint(self) -> str:
         self.setup()
-        found = [self.train.places]
+        found = [self.drawn_from()]
         for split in self.scored_splits:
             for search in self.searches(split).values():
                 found += [field for field in search[2:] if field is not None]

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from common.benchmark import Metrics, digest
+from common.evaluation.retrieval import best_ranks, rank_metrics
 from common.random import uniform
 from common.table import take
 from data.benchmarks.bases.cross_view import CrossView, Pairs, Search
@@ -52,6 +53,11 @@ class Places(NamedTuple):
         """Latitude and longitude of the centre in degrees, float64 of shape (n, 2)."""
         north = 90 - (self.row + SIDE / 2) / PER_DEGREE
         return torch.stack([north, (self.column + SIDE / 2) / PER_DEGREE - 180], dim=1).double()
+
+    @property
+    def lattice(self) -> Tensor:
+        """Which of four lattices a reference is of, 0 to 3, (n,): no two references of a lattice overlap."""
+        return 2 * (self.row // STEP % 2) + self.column // STEP % 2
 
     def covered(self) -> Tensor:
         """Whether a reference, by column, covers the centre of a query, by row: boolean of shape (n, n)."""
@@ -115,8 +121,12 @@ class Tiles(CrossView):
     """Which satellite picture shows the place of a relief? 6,050 pairs to learn from, 1,179 val, 2,213 test.
 
     Neighbours look alike and overlap, so they are the hard negatives; a method never sees the bands it is scored on.
+    Every fourth tile, in a lattice of its own, has no tile that overlaps it: `apart` trains on those of one lattice,
+    which the seed names, and each query is also searched for in the lattice of its reference.
 
     Args:
+        apart: trains on tiles that do not overlap, about 1,500.
+        aligned: a query shows the square of its reference and no other.
         query, reference: the maps of the two views.
         scored_query: the map of the queries that are scored, where it is another than the one to learn from.
         others: as in `CrossView`.
@@ -131,19 +141,28 @@ class Tiles(CrossView):
         query: Style = "relief",
         reference: Style = "satellite",
         scored_query: Style | None = None,
+        apart: bool = False,
+        aligned: bool = False,
         **others,
     ) -> None:
         super().__init__(**others)
+        self.apart, self.aligned = apart, aligned
         self.query, self.reference = query, reference
         self.scored_query = scored_query or query
 
     def load(self) -> Pairs:
         self.places = read_places(self.data_root)
         self.references = read_tiles(self.reference, data_root=self.data_root)
-        self.queries = read_tiles(self.scored_query, shifted=True, data_root=self.data_root)
+        if self.aligned:
+            self.places = {k: one._replace(shift=torch.zeros_like(one.shift)) for k, one in self.places.items()}
+        self.queries = read_tiles(self.scored_query, shifted=not self.aligned, data_root=self.data_root)
         train = self.places["train"]
-        queries = read_tiles(self.query, shifted=True, data_root=self.data_root)["train"]
-        return Pairs(queries, self.references["train"], train.coordinates, train.ids)
+        queries = read_tiles(self.query, shifted=not self.aligned, data_root=self.data_root)["train"]
+        pairs = Pairs(queries, self.references["train"], train.coordinates, train.ids)
+        if not self.apart:
+            return pairs
+        chosen = train.lattice == self.seed % 4
+        return Pairs(*(column[chosen] for column in pairs))
 
     def read_searches(self, split: str) -> dict[str, Search]:
         """The queries among the references, and the other way round."""
@@ -154,6 +173,19 @@ class Tiles(CrossView):
             "query_to_reference": Search(*views, places.ids, places.ids, _columns(covered)),
             "reference_to_query": Search(*views[::-1], places.ids, places.ids, _columns(covered.T)),
         }
+
+    def scored(self, search: str, query: Tensor, reference: Tensor, split: str) -> Metrics:
+        """Beside the whole gallery, each lattice by itself: `recall@1/apart` and `mrr/apart`."""
+        lattice, ranks = self.places[split].lattice, torch.empty(len(query), dtype=torch.int64)
+        for one in range(4):
+            of_lattice = lattice == one
+            ranks[of_lattice] = best_ranks(query[of_lattice], reference[of_lattice]).cpu()
+        found = rank_metrics(ranks, (1,))
+        apart = {f"{name}/apart": found[name] for name in ("recall@1", "mrr")}
+        return super().scored(search, query, reference, split) | apart
+
+    def drawn_from(self) -> Tensor:
+        return self.places["train"].ids
 
     def pictured(self) -> Iterator[object]:
         made = (view[split] for view in (self.queries, self.references) for split in view)
@@ -169,7 +201,15 @@ class Tiles(CrossView):
 
     def floor(self) -> dict[str, Metrics]:
         """Chance, and what the pixels and their colours say without learning."""
-        return super().floor() | {
+        chance = super().floor()["chance"]
+        # A query has as many candidates as there are references in its lattice.
+        sizes = self.places["test"].lattice.bincount()
+        ranks = [torch.arange(1, size + 1).double() for size in sizes.tolist()]
+        reciprocal = sum(float(rank.reciprocal().sum()) for rank in ranks) / int(sizes.sum())
+        for name in self.searches("test"):
+            chance |= {f"{name}/recall@1/apart": len(sizes) / int(sizes.sum()), f"{name}/mrr/apart": reciprocal}
+        return {
+            "chance": chance,
             "raw pixels": self.evaluate(RawPixels()),
             "colour histogram": self.evaluate(ColourHistogram()),
         }

@@ -102,6 +102,23 @@ def test_a_query_lies_in_the_middle_quarter_and_up_to_four_references_cover_it(t
     assert all(0 < x - y < SIDE for x, y in zip(centre, corner, strict=True))
 
 
+def test_apart_and_aligned_tiles(tiles: Tiles) -> None:
+    for seed in (1, 6):
+        apart = Tiles(seed=seed, apart=True, aligned=True)
+        apart.setup()
+        chosen = apart.places["train"].lattice == seed % 4
+        assert torch.equal(apart.train.places, apart.places["train"].ids[chosen]) and 1400 < int(chosen.sum()) < 1600
+        places = [column[chosen] for column in (apart.places["train"].row, apart.places["train"].column)]
+        far = torch.stack([(one[:, None] - one).abs() >= SIDE for one in places]).any(0)
+        assert bool(far.fill_diagonal_(True).all()), "no two overlap"
+        assert torch.equal(apart.queries["test"], read_tiles("relief")["test"])
+    assert apart.fingerprint() == Tiles(seed=3, aligned=True).fingerprint() != tiles.fingerprint()
+    # Among its own lattice a query is found at least as easily as in the whole gallery.
+    found = tiles.evaluate(ColourHistogram(), "val")
+    assert found["query_to_reference/mrr/apart"] > found["query_to_reference/mrr/gallery1179"]
+    assert len(found["query_to_reference/mrr/apart"].items) == 1179
+
+
 def test_masks_are_the_climate_of_the_pixels_of_a_tile(tiles: Tiles) -> None:
     """The sea is blue and dark in the satellite picture; the climate map knows it pixel by pixel."""
     masks, pictures = read_masks()["test"], tiles.references["test"].int()
@@ -127,7 +144,9 @@ def test_known_scores(tiles: Tiles) -> None:
     metrics = tiles.evaluate(Known(tiles, "val"), "val")
     for name in ("query_to_reference", "reference_to_query"):
         assert metrics[f"{name}/recall@1/gallery1179"] == metrics[f"{name}/hit_rate/gallery1179"] == 1.0
-    assert set(tiles.evaluate(Constant(), "val").values()) == {0.0}
+    constant = tiles.evaluate(Constant(), "val")
+    assert {value for name, value in constant.items() if "mrr" not in name} == {0.0}
+    assert constant["query_to_reference/mrr/gallery1179"] == pytest.approx(1 / 1179), "a tie with all is the last place"
 
 
 def test_another_map_is_scored_than_was_learnt_from(tiles: Tiles) -> None:
