@@ -41,6 +41,23 @@ def geometry_metrics(x: Tensor, y: Tensor) -> Metrics:
 
 
 @scoring()
+def uniformity_metric(x: Tensor) -> Mean:
+    """How evenly the rows use the sphere: log of the mean of exp(-2 |x_i - x_j|^2) over all pairs; lower is better.
+
+    Args:
+        x: shape (n, d), n at least 2, normalized here. Under torch.distributed every process passes all rows.
+
+    Returns:
+        `common.losses.uniformity` at t 2. Item i is that value moved by the row's influence on it, so that the spread
+        of the items gives the standard error of a mean over pairs (Hoeffding 1948).
+    """
+    x = F.normalize(embeddings("x", x), dim=1)
+    of_row = torch.cat([((rows @ x.T - 1) * 4).exp().double().sum(dim=1) - 1 for rows in x.split(1024)]) / (len(x) - 1)
+    mean = of_row.mean()
+    return Mean(mean.log() + 2 * (of_row - mean) / mean)
+
+
+@scoring()
 def modality_gap(x: Tensor, y: Tensor) -> float:
     """Distance between the centres of two modalities on the unit sphere, in [0, 2] (Liang et al. 2022, section 2).
 

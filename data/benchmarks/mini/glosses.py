@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 from common.batches import SentenceTriplets
 from common.benchmark import Benchmark, Metrics, digest
-from common.distributed import Exchange
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
-from common.losses.geometry import alignment, uniformity
+from common.evaluation.geometry import uniformity_metric
+from common.evaluation.means import Mean
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
 from common.table import Table
@@ -130,12 +130,11 @@ class Glosses(Benchmark):
         pairs = self.rated[split]
         rows = F.normalize(embed_dataset(module.embed_text, pairs.texts, 256, module), dim=1)
         nearest = pairs.human == len(GRADES) - 1
-        near = (rows[at[nearest].to(rows.device)] for at in (pairs.first, pairs.second))
+        first, second = (rows[at[nearest].to(rows.device)] for at in (pairs.first, pairs.second))
         return {
             self.primary: rank_agreement(rows, pairs),
-            "alignment/glosses": float(alignment(*near)),
-            # Every process holds all rows already.
-            "uniformity/glosses": float(uniformity(rows, exchange=Exchange.LOCAL)),
+            "alignment/glosses": Mean((first - second).square().sum(dim=1)),
+            "uniformity/glosses": uniformity_metric(rows),
         }
 
     def floor(self) -> dict[str, Metrics]:

@@ -10,11 +10,12 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler, normalize
 
 from common.errors import UserError
-from common.evaluation.geometry import effective_rank, geometry_metrics, modality_gap
+from common.evaluation.geometry import effective_rank, geometry_metrics, modality_gap, uniformity_metric
 from common.evaluation.knn import knn_accuracy
 from common.evaluation.probe import linear_probe_accuracy, linear_probe_metrics
 from common.evaluation.similarity import spearman
 from common.evaluation.verification import verification_metrics
+from common.losses.geometry import uniformity
 from tests.processes import on_processes
 
 
@@ -125,6 +126,16 @@ def test_modality_gap_of_known_centres():
     assert modality_gap(x, y) == pytest.approx(1.0)
     assert modality_gap(x, 4 * x) == pytest.approx(0.0)
     assert modality_gap(normalize_like(x), -x) == pytest.approx(math.sqrt(2))
+
+
+def test_uniformity_knows_the_influence_of_each_row():
+    x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)) + 0.5
+    found = uniformity_metric(x)
+    assert found == pytest.approx(float(uniformity(torch.nn.functional.normalize(x, dim=1))), abs=1e-6)
+    assert found.items.mean() == pytest.approx(float(found))
+    without = torch.tensor([uniformity_metric(torch.cat([x[:i], x[i + 1 :]])) for i in range(60)], dtype=torch.float64)
+    # A row's influence is what the metric loses without it, times the number of rows.
+    torch.testing.assert_close(60 * (found - without), found.items - found, atol=0.1, rtol=0.1)
 
 
 def test_geometry_equals_the_formulas_on_one_process_and_two():
