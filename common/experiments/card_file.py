@@ -47,7 +47,7 @@ def _experiments(document: Document, entries: list[Any]) -> tuple[Experiment, ..
     found: list[Experiment] = []
     for i, entry in enumerate(entries):
         where: Location = ("experiments", i)
-        kinds = {"compare": Comparison, "property": Property}
+        kinds: dict[str, type[Experiment]] = {"compare": Comparison, "property": Property}
         if not isinstance(entry, dict) or entry.get("kind") not in kinds:
             kind = entry.get("kind") if isinstance(entry, dict) else entry
             place = (*where, "kind") if isinstance(entry, dict) and "kind" in entry else where
@@ -63,9 +63,9 @@ def _experiments(document: Document, entries: list[Any]) -> tuple[Experiment, ..
                 entry["arms"] = {}
             if isinstance(tuning, dict):
                 entry["tuning"] = []
-        experiment = decode(kinds[entry["kind"]], document, where, entry)
+        experiment: Experiment = decode(kinds[entry["kind"]], document, where, entry)
         if isinstance(experiment, Comparison):
-            experiment = replace(experiment, arms=_arms(document, (*where, "arms"), arms))
+            experiment = replace(experiment, arms=_arms(document, (*where, "arms"), arms or {}))
             if isinstance(tuning, dict):  # one, without the list
                 experiment = replace(experiment, tuning=(decode(Tuning, document, (*where, "tuning"), tuning),))
         _check_experiment(experiment, document, where)
@@ -193,6 +193,7 @@ def _check_primary(card: Card, document: Document) -> None:
     found: list[Location] = []
     for i, experiment in enumerate(card.experiments):
         where: Location = ("experiments", i)
+        parts: list[tuple[Location, Claim | Property]]
         if isinstance(experiment, Property):
             parts = [(where, experiment)]
         else:

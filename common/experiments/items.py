@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from common.experiments.journal import Journal, parse_object
+from common.experiments.records import ItemKey
 
 MOST_UNITS = 1000
 """Units kept of a metric."""
@@ -20,15 +21,6 @@ _STEPS_PER_SPREAD = 4
 """Values are rounded to this part of their spread, which adds 1 / (12 * 16) of their variance."""
 _MOST_LEVELS = 8
 """Up to so many different values, such as right and wrong, are kept as they are."""
-
-
-class ItemKey(NamedTuple):
-    """The run that items belong to; the paper is that of the file."""
-
-    experiment: str
-    arm: str
-    recipe_hash: str
-    seed: int
 
 
 class Items(NamedTuple):

@@ -4,16 +4,15 @@ import contextlib
 import json
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from common.errors import UserError
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # Windows: one O_APPEND write a line still keeps lines apart
-    fcntl = None
 
 T = TypeVar("T")
 
@@ -184,7 +183,7 @@ def _locked(path: Path) -> int:
     """Opens a file for this process alone; closing frees it, also when the process is killed."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
-        if fcntl is None:
+        if sys.platform == "win32":  # has no such locks; one O_APPEND write a line still keeps lines apart
             return descriptor
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         # While this waited the file may have been rewritten, and be another.

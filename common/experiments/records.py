@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
@@ -21,6 +22,15 @@ class Key(NamedTuple):
     seed: int
     recipe_hash: str
     data_hash: str
+
+
+class ItemKey(NamedTuple):
+    """The run that scores of single test items belong to, see `items`; the paper is that of the file."""
+
+    experiment: str
+    arm: str
+    recipe_hash: str
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -93,13 +103,14 @@ def _typed(field: dataclasses.Field, value: Any) -> Any:
         if type(value) is not list or any(type(v) not in (int, float) for v in value):
             raise ValueError(f"the field '{field.name}' is {value!r}, not a list of numbers")
         return tuple(map(float, value))
-    wanted = {"metrics": dict, "versions": dict}.get(field.name, field.type)
+    wanted = typing.get_origin(field.type) or field.type
+    assert isinstance(wanted, type)
     if wanted is float and type(value) is int:
         value = float(value)
     # A boolean is an int to Python, but no seed: its type is another.
     if type(value) is not wanted:
         raise ValueError(f"the field '{field.name}' is {value!r}, not of type {wanted.__name__}")
-    if wanted in (int, float) and value < 0:
+    if isinstance(value, int | float) and value < 0:
         raise ValueError(f"the field '{field.name}' is {value!r}; it must not be negative")
     return value
 

@@ -11,7 +11,10 @@ from typing import Any, Literal, TypeVar
 from common.errors import UserError
 from common.experiments.yaml_lines import Document, Location, describe
 
-T = TypeVar("T")
+if typing.TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 
 def closest(name: str, known: Iterable[str]) -> str:
@@ -95,7 +98,7 @@ def convert(kind: Any, document: Document, where: Location, value: Any) -> Any:
         if not isinstance(value, dict):
             fail(document, where, f"{_name(where)} must be a mapping, found {describe(value)}")
         return {k: convert(args[1], document, (*where, k), v) for k, v in value.items()}
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return decode(kind, document, where, value)
     return _scalar(kind, document, where, value)
 
@@ -108,7 +111,7 @@ def _scalar(kind: type, document: Document, where: Location, value: Any) -> Any:
         wanted = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}[kind]
         hint = "; put it in quotes" if kind is str and isinstance(value, int | float) else ""
         fail(document, where, f"{_name(where)} must be {wanted}, found {describe(value)}{hint}")
-    if kind is str and not value.strip():
+    if isinstance(value, str) and not value.strip():
         fail(document, where, f"{_name(where)} is empty")
     return value
 

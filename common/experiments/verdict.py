@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from common.experiments.card import LOOKS, Claim, Comparison, Experiment, Property, untrained
 from common.experiments.paired import Interval, detectable, interval, item_error, p_value
-from common.experiments.records import Record
+from common.experiments.records import ItemKey, Record
 from common.experiments.texts import number, with_interval
 
 if TYPE_CHECKING:
-    from common.experiments.items import ItemKey, Items  # loads numpy
+    from common.experiments.items import Items  # loads numpy
 
 CONFIDENCE = 1 - 0.05 / len(LOOKS)
 """Of the interval at a look."""
@@ -26,7 +26,7 @@ MARGIN = 0.02
 ITEM_ERRORS = 1.96
 """How many standard errors over the test items a difference must exceed."""
 
-RunItems = Mapping["ItemKey", Mapping[str, "Items"]]
+RunItems = Mapping[ItemKey, Mapping[str, "Items"]]
 """Metrics item by item, by the run."""
 Floors = Mapping[str, Mapping[str, float]]
 """What needs no learning: metrics by the name of the floor."""
@@ -193,15 +193,17 @@ def _look(
     failed, unknown = _precondition(claim, {s: baseline[s] for s in seeds}, bases, floors)
     if failed:
         verdict, reason = Verdict.NO_TEST, failed
-    elif unknown or no_margin:
+    elif unknown or margin is None:
         reason, incomplete = "; ".join(dict.fromkeys(text for text in (unknown, no_margin) if text)), True
     elif difference.within(margin):
         verdict = Verdict.NO_DIFFERENCE
-    elif difference.side and error is None:
+    elif not difference.side:
+        pass  # other differences than zero are as likely: undecided
+    elif error is None:
         reason, incomplete = "the interval excludes zero, but no scores item by item are kept", True
-    elif difference.side and abs(difference.mean) <= ITEM_ERRORS * error:
+    elif abs(difference.mean) <= ITEM_ERRORS * error:
         reason = f"the interval excludes zero, but other test items might turn it ({ITEM_ERRORS} SE over items)"
-    elif difference.side:
+    else:
         verdict = Verdict.REPRODUCED if difference.side == side else Verdict.CONTRADICTED
     return ClaimResult(
         claim,
@@ -281,7 +283,7 @@ def _item_error(claim: Claim, n: int, records: Sequence[Record], items: RunItems
     found: dict[str, list[Items]] = {claim.method: [], claim.baseline: []}
     for record in sorted(records, key=lambda record: record.seed):
         if record.arm in found and record.seed < n:
-            of_run = items.get((record.experiment, record.arm, record.recipe_hash, record.seed), {})
+            of_run = items.get(ItemKey(record.experiment, record.arm, record.recipe_hash, record.seed), {})
             found[record.arm] += [of_run[claim.metric]] if claim.metric in of_run else []
     method, baseline = found.values()
     return item_error(method, baseline) if len(method) == len(baseline) == n else None

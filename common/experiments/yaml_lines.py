@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
@@ -21,7 +21,13 @@ DEEPEST = 64
 _TAG = "tag:yaml.org,2002:"
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+if TYPE_CHECKING or not yaml.__with_libyaml__:
+    from yaml import SafeLoader
+else:
+    from yaml import CSafeLoader as SafeLoader  # several times as fast
+
+
+class _Loader(SafeLoader):
     """YAML as the recipes' own parser (jsonargparse) reads it, and without the traps of YAML 1.1.
 
     1e-4 is a number, a date is text, and only true and false are booleans: `no` is Norwegian.
@@ -151,14 +157,15 @@ class _Reader:
             self._fail(event, f"the aliases stand for more than {MOST} values")
         if len(where) > DEEPEST:
             self._fail(event, f"the aliases nest more than {DEEPEST} levels deep")
-        if isinstance(event, yaml.AliasEvent):
-            if event.anchor not in self.anchors:
-                self._fail(event, f"the alias '*{event.anchor}' stands for nothing above it")
-            if event.anchor in self.open:
-                self._fail(event, f"the alias '*{event.anchor}' stands for itself")
-            return self._node(self.anchors[event.anchor], where)[0], at + 1
-        self.lines[where] = event.start_mark.line + 1
+        assert isinstance(event, yaml.AliasEvent | yaml.ScalarEvent | yaml.CollectionStartEvent)
         anchor = event.anchor
+        if isinstance(event, yaml.AliasEvent):
+            if anchor not in self.anchors:
+                self._fail(event, f"the alias '*{anchor}' stands for nothing above it")
+            if anchor in self.open:
+                self._fail(event, f"the alias '*{anchor}' stands for itself")
+            return self._node(self.anchors[anchor], where)[0], at + 1
+        self.lines[where] = _line(event)
         if anchor is not None:
             self.anchors[anchor] = at
             self.open.add(anchor)
@@ -170,7 +177,8 @@ class _Reader:
             value, after = self._sequence(at + 1, where)
         else:
             value, after = self._mapping(at + 1, where)
-        self.open.discard(anchor)
+        if anchor is not None:
+            self.open.discard(anchor)
         return value, after
 
     def _sequence(self, at: int, where: Location) -> tuple[list[Any], int]:
@@ -193,7 +201,7 @@ class _Reader:
                 self._fail(event, f"the field '{key}' stands here a second time")
             result[key], at = self._node(at + 1, (*where, key))
             # The line of a field is that of its name: a block below it starts a line later.
-            self.lines[(*where, key)] = event.start_mark.line + 1
+            self.lines[(*where, key)] = _line(event)
         return result, at + 1
 
     def _scalar(self, event: yaml.ScalarEvent) -> Any:
@@ -206,13 +214,18 @@ class _Reader:
         if kind not in ("int", "float", "bool", "null"):
             self._fail(event, f"the tag '{tag}' is not read here; plain values alone are")
         try:
-            return self.loader.construct_object(yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark))
+            return self.loader.construct_object(yaml.ScalarNode(tag, event.value))
         except (ValueError, KeyError, IndexError):
             words = describe(event.value)
             self._fail(event, f"{words} cannot be read as {'a number' if kind in ('int', 'float') else kind}")
 
     def _fail(self, event: yaml.Event, message: str) -> NoReturn:
-        raise UserError(f"{self.name}:{event.start_mark.line + 1}: {message}")
+        raise UserError(f"{self.name}:{_line(event)}: {message}")
+
+
+def _line(event: yaml.Event) -> int:
+    """Counted from 1. Every event of the parser has a mark."""
+    return event.start_mark.line + 1 if event.start_mark else 1
 
 
 def describe(value: Any) -> str:
