@@ -1,8 +1,6 @@
 """Papers are found by looking at the folders: papers/<family>/<slug>/paper.yaml. Adding one edits no other file."""
 
-import ast
 import difflib
-import functools
 import sys
 from pathlib import Path
 
@@ -10,7 +8,7 @@ from common.errors import UserError
 from common.experiments.card import Card
 from common.experiments.card_file import load_card
 from common.experiments.yaml_lines import load, shown
-from harness.signatures import batch_read
+from harness.signatures import batch_read, class_constant
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -75,37 +73,18 @@ def find(slug: str, root: Path = REPOSITORY) -> Card:
 
 
 def benchmark_of(card: Card, recipe: str = "mini.yaml") -> str | None:
-    """The name of the benchmark that a recipe stands on, found without importing it.
+    """The name of the benchmark that a recipe stands on, found without importing it; None where it has none."""
+    return benchmark_constant(card, "name", recipe)
 
-    Returns:
-        The `name` of the recipe's data class, or None where it has none.
-    """
+
+def benchmark_constant(card: Card, constant: str, recipe: str = "mini.yaml") -> str | None:
+    """A text that a recipe's data class or its bases define, such as its `name` or `primary` metric."""
     path = card.folder / recipe
     if not path.is_file():
         return None
     data = load(path, card.root).data.get("data")
     class_path = data.get("class_path") if isinstance(data, dict) else None
-    if not isinstance(class_path, str) or "." not in class_path:
-        return None
-    module, name = class_path.rsplit(".", 1)
-    return _class_names(card.root / (module.replace(".", "/") + ".py")).get(name)
-
-
-@functools.cache
-def _class_names(path: Path) -> dict[str, str]:
-    """The constant `name = "..."` of each class in a Python file."""
-    try:
-        body = ast.parse(path.read_text(encoding="utf-8")).body
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
-        return {}  # whoever imports it will say what is wrong
-    names = {}
-    for node in body:
-        for line in node.body if isinstance(node, ast.ClassDef) else []:
-            targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
-            value = getattr(line, "value", None)
-            if any(isinstance(t, ast.Name) and t.id == "name" for t in targets) and isinstance(value, ast.Constant):
-                names[node.name] = str(value.value)
-    return names
+    return class_constant(class_path, constant, card.root) if isinstance(class_path, str) else None
 
 
 def benchmarks_read(batch: str, root: Path = REPOSITORY) -> list[str]:

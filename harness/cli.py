@@ -202,6 +202,8 @@ def build_parser() -> Parser:
     slug(one, "--like", required=True, help="the paper to start from")
     complete_with(one.add_argument("--family", help="folder to put it in (default: that of --like)"), "family")
 
+    command("schema", "schema", "what every field of paper.yaml and of the recipes means")
+
     one = command("data", "data", "list or fetch the data sources, write the page of benchmarks", DATA)
     one.add_argument("action", choices=["list", "fetch", "page"])
     complete_with(one.add_argument("sources", nargs="*", metavar="NAME", help="sources to fetch"), "source")

@@ -304,13 +304,20 @@ def migrate(given: argparse.Namespace) -> None:
 
 def new(given: argparse.Namespace) -> None:
     """A new paper's folder."""
-    from harness.scaffold import check_slug, new_paper
+    from harness.scaffold import check_slug, new_paper, next_steps
 
     like = catalog.find(given.like, given.root)
-    check_slug(given.slug, set(catalog.paths(given.root)))
-    folder = new_paper(given.root, like.folder, given.slug, given.family or like.family)
-    print(f"{shown_path(folder)} starts out the same as {like.slug}. Next:")
-    print(f"  papers show {given.slug}\n  papers rerun {given.slug} --dry-run")
+    check_slug(given.slug, {path.parent.name for path in catalog.found(given.root)})
+    folder = shown_path(new_paper(like, given.slug, given.family or like.family))
+    print(f"{folder} runs as it is, and does so far what {like.slug} does. Next:")
+    print(*(f"  {step}" for step in next_steps(given.slug, folder)), sep="\n")
+
+
+def schema(given: argparse.Namespace) -> None:
+    """Every field that a paper's author may write."""
+    from harness.schema_page import schema
+
+    print(*schema(), sep="\n")
 
 
 def data(given: argparse.Namespace) -> None:

@@ -53,17 +53,34 @@ def signature(class_path: str, root: Path) -> Signature | None:
 
 def batch_read(class_path: str, root: Path) -> str | None:
     """The kind of batch that a method's `training_step` is annotated with, such as "Sentences"."""
-    module, _, name = class_path.rpartition(".")
-    place = _find(module, name, root) if module else None
-    while place is not None:
-        module, node = place
+    for node in _lineage(class_path, root):
         for function in node.body:
             if isinstance(function, ast.FunctionDef) and function.name == "training_step":
                 annotation = function.args.args[1].annotation if len(function.args.args) > 1 else None
                 return None if annotation is None else ast.unparse(annotation)
+    return None
+
+
+def class_constant(class_path: str, constant: str, root: Path) -> str | None:
+    """The text that a class or the first of its bases assigns to a name in its body, as in `name = "digits"`."""
+    for node in _lineage(class_path, root):
+        for line in node.body:
+            targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
+            value = getattr(line, "value", None)
+            if any(isinstance(t, ast.Name) and t.id == constant for t in targets) and isinstance(value, ast.Constant):
+                return str(value.value)
+    return None
+
+
+def _lineage(class_path: str, root: Path) -> Iterator[ast.ClassDef]:
+    """The class, the first of its bases, the first of that one's, as far as their source can be read."""
+    module, _, name = class_path.rpartition(".")
+    place = _find(module, name, root) if module else None
+    while place is not None:
+        module, node = place
+        yield node
         above = [base.id for base in node.bases if isinstance(base, ast.Name)]
         place = _find(module, above[0], root) if above else None
-    return None
 
 
 def trainer_signature() -> Signature:

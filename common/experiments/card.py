@@ -22,15 +22,23 @@ class Published:
     """One published number and where it stands."""
 
     dataset: str
+    """The data, with the split if the paper names one."""
     metric: str
+    """With its unit, as in "top-1 (%)"."""
     method: str
+    """As the paper calls it."""
     value: float
+    """In the metric's unit, as printed."""
     source: str
     """Table, figure or section of the paper, or the file of the authors' repository."""
     baseline: str | None = None
+    """What the paper compares the method with, in the same row or table."""
     baseline_value: float | None = None
+    """Its value."""
     url: str | None = None
+    """Where the number can be seen, if not in the paper."""
     protocol: str | None = None
+    """How it was measured, where that is not obvious."""
     id: str | None = None
     """The name by which a claim refers to this row."""
 
@@ -42,7 +50,9 @@ class Parameters:
     recipe: str
     """The full recipe that must build this many, within 1%."""
     count: float
+    """Of all parameters, as in 110.0e+6."""
     source: str
+    """Where the paper or the code says so."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +71,15 @@ class Claim:
     """One arm beats another in one metric: written down before anything runs."""
 
     text: str
+    """The claim as a sentence."""
     method: str
+    """The arm that is claimed to be better."""
     baseline: str
+    """The arm that it is compared with."""
     metric: str
     """The name in the records, with its protocol, as in `knn20_cosine/top1`."""
     better: Literal["higher", "lower"]
+    """Which values of the metric are better."""
     published: str | None = None
     """The `id` of the published row that makes the same comparison."""
     remark: str | None = None
@@ -92,10 +106,13 @@ class Tuning:
     metric: str
     """The name on validation data."""
     seeds: tuple[int, ...]
+    """Other seeds than those of the looks, as 100."""
     knobs: dict[str, tuple[Any, ...]]
     """The values tried, by the place in the recipe, as in `model.lr`; several knobs make a grid."""
     arms: tuple[str, ...]
+    """The arms that were tuned so."""
     better: Literal["higher", "lower"] = "higher"
+    """Which values of the metric are better."""
     reason: str | None = None
     """Why the arms of a claim are tuned by different knobs, where they are."""
 
@@ -110,12 +127,19 @@ class Comparison:
     """Arms trained by one recipe over the seeds of a look, and claims about their differences."""
 
     name: str
+    """A word for the command line, as in `papers rerun SLUG --experiment NAME`."""
     kind: Literal["compare"]
+    """What it is."""
     recipe: str
+    """The file beside the card that all arms start from."""
     arms: dict[str, Arm]
+    """The ways of training that are compared, by their names."""
     claims: tuple[Claim, ...]
+    """What is to be shown, before anything runs."""
     text: str | None = None
+    """More about it, for the page."""
     tuning: tuple[Tuning, ...] = ()
+    """What was tried before; `papers tune` runs it."""
 
     @property
     def seeds(self) -> int:
@@ -150,15 +174,21 @@ class Property:
     """An identity, a bound or a gradient formula, checked numerically over several seeds."""
 
     name: str
+    """A word for the command line."""
     kind: Literal["property"]
+    """What it is."""
     check: str
     """"module:function"; the function takes a seed and returns its deviation, or a dict of named deviations."""
     tolerance: float
+    """The largest deviation that is allowed."""
     seeds: int
+    """How many seeds the function is called with, from 0 on."""
     claim: str
+    """What holds, as a sentence."""
     where: str
     """The equation or section of the paper."""
     text: str | None = None
+    """More about it, for the page."""
     primary: bool = False
     """As in `Claim`."""
     control: bool = False
@@ -177,8 +207,11 @@ class Processes:
     """How the test that two processes follow one trains the paper: what it changes in `mini.yaml`."""
 
     model: dict[str, Any] = field(default_factory=dict)
+    """Changes to the recipe's model, as in an arm."""
     data: dict[str, Any] = field(default_factory=dict)
+    """Changes to its data."""
     trainer: dict[str, Any] = field(default_factory=dict)
+    """Changes to its trainer."""
     tolerance: float = 3e-4
     """Largest relative difference of the losses of four steps. float32 sums in another order, which the steps compound,
     are off by up to 1e-4; a wider one needs its `why`."""
@@ -191,24 +224,41 @@ class Card:
     """What `paper.yaml` says. `path` and `root` are where it was found."""
 
     slug: str
+    """The name of the folder, a word for the command line."""
     title: str
+    """Of the paper, whole."""
     authors: tuple[str, ...]
+    """Full names, in order; "Family, Given" where the last word is not the family name."""
     year: int
+    """Of the venue."""
     venue: str
+    """As in "NeurIPS 2020"; "arXiv" for a preprint."""
     arxiv: str | None
+    """The number, in quotes."""
     code: str | None
+    """Where the authors' code is."""
     family: str
+    """The name of the folder above."""
     surveyed: bool
+    """Whether it is a paper of the survey; false for a baseline or a method of one's own."""
     modalities: tuple[str, ...]
+    """What it reads, as in [image, text]."""
     idea: str
+    """In one or two sentences."""
     loss: str
+    """As a formula in plain text."""
     published: tuple[Published, ...]
+    """Numbers of the paper that were seen there."""
     differences: tuple[str, ...]
+    """Where the paper and the authors' code, or ours, do not agree."""
     experiments: tuple[Experiment, ...]
+    """Comparisons and properties that test the paper's claims."""
     path: Path = field(metadata={"from_folder": True})
     root: Path = field(metadata={"from_folder": True})
     parameters: Parameters | None = None
+    """The size of the published model, if the paper says it."""
     processes: Processes | None = None
+    """For the test of two processes."""
 
     @property
     def folder(self) -> Path:

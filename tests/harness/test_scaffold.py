@@ -13,7 +13,6 @@ from harness import catalog
 from harness.catalog import REPOSITORY
 from harness.cli import main
 from harness.scaffold import check_slug, new_paper
-from tests.harness import house
 
 
 def files(root: Path) -> dict[str, str]:
@@ -41,33 +40,32 @@ def test_a_new_paper_edits_no_other_file_and_verify_stays_green(root: Path, caps
     assert main(["verify"], root) == 0, capsys.readouterr().out
 
 
-def test_the_card_keeps_the_experiments_and_forgets_the_original(root: Path) -> None:
+def test_the_card_compares_it_with_what_it_starts_from(root: Path) -> None:
     main(["new", "my_method", "--like", "alpha"], root)
     card, like = catalog.find("my_method", root), catalog.find("alpha", root)
     assert (card.slug, card.family, card.surveyed, card.published, card.arxiv) == ("my_method", "toys", False, (), None)
-    assert [e.name for e in card.experiments] == [e.name for e in like.experiments]
-    assert card.experiments[0].arms == like.experiments[0].arms
-    assert all(claim.published is None for claim in card.experiments[0].claims)
+    (experiment,) = card.experiments
+    assert list(experiment.arms) == ["my_method", "alpha"] and experiment.arms["my_method"].overrides == {}
+    assert experiment.arms["alpha"].overrides["model"] == {
+        "class_path": "toyhouse.Toy",
+        "init_args": {"temperature": 0.1},
+    }
+    (claim,) = experiment.claims
+    assert (claim.metric, claim.better) == (like.experiments[0].claims[0].metric, "higher") and claim.primary
     page = (card.folder / "README.md").read_text()
     assert "papers rerun my_method" in page and "Prose that tells of Alpha" not in page
     assert not (root / "results/runs/my_method.jsonl").exists()
 
 
-def test_what_a_claim_says_of_the_original_is_dropped_in_both_styles(root: Path) -> None:
-    card = root / "papers/toys/alpha/paper.yaml"
-    fields = ["- text: Again", *(f"  {x}" for x in ("method: alpha", "baseline: beta", "metric: x", "better: higher"))]
-    block = "".join(f"      {field}\n" for field in [*fields, "  published: main", "  remark: >-", "    Of", "    old"])
-    text = card.read_text().replace("    claims:\n", f"    claims:\n{block}")
-    card.write_text(text.replace("margin: 0.05}", "margin: 0.05,\n         remark: 'Of old, too'}"))
-    assert [claim.remark for claim in catalog.find("alpha", root).experiments[0].claims] == [
-        "Of old",
-        None,
-        "Of old, too",
-    ]
+def test_every_sentence_that_waits_for_its_author_is_marked(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["new", "my_method", "--like", "alpha"], root)
-    claims = catalog.find("my_method", root).experiments[0].claims
-    assert [(claim.published, claim.remark) for claim in claims] == [(None, None)] * 3
-    assert [claim.better for claim in claims] == ["higher", "higher", "lower"]
+    out = capsys.readouterr().out
+    assert "grep -rn EDIT: " in out and "papers schema" in out and "papers rerun my_method --dry-run" in out
+    folder = root / "papers/toys/my_method"
+    assert all("EDIT:" in (folder / name).read_text() for name in ("module.py", "paper.yaml", "mini.yaml", "README.md"))
+    assert {path.name for path in folder.iterdir()} == {
+        *("__init__.py", "module.py", "paper.yaml", "mini.yaml", "README.md")
+    }
 
 
 def test_another_family(root: Path) -> None:
@@ -77,17 +75,18 @@ def test_another_family(root: Path) -> None:
 
 
 def test_a_baseline_can_be_copied_too(root: Path) -> None:
+    assert main(["new", "my_baseline", "--like", "beta"], root) == 2  # it has no recipe to start from
+    shutil.copy(root / "papers/toys/alpha/mini.yaml", root / "papers/toys/beta")
     assert main(["new", "my_baseline", "--like", "beta"], root) == 0
-    assert catalog.find("my_baseline", root).experiments == ()
+    (experiment,) = catalog.find("my_baseline", root).experiments
+    assert experiment.claims[0].metric == "probe/top1"  # the benchmark's own
 
 
 def test_an_interrupted_copy_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = files(root)
-    monkeypatch.setattr(shutil, "copyfile", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    house.write(root / "papers/toys/alpha/picture.png", "")
+    monkeypatch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(UserError, match="No space left on device"):
-        new_paper(root, root / "papers/toys/alpha", "my_method", "toys")
-    (root / "papers/toys/alpha/picture.png").unlink()
+        new_paper(catalog.find("alpha", root), "my_method", "toys")
     assert files(root) == before
 
 
@@ -100,22 +99,28 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_the_main_class_and_its_paths_are_renamed(copied: Path) -> None:
+def test_the_main_class_is_renamed_and_the_original_kept_as_the_baseline(copied: Path) -> None:
     folder = copied / "papers/classification/my_method"
     recipe = yaml.safe_load((folder / "mini.yaml").read_text())
     assert recipe["model"]["class_path"] == "papers.classification.my_method.module.MyMethod"
-    assert "class MyMethod(" in (folder / "module.py").read_text()
-    own = "".join(path.read_text() for path in folder.iterdir() if path.is_file())
-    assert "papers.classification.supcon" not in own and "TODO" not in own
+    code = (folder / "module.py").read_text()
+    assert "class MyMethod(Method):" in code and "recorded_as" not in code and "SupCon(" not in code
+    arms = yaml.safe_load((folder / "paper.yaml").read_text())["experiments"][0]["arms"]
+    original = yaml.safe_load((copied / "papers/classification/supcon/mini.yaml").read_text())["model"]
+    assert arms["supcon"]["model"] == original
+    ruff = Path(sys.executable).with_name("ruff")
+    words = [ruff, "check", "--quiet", "--config", REPOSITORY / "pyproject.toml", "--extend-ignore", "I001", folder]
+    assert not ruff.exists() or subprocess.run(words).returncode == 0
 
 
 def test_its_recipes_resolve(copied: Path) -> None:
     program = (
         "import sys, pathlib\n"
-        "from harness import catalog, recipe\n"
+        "from harness import arms, catalog, recipe\n"
         "card = catalog.find('my_method', pathlib.Path.cwd())\n"
         "for experiment in card.experiments:\n"
-        "    for arm in getattr(experiment, 'arms', ()):\n"
+        "    arms.check_arms(card, experiment)\n"
+        "    for arm in experiment.arms:\n"
         "        for file in ('mini.yaml', 'full.yaml'):\n"
         "            recipe.resolve_arm(card, experiment, arm, file)\n"
         "import papers.classification.my_method.module as module\n"
