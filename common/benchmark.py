@@ -1,24 +1,32 @@
 """The base of every shared benchmark: data to train on, and the protocol that scores a method."""
 
 import hashlib
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+import itertools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, overload
 
 import lightning as L
 from torch import Tensor, nn
 
 from common.errors import UserError
+from common.protocols import methods
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+P = TypeVar("P")
+Q = TypeVar("Q")
 Metrics = dict[str, float]
 
 
 class Openable(Protocol):
     """An archive or folder of data, as benchmarks see it."""
 
-    name: str
-    sha256: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def sha256(self) -> str: ...
 
     def open(self, data_root: str | None = None) -> Any:
         """Fetches what is not there yet, or looks into the folder `data_root`."""
@@ -37,7 +45,7 @@ class Benchmark(L.LightningDataModule):
         data_root: folder to read the sources from instead of fetching them, laid out as inside their archives.
     """
 
-    name: ClassVar[str]
+    name: str
     """The benchmark's name in records and on the command line."""
     primary: ClassVar[str]
     """The metric that ranks methods in `papers compare`; higher is better."""
@@ -45,6 +53,8 @@ class Benchmark(L.LightningDataModule):
     """What it is made from; none if it is generated, or published data that the user brings."""
     published: ClassVar[bool] = False
     """Whether the user brings the data, in the layout of its authors: a benchmark for full recipes."""
+    splits: Mapping[str, Any]
+    """A table (see `common.table`) or a list of samples for each split, where `build` holds them in memory."""
 
     def __init__(self, batch_size: int = 256, seed: int = 0, data_root: str | None = None) -> None:
         super().__init__()
@@ -68,17 +78,28 @@ class Benchmark(L.LightningDataModule):
         for source in self.sources:
             source.open(self.data_root)
 
-    def check_request(self, module: nn.Module, split: str, *offers: str) -> None:
+    @overload
+    def check_request(self, module: nn.Module, split: str, protocol: type[P], /) -> P: ...
+    @overload
+    def check_request(self, module: nn.Module, split: str, one: type[P], other: type[Q], /) -> tuple[P, Q]: ...
+    def check_request(self, module: Any, split: str, /, *protocols: type) -> Any:
         """Refuses a split that is not scored, and a module without one of the methods that scoring calls.
+
+        Args:
+            protocols: of `common.protocols`, what the module must offer.
+
+        Returns:
+            The module, known to the type checker as what it offers; for two protocols once as each.
 
         Raises:
             UserError: names the split, or the method that is missing.
         """
         if split not in ("val", "test"):
             raise UserError(f"split is {split!r}; it must be 'val' or 'test'")
-        for method in offers:
+        for method in itertools.chain.from_iterable(map(methods, protocols)):
             if not callable(getattr(module, method, None)):
                 raise UserError(f"benchmark {self.name} needs a module with {method}; {type(module).__name__} has none")
+        return module if len(protocols) == 1 else (module,) * len(protocols)
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """Scores `module` on "val" or "test". Metric names carry their protocol, as in `knn20_cosine/top1`."""
@@ -117,7 +138,7 @@ class Benchmark(L.LightningDataModule):
         """
         if self.data_root is None:
             return version, *(source.sha256 for source in self.sources)
-        return version, *(hashlib.sha256(tensor.contiguous().numpy()).hexdigest() for tensor in made)
+        return version, *(hashlib.sha256(tensor.contiguous().numpy().data).hexdigest() for tensor in made)
 
     # A "batch" of validation or test is the name of a split: the protocol scores a split as a whole, and
     # `Method.validation_step` hands it to `evaluate`. So `papers validate` and `papers test` need nothing else.
@@ -143,7 +164,7 @@ def digest(*items: object) -> str:
                     f"item {position} of a digest is a tensor of {item.dtype}; computed numbers differ between "
                     "processors: take the bytes, positions or settings that they come from"
                 )
-            found.update(item.contiguous().numpy())
+            found.update(item.contiguous().numpy().data)
         elif isinstance(item, bytes):
             found.update(item)
         else:

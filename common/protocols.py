@@ -13,6 +13,11 @@ from torch import Tensor
 from common.batches import Graph, HeteroGraph
 
 
+def methods(protocol: type) -> list[str]:
+    """The names of the methods that one of these protocols asks for."""
+    return [name for name in vars(protocol) if not name.startswith("_")]
+
+
 @runtime_checkable
 class EmbedsText(Protocol):
     def embed_text(self, texts: list[str]) -> Tensor:

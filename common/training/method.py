@@ -4,17 +4,29 @@ import math
 import typing
 import zlib
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.callbacks import Callback, GradientAccumulationScheduler
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from common.errors import NonFiniteLoss, UserError, WrongBatch
 from common.training.adafactor import Adafactor
 from common.training.rng import RandomState, capture, restore
+
+if TYPE_CHECKING:
+    from common.benchmark import Benchmark
+
+    class _Trainer(L.Trainer):
+        """What Lightning sets on a trainer without a declaration."""
+
+        callbacks: list[Callback]
+        datamodule: Benchmark | None
+        log_every_n_steps: int
+
 
 Schedule = Literal["constant", "linear", "cosine", "inverse_sqrt", "tri_stage", "tri_stage_half"]
 """What follows the warm-up; "inverse_sqrt" falls with the root of the step, "tri_stage" holds for all but the last 7%
@@ -70,6 +82,13 @@ class Method(L.LightningModule):
     """Whether the loss compares the samples of a batch, so that a smaller batch is another objective."""
     # A class that gains an argument after runs were recorded names it here: see `harness.identity`.
     added_later: ClassVar[dict[str, Any]] = {"decay_all": False, "beta2": 0.999, "eps": 1e-8}
+
+    if TYPE_CHECKING:
+
+        @property
+        def trainer(self) -> _Trainer: ...
+        @trainer.setter
+        def trainer(self, trainer: L.Trainer | None) -> None: ...
 
     def __init__(
         self,
@@ -150,7 +169,7 @@ class Method(L.LightningModule):
             self._random_state = RandomState(**checkpoint["random_state"])
 
     def on_train_start(self) -> None:
-        loader = self.trainer.train_dataloader
+        loader: Any = self.trainer.train_dataloader
         for state in self._loader_states:
             if hasattr(loader, "load_state_dict"):
                 loader.load_state_dict(state)
@@ -222,8 +241,9 @@ class Method(L.LightningModule):
             {"params": [p for p in parameters if p.ndim < least], "weight_decay": 0.0},
         ]
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         groups = self.parameter_groups()
+        optimizer: torch.optim.Optimizer
         match self.optimizer:
             case "adamw":
                 optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=(0.9, self.beta2), eps=self.eps)
@@ -250,5 +270,7 @@ class Method(L.LightningModule):
         self._score(split)
 
     def _score(self, split: str) -> None:
-        metrics = self.trainer.datamodule.evaluate(self, split)
+        benchmark = self.trainer.datamodule
+        assert benchmark is not None, "validation and test take a benchmark for their datamodule"
+        metrics = benchmark.evaluate(self, split)
         self.log_dict({f"{split}/{name}": value for name, value in metrics.items()}, batch_size=1)

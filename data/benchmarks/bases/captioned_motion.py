@@ -16,7 +16,7 @@ from common.evaluation.embed import embed_dataset
 from common.evaluation.knn import knn_accuracy
 from common.evaluation.probe import linear_probe_accuracy
 from common.evaluation.retrieval import best_ranks, rank_metrics, similar
-from common.protocols import EmbedsText
+from common.protocols import EmbedsMotion, EmbedsText
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
 from common.table import Rows, Table
@@ -108,7 +108,7 @@ class CaptionedMotion(Benchmark):
             UserError: the module does not offer `embed_motion`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, "embed_motion")
+        self.check_request(module, split, EmbedsMotion)
         part = self.splits[split]
         motion = embed_dataset(module.embed_motion, part.scored_motions(), 256, module)
         metrics = {}

@@ -14,6 +14,7 @@ from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.localization import chance_localization, localization_metrics
+from common.protocols import EmbedsImage
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
 from common.sampling.mining import mine_hard_negatives
@@ -204,7 +205,7 @@ class CrossView(Benchmark):
         """
         self.setup()
         searches = self.searches(split)
-        self.check_request(module, split, "embed_image")
+        self.check_request(module, split, EmbedsImage)
         metrics, rows = {}, {}
         for name, search in searches.items():
             for pictures in search[:2]:

@@ -16,7 +16,7 @@ from common.errors import UserError
 from common.evaluation.embed import embed_dataset, evaluating
 from common.evaluation.geometry import modality_gap
 from common.evaluation.image_text import chance_retrieval, image_text_retrieval
-from common.protocols import ScoresCaptions
+from common.protocols import EmbedsImage, EmbedsText, ScoresCaptions
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
 from common.table import Table, take
@@ -126,7 +126,7 @@ class ImageTextBenchmark(Benchmark):
             UserError: the module does not offer `embed_image` and `embed_text`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, "embed_image", "embed_text")
+        self.check_request(module, split, EmbedsImage, EmbedsText)
         data = self.splits[split]
         return self.retrieval(module, data, embedded(module, "embed_image", data.pixels))
 

@@ -11,7 +11,7 @@ from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.retrieval import pooled_auc, ranking_metrics, retrieval_metrics
-from common.protocols import EmbedsQuery
+from common.protocols import EmbedsQuery, EmbedsText
 from common.sampling.batches import ResumableLoader
 from common.table import Table
 from data.benchmarks.bases.floors import BagOfWords, Scattered
@@ -62,7 +62,7 @@ class TextRetrieval(Benchmark):
             UserError: the module does not offer `embed_text`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, "embed_text")
+        self.check_request(module, split, EmbedsText)
         pairs = self.splits[split]
         embed_query = module.embed_query if isinstance(module, EmbedsQuery) else module.embed_text
         query = F.normalize(embed_dataset(embed_query, pairs.query, _AT_ONCE, module), dim=1)

@@ -15,7 +15,7 @@ from common.evaluation.knn import knn_accuracy
 from common.evaluation.means import Mean
 from common.evaluation.probe import linear_probe
 from common.evaluation.topics import npmi, topic_diversity
-from common.protocols import ClassifiesText, ListsTopics
+from common.protocols import ClassifiesText, EmbedsText, ListsTopics
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
 from common.sampling.halves import HalvesSampler
@@ -115,7 +115,7 @@ class TextClassification(Benchmark):
             UserError: the module does not offer `embed_text`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, "embed_text")
+        self.check_request(module, split, EmbedsText)
         fits = {"probe_linear": self.gallery()}
         if self.shots is not None:
             fits[f"probe_linear_{self.shots}shot"] = self.labelled_set()

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from common.batches import SignalTexts
 from common.benchmark import Benchmark, Metrics, digest
 from common.evaluation.embed import embed_dataset
-from common.protocols import EmbedsText
+from common.protocols import EmbedsSignal, EmbedsText
 from common.random import normal, uniform
 from common.sampling.batches import ResumableLoader
 from common.table import Table, cut
@@ -86,7 +86,7 @@ class Ecg(Benchmark):
             UserError: the module does not offer `embed_signal`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, "embed_signal")
+        self.check_request(module, split, EmbedsSignal)
         few, scored = self.splits["train"].ids[:LABELLED], self.splits[split]
         train = embed_dataset(module.embed_signal, self.splits["train"].signal[:LABELLED], 256, module).cpu()
         test = embed_dataset(module.embed_signal, scored.signal, 256, module).cpu()

@@ -9,6 +9,7 @@ from common.evaluation.embed import embed_dataset
 from common.evaluation.means import Mean
 from common.evaluation.retrieval import ranking_metrics, retrieval_metrics, same_id
 from common.evaluation.verification import verification_metrics
+from common.protocols import EmbedsImage
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler
 from common.sampling.labels import MPerClassSampler
@@ -78,7 +79,7 @@ class Faces(AugmentedImages):
             UserError: the module does not offer `embed_image`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, "embed_image")
+        self.check_request(module, split, EmbedsImage)
         faces = self.splits[split]
         rows = F.normalize(embed_dataset(module.embed_image, faces.pixels, _AT_ONCE, module), dim=1).cpu()
         own = same_id(faces.labels, faces.labels)

@@ -13,6 +13,7 @@ from common.errors import UserError
 from common.evaluation.embed import evaluating
 from common.evaluation.means import Mean, average
 from common.evaluation.probe import linear_probe
+from common.protocols import EmbedsNodes
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
 from data.benchmarks.bases.graphs import steps
@@ -110,7 +111,7 @@ class Films(Benchmark):
                 split.
         """
         self.setup()
-        self.check_request(module, split, "embed_nodes")
+        self.check_request(module, split, EmbedsNodes)
         with evaluating(module):
             rows = F.normalize(module.embed_nodes(self.graph).float().cpu(), dim=1)
         if len(rows) != len(self.labels):

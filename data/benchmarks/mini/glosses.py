@@ -14,6 +14,7 @@ from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.geometry import uniformity_metric
 from common.evaluation.means import Mean
+from common.protocols import EmbedsText
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
 from common.table import Table
@@ -126,7 +127,7 @@ class Glosses(Benchmark):
             UserError: the module does not offer `embed_text`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, "embed_text")
+        self.check_request(module, split, EmbedsText)
         pairs = self.rated[split]
         rows = F.normalize(embed_dataset(module.embed_text, pairs.texts, 256, module), dim=1)
         nearest = pairs.human == len(GRADES) - 1

@@ -13,6 +13,7 @@ from common.batches import ParallelWords
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.alignment import Links, alignment_metrics
+from common.protocols import AlignsWords
 from common.sampling.batches import ResumableLoader
 from common.table import Table
 from data.benchmarks.bases.bible import split_of
@@ -90,7 +91,7 @@ class Greek(Benchmark):
             UserError: the module does not offer `align_words`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, "align_words")
+        self.check_request(module, split, AlignsWords)
         verses = self.splits[split]
         predicted = module.align_words(verses.source, verses.target)
         return {f"{name}/verses": value for name, value in alignment_metrics(predicted, verses.links).items()}

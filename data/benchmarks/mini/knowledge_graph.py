@@ -10,6 +10,7 @@ from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import evaluating
 from common.evaluation.links import filtered_ranks, link_metrics
+from common.protocols import ScoresTriples
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
 from common.table import Table
@@ -78,7 +79,7 @@ class KnowledgeGraph(Benchmark):
             UserError: the module does not offer `score_tails` and `score_heads`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, "score_tails", "score_heads")
+        self.check_request(module, split, ScoresTriples)
         head, relation, tail = self.splits[split].T
         ranks = []
         with evaluating(module):

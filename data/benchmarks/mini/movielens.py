@@ -7,6 +7,7 @@ from common.batches import Interactions
 from common.benchmark import Benchmark, Metrics, digest
 from common.evaluation.embed import evaluating
 from common.evaluation.links import recommendation_metrics
+from common.protocols import ScoresItems
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
 from common.table import Table
@@ -83,7 +84,7 @@ class MovieLens(Benchmark):
             UserError: the module does not offer `score_items`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, "score_items")
+        self.check_request(module, split, ScoresItems)
         with evaluating(module):
             scores = module.score_items(torch.arange(self.users)).float().cpu()
         known = self.liked("train") if split == "val" else self.liked("train", "val")

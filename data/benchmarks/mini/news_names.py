@@ -11,7 +11,7 @@ from common.batches import MultiLabelTexts
 from common.benchmark import Benchmark, Metrics, digest
 from common.evaluation.embed import embed_dataset
 from common.evaluation.retrieval import hit_metrics, ranking_metrics
-from common.protocols import EmbedsQuery
+from common.protocols import EmbedsQuery, EmbedsText
 from common.sampling.batches import ResumableLoader
 from common.table import Table
 from data.benchmarks.bases.floors import BagOfWords, Scattered
@@ -86,7 +86,7 @@ class NewsNames(Benchmark):
             UserError: the module does not offer `embed_text`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, "embed_text")
+        self.check_request(module, split, EmbedsText)
         texts = self.splits[split]
         embed_query = module.embed_query if isinstance(module, EmbedsQuery) else module.embed_text
         query = F.normalize(embed_dataset(embed_query, texts.text, 256, module), dim=1)

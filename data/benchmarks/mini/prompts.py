@@ -19,7 +19,7 @@ from common.evaluation.embed import embed_dataset, evaluating
 from common.evaluation.image_text import chance_retrieval
 from common.evaluation.means import Mean
 from common.evaluation.retrieval import both_directions
-from common.protocols import EmbedsText
+from common.protocols import EmbedsSpeech, EmbedsText, TranslatesSpeech
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
 from common.sampling.lengths import SimilarLengthSampler
@@ -160,7 +160,7 @@ class Prompts(Benchmark):
             UserError: the module does not offer `translate_speech`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, "translate_speech")
+        self.check_request(module, split, TranslatesSpeech)
         metrics = {}
         for kind, part in (("joined", self.splits[split]), ("unseen", self.splits[f"{split}_unseen"])):
             clips = [part.speech.clip(i) for i in range(len(part.transcripts))]
@@ -171,7 +171,7 @@ class Prompts(Benchmark):
             metrics[f"chrf/{protocol}"] = sacrebleu.corpus_chrf(said, [part.translations]).score
             pairs = zip(said, part.translations, strict=True)
             metrics[f"sentence_chrf/{protocol}"] = Mean([sacrebleu.sentence_chrf(s, [t]).score for s, t in pairs])
-            if isinstance(module, EmbedsText) and hasattr(module, "embed_speech"):
+            if isinstance(module, EmbedsText) and isinstance(module, EmbedsSpeech):
                 speech = F.normalize(embedded(module, clips), dim=1)
                 text = F.normalize(embed_dataset(module.embed_text, part.transcripts, 256, module).cpu(), dim=1)
                 found = both_directions(speech, text, names=("speech", "transcript"))

@@ -14,7 +14,7 @@ from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.means import Mean
 from common.evaluation.retrieval import both_directions
-from common.protocols import DescribesProteins
+from common.protocols import DescribesProteins, EmbedsProtein, EmbedsText
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
 from common.table import Table, take
@@ -103,7 +103,7 @@ class Proteins(Benchmark):
             UserError: the module does not offer `embed_protein` and `embed_text`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, "embed_protein", "embed_text")
+        self.check_request(module, split, EmbedsProtein, EmbedsText)
         scored = self.splits[split]
         text_of = dict(zip(scored.text_ids.tolist(), scored.text, strict=True))
         names = sorted(text_of)

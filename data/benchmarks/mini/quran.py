@@ -16,6 +16,7 @@ from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.means import Mean, average, both
 from common.evaluation.retrieval import best_ranks
+from common.protocols import EmbedsText
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
 from common.table import Rows, Table
@@ -106,7 +107,7 @@ class Quran(Benchmark):
             UserError: the module does not offer `embed_text`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, "embed_text")
+        self.check_request(module, split, EmbedsText)
         verses = self.splits[split].values()
         rows = {
             code: F.normalize(embed_dataset(module.embed_text, [v[code] for v in verses], 256, module), dim=1)

@@ -17,7 +17,7 @@ from common.evaluation.embed import embed_dataset
 from common.evaluation.image_text import chance_retrieval, image_text_retrieval
 from common.evaluation.means import both
 from common.evaluation.probe import linear_probe_accuracy
-from common.protocols import EmbedsImage, EmbedsText
+from common.protocols import EmbedsImage, EmbedsSpeech, EmbedsText
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
 from common.table import Rows, Table
@@ -193,7 +193,7 @@ class Spoken(Benchmark):
             UserError: the module does not offer `embed_speech`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, "embed_speech")
+        self.check_request(module, split, EmbedsSpeech)
         first, second = self.syllables[split]
         sides = [self._embedded(module, rows) for rows in (first, second)]
         noisy = [embedded(module, self.noisy(rows)) for rows in (first, second)]

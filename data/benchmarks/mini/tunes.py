@@ -22,7 +22,7 @@ from common.benchmark import Benchmark, Metrics, digest
 from common.evaluation.embed import embed_dataset
 from common.evaluation.probe import linear_probe
 from common.evaluation.retrieval import both_directions
-from common.protocols import EmbedsText
+from common.protocols import EmbedsMusic, EmbedsText
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
 from common.table import Table
@@ -129,7 +129,7 @@ class FolkTunes(Benchmark):
             UserError: the module does not offer `embed_music`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, "embed_music")
+        self.check_request(module, split, EmbedsMusic)
         tunes, train = self.splits[split], self.splits["train"]
         music = F.normalize(embed_dataset(module.embed_music, tunes.music, 64, module), dim=1)
         metrics = {}

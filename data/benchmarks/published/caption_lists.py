@@ -17,7 +17,7 @@ from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.image_text import image_text_retrieval, reranked_retrieval
-from common.protocols import RanksPairs
+from common.protocols import EmbedsImage, EmbedsText, RanksPairs
 from common.rand_augment import DRAWS, rand_augment
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
@@ -177,7 +177,7 @@ class CaptionLists(Benchmark):
         Raises:
             UserError: the module does not offer `embed_image` and `embed_text`, or there is no such split.
         """
-        self.check_request(module, split, "embed_image", "embed_text")
+        self.check_request(module, split, EmbedsImage, EmbedsText)
         pixels, texts, text_ids = self.scored(split)
         image = F.normalize(embed_dataset(module.embed_image, pixels, 64, module), dim=1)
         text = F.normalize(embed_dataset(module.embed_text, texts, 256, module), dim=1)

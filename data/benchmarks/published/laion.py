@@ -21,6 +21,7 @@ from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.image_text import image_text_retrieval
+from common.protocols import EmbedsImage, EmbedsText
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
 from data.published import published_folder, read_json
@@ -193,7 +194,7 @@ class Laion400M(Benchmark):
         Raises:
             UserError: the module does not offer `embed_image` and `embed_text`, or there is no such split.
         """
-        self.check_request(module, split, "embed_image", "embed_text")
+        self.check_request(module, split, EmbedsImage, EmbedsText)
         paths, captions = self.scored(split)
         device = next((p.device for p in module.parameters()), torch.device("cpu"))
 

@@ -19,6 +19,7 @@ from common.errors import UserError
 from common.evaluation.embed import evaluating
 from common.evaluation.probe import linear_probe_accuracy
 from common.lines import read_lines
+from common.protocols import EmbedsSpeech, TranscribesSpeech
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
 from common.sampling.lengths import SimilarLengthSampler
@@ -180,7 +181,7 @@ class LibriSpeech(_Recordings):
         Raises:
             UserError: the module does not offer `embed_speech`, or there is no such split.
         """
-        self.check_request(module, split, "embed_speech")
+        self.check_request(module, split, EmbedsSpeech)
         utterances = _read_part(self._folder(), SCORED[split])
         speakers = sorted({one.speaker for one in utterances})
         labels = torch.tensor([speakers.index(one.speaker) for one in utterances])
@@ -262,7 +263,7 @@ class LibriSpeechTranscripts(_Recordings):
         Raises:
             UserError: the module does not offer `transcribe_speech`, or there is no such split.
         """
-        self.check_request(module, split, "transcribe_speech")
+        self.check_request(module, split, TranscribesSpeech)
         metrics = {}
         for part in RECOGNIZED[split]:
             utterances = _listed(self._folder() / "LibriSpeech" / part)

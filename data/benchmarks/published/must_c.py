@@ -17,6 +17,7 @@ from common.encoders.sequence import Sequences
 from common.errors import UserError
 from common.evaluation.embed import evaluating
 from common.lines import read_lines
+from common.protocols import TranslatesSpeech
 from common.sampling.batches import ResumableLoader
 from common.sampling.lengths import SimilarLengthSampler
 from data.published import beside, published_folder
@@ -120,7 +121,7 @@ class MustC(Benchmark):
             UserError: the module does not offer `translate_speech`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, "translate_speech")
+        self.check_request(module, split, TranslatesSpeech)
         segments, folder = self.segments[split], self._folder()
         order = sorted(range(len(segments)), key=lambda i: segments[i].samples)
         said = [""] * len(segments)

@@ -19,6 +19,7 @@ from common.evaluation.embed import embed_dataset
 from common.evaluation.means import Mean
 from common.evaluation.retrieval import best_ranks
 from common.lines import read_table
+from common.protocols import EmbedsQuery, EmbedsText
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
 from data.published import published_folder, read_json
@@ -118,7 +119,7 @@ class NaturalQuestions(Benchmark):
         Raises:
             UserError: the module does not offer `embed_query` and `embed_text`, or there is no such split.
         """
-        self.check_request(module, split, "embed_query", "embed_text")
+        self.check_request(module, split, EmbedsQuery, EmbedsText)
         return self._average_rank(module) if split == "val" else self._answers(module)
 
     def _average_rank(self, module: nn.Module) -> Metrics:

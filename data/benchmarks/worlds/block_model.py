@@ -13,6 +13,7 @@ from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import evaluating
 from common.evaluation.means import Mean
+from common.protocols import EmbedsGraph
 from common.random import normal, uniform
 from common.sampling.batches import ResumableLoader
 from data.benchmarks.bases.graphs import steps
@@ -87,7 +88,7 @@ class BlockModel(Benchmark):
             UserError: the module does not offer `embed_graph`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, "embed_graph")
+        self.check_request(module, split, EmbedsGraph)
         with evaluating(module):
             rows = F.normalize(module.embed_graph(self.graph).float().cpu(), dim=1)[self.splits[split]]
         blocks = self.blocks[self.splits[split]]

@@ -11,6 +11,7 @@ from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import evaluating
 from common.evaluation.means import Mean
+from common.protocols import PredictsNodes
 from common.random import normal, uniform
 from common.sampling.batches import ResumableLoader
 from data.benchmarks.bases.graphs import steps
@@ -60,7 +61,7 @@ class Circuits(Benchmark):
                 such split.
         """
         self.setup()
-        self.check_request(module, split, "predict_nodes")
+        self.check_request(module, split, PredictsNodes)
         graph = self.splits[split]
         with evaluating(module):
             predicted = module.predict_nodes(graph._replace(target=torch.full_like(graph.target, torch.nan)))

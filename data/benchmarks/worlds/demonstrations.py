@@ -15,7 +15,7 @@ from common.errors import UserError
 from common.evaluation.embed import embed_dataset, evaluating
 from common.evaluation.means import Mean
 from common.evaluation.retrieval import retrieval_metrics, same_id
-from common.protocols import EmbedsVideo
+from common.protocols import ActsOnPrompt, EmbedsVideo
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
 from common.table import Rows, Table
@@ -122,7 +122,7 @@ class Demonstrations(Benchmark):
             UserError: the module does not offer `act`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, "act")
+        self.check_request(module, split, ActsOnPrompt)
         with evaluating(module):
             metrics = self._metrics(lambda prompt, frames, _: module.act(prompt, frames), split)
         if isinstance(module, EmbedsVideo):

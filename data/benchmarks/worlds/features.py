@@ -11,6 +11,7 @@ from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.means import average
 from common.evaluation.probe import linear_probe_accuracy
+from common.protocols import EmbedsVectors
 from common.random import normal
 from common.sampling.batches import ResumableLoader
 from common.table import Table, cut
@@ -99,7 +100,7 @@ class Features(Benchmark):
             UserError: the module does not offer `embed_vectors`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, "embed_vectors")
+        self.check_request(module, split, EmbedsVectors)
         fitted, scored = self.splits["probe"], self.splits[split]
         train, test = (embed_dataset(module.embed_vectors, part.views, 1000, module).cpu() for part in (fitted, scored))
         metrics = {}

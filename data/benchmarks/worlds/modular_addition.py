@@ -11,7 +11,7 @@ from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset, evaluating
 from common.evaluation.means import Mean
-from common.protocols import EmbedsSymbols
+from common.protocols import AnswersNumbers, EmbedsSymbols
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
 from common.table import Table
@@ -68,7 +68,7 @@ class ModularAddition(Benchmark):
             UserError: the module does not offer `number_logits`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, "number_logits")
+        self.check_request(module, split, AnswersNumbers)
         asked = self.splits[split]
         best = embed_dataset(module.number_logits, asked.given, 500, module).cpu().argmax(dim=1)
         metrics = {"accuracy/argmax": Mean(best == asked.answer)}

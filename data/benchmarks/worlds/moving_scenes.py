@@ -17,7 +17,7 @@ from common.evaluation.image_text import (
     reranked_retrieval,
     zero_shot_accuracy,
 )
-from common.protocols import RanksPairs
+from common.protocols import EmbedsText, EmbedsVideo, RanksPairs
 from common.random import uniform
 from common.table import take
 from data.benchmarks.bases.drawn import DrawnCaptions
@@ -192,7 +192,7 @@ class MovingScenes(DrawnCaptions):
             UserError: the module does not offer `embed_video` and `embed_text`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, "embed_video", "embed_text")
+        self.check_request(module, split, EmbedsVideo, EmbedsText)
         data = self.splits[split]
         video = embedded(module, "embed_video", data.pixels)
         metrics = self.retrieval(module, data, video) | self._zero_shot(module, split, video)

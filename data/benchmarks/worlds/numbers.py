@@ -11,6 +11,7 @@ from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.means import Mean
+from common.protocols import AnswersNumbers
 from common.random import normal, uniform
 from common.sampling.batches import ResumableLoader
 from common.table import Table, cut
@@ -61,7 +62,7 @@ class Numbers(Benchmark):
             UserError: the module does not offer `number_logits`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, "number_logits")
+        self.check_request(module, split, AnswersNumbers)
         asked = self.splits[split]
         logits = embed_dataset(module.number_logits, asked.given, 500, module).cpu()
         answer = asked.answer.double()

@@ -23,7 +23,7 @@ from common.evaluation.image_text import (
     zero_shot_accuracy,
 )
 from common.evaluation.means import Mean
-from common.protocols import Captions, RanksPairs
+from common.protocols import Captions, EmbedsImage, EmbedsText, RanksPairs
 from common.random import uniform
 from common.table import joined, take
 from data.benchmarks.bases.drawn import DrawnCaptions
@@ -203,7 +203,7 @@ class Scenes(DrawnCaptions):
             UserError: the module does not offer `embed_image` and `embed_text`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, "embed_image", "embed_text")
+        self.check_request(module, split, EmbedsImage, EmbedsText)
         data = self.splits[split]
         image = embedded(module, "embed_image", data.pixels)
         metrics = self.retrieval(module, data, image) | self._zero_shot(module, image, self.placed[split])

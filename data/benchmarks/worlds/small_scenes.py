@@ -12,7 +12,7 @@ from common.benchmark import Metrics, digest
 from common.evaluation.image_text import distractor_accuracy, match_pairs
 from common.evaluation.likelihood import fit_scale, log_likelihood
 from common.evaluation.means import Mean, both
-from common.protocols import RanksPairs, ScoresCaptions
+from common.protocols import EmbedsImage, EmbedsText, RanksPairs, ScoresCaptions
 from common.random import uniform
 from common.table import take
 from data.benchmarks.bases.drawn import DrawnCaptions
@@ -160,7 +160,7 @@ class SmallScenes(DrawnCaptions):
             UserError: the module does not offer `embed_image` and `embed_text`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, "embed_image", "embed_text")
+        self.check_request(module, split, EmbedsImage, EmbedsText)
         image = {part: embedded(module, "embed_image", self.splits[part].pixels) for part in {"val", split}}
         metrics = self.retrieval(module, self.splits[split], image[split])
         text = {part: embedded(module, "embed_text", self.splits[part].texts[0]) for part in image}

@@ -11,6 +11,7 @@ from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.geometry import geometry_metrics
+from common.protocols import EmbedsVectors
 from common.random import normal, uniform
 from common.sampling.batches import ResumableLoader
 from common.table import Table, cut
@@ -97,7 +98,7 @@ class Spheres(Benchmark):
             UserError: the module does not offer `embed_vectors`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, "embed_vectors")
+        self.check_request(module, split, EmbedsVectors)
         latents, ids = self.splits[split].views, self.splits[split].ids
         fitted = self.splits["train"].views[:2000]
         train, test = (self._embedded(module, z).double() for z in (fitted, latents))
