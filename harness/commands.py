@@ -14,6 +14,7 @@ from common.paths import as_path
 from harness import catalog
 from harness.arms import check_arms
 from harness.console import print_table, say, shown_path
+from harness.metric_names import doubtful_metrics
 from harness.standing import Standing, standing, standings
 from harness.written import full_recipes
 
@@ -96,10 +97,16 @@ def show_paper(given: argparse.Namespace) -> None:
     for experiment in card.experiments:
         if isinstance(experiment, Comparison):
             check_arms(card, experiment)
+            _say_doubts(card, experiment, _results(given))
     paper = standing(card, Ledger(_results(given) / "runs"))
     print_paper(paper, _results(given))
     for warning in paper.warnings:
         say(warning)
+
+
+def _say_doubts(card: Card, experiment: Comparison, results: Path) -> None:
+    for line in doubtful_metrics(card, experiment, results):
+        say(line)
 
 
 def rerun(given: argparse.Namespace) -> int:
@@ -116,6 +123,11 @@ def rerun(given: argparse.Namespace) -> int:
     from harness.runner import cores
 
     workers = given.workers or cores()
+    for card in cards:
+        for experiment in card.experiments:
+            if isinstance(experiment, Comparison) and given.experiment in (None, experiment.name):
+                # What is on record of a benchmark stands in the repository, whatever folder the new records go to.
+                _say_doubts(card, experiment, given.root / "results")
     if given.dry_run or given.recipe == "full":
         for of, options in jobs:
             for planned in looks.plans(of, ledger, **options, seeds=given.seeds, fetch=False):

@@ -127,11 +127,13 @@ def _arms(card: Card, experiment: Comparison, recipe: str | None, overrides: Map
         check_arms(card, experiment)
     from harness import recipe as recipes  # imports torch
 
-    owed = {arm: experiment.metrics_of(arm) for arm in experiment.arms}
+    # Untrained networks come first: they cost scoring alone, and show what the benchmark gives before anything trains.
+    owed: dict[str, tuple[str, ...]] = {}
     for claim in experiment.claims:
         if claim.learns is True:  # what the baseline has learnt is what it gains on itself untrained
             arm = untrained(claim.baseline)
             owed[arm] = tuple(dict.fromkeys([*owed.get(arm, ()), claim.metric]))
+    owed |= {arm: experiment.metrics_of(arm) for arm in experiment.arms}
     return [
         Run(
             card.slug,

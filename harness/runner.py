@@ -23,6 +23,7 @@ from harness import machine
 from harness.plan import prepare_data
 from harness.pool import Pool, uninterrupted
 from harness.progress import Reporter
+from harness.signals import exit_code
 from harness.worker import Result, Run
 
 
@@ -40,12 +41,15 @@ class Outcome:
 
     finished: list[Record] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
-    interrupted: bool = False
+    interrupted: int = 0
+    """The exit code of the signal that ended it, if one did."""
+    lacking: set[tuple[str, str, str]] = field(default_factory=set)
+    """(paper, experiment, metric): what claims are about and no run will give."""
 
     @property
     def exit_code(self) -> int:
-        """130 after Ctrl-C, 2 if a run failed, else 0."""
-        return 130 if self.interrupted else 2 if self.failed else 0
+        """130 after Ctrl-C, 143 after SIGTERM, 2 if a run failed, else 0."""
+        return self.interrupted or (2 if self.failed else 0)
 
 
 def execute(
@@ -57,7 +61,8 @@ def execute(
 ) -> Outcome:
     """Does the runs and appends a record as each one ends.
 
-    A run that fails (a loss that is not finite, say) is reported, the others go on. Ctrl-C ends all that is under way
+    A run that fails (a loss that is not finite, say) is reported, the others go on, but for those that owe a metric
+    which the benchmark turns out not to have. Ctrl-C ends all that is under way
     and keeps what has ended. Should this process be killed, its workers die with it.
 
     Args:
@@ -95,12 +100,16 @@ def execute(
             while waiting or pool.busy:
                 while waiting and (worker := pool.idle()) is not None:
                     run = waiting.popleft()
+                    if lacking := [m for m in run.metrics if (run.paper, run.experiment, m) in outcome.lacking]:
+                        message = f"not started: the benchmark has no '{lacking[0]}', which a claim on it is about"
+                        _take(run, "failed", message, ledger, facts, reporter, outcome)
+                        continue
                     worker.give(run)
                     reporter.start(run)
                 listen(timeout=0.5)
                 reporter.tick()
-        except KeyboardInterrupt:
-            outcome.interrupted = True
+        except KeyboardInterrupt as error:
+            outcome.interrupted = exit_code(error)
             # What has ended and is still in the pipes counts, too.
             while listen(timeout=0):
                 pass
@@ -131,6 +140,7 @@ def _take(
             known = ", ".join(record.metrics)
             message = f"a claim is about the metric '{missing[0]}'; {record.benchmark} gives: {known}"
             outcome.failed.append(Failure(run, message))
+            outcome.lacking |= {(run.paper, run.experiment, name) for name in missing}
             reporter.note(f"{run.name}: {message}")
 
 
