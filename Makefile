@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 setup: $(STAMP) ## Virtual environment and install.
 
-demo: $(STAMP) ## Train SupCon's mini experiment afresh (2 seeds) and print its verdicts.
+demo: $(STAMP) ## Train SupCon's mini experiment afresh (2 seeds) beside what is on record; it says how long at once.
 	rm -rf results-demo
 	$(BIN)/papers rerun supcon --experiment digits --seeds 2 --results results-demo
 

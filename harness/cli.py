@@ -162,7 +162,7 @@ def build_parser() -> Parser:
     one.add_argument("--experiment", metavar="NAME", help="only the experiment of this name")
     one.add_argument("--seeds", type=count, metavar="N", help="seeds an arm (default: what the card says)")
     one.add_argument("--workers", type=count, metavar="N", help="runs at a time, a thread each (default: one a core)")
-    one.add_argument("--results", metavar="DIR", help="where records are kept (default: results)")
+    one.add_argument("--results", metavar="DIR", help="where records and logs are kept (default: results)")
     one.add_argument("--dry-run", action="store_true", help="say what would run, and stop")
     full = one.add_argument_group("with --recipe full")
     full.add_argument("--data-root", metavar="DIR", help="where the published data lie")

@@ -183,17 +183,22 @@ def _full_jobs(given: argparse.Namespace, cards: list[Card]) -> list[tuple[list[
 
 def _conclude(given: argparse.Namespace, cards: list[Card], ledger: Ledger) -> None:
     from harness.report import family_files, figure, paper_files, write_files
-    from harness.show import print_trials
+    from harness.show import print_beside_record, print_trials
 
-    results = _results(given)
+    results, house = _results(given), given.root / "results"
     for card in cards:
         paper = standing(card, ledger)
-        print_trials(paper, [t for t in paper.trials if t.records and given.experiment in (None, t.experiment.name)])
-        if results == given.root / "results":
+        if results == house:
             pages = [*paper_files(paper, results)]
         else:  # what is on record elsewhere has a page there, and none in the paper's README
             pages = [*family_files(given.root, results, card.family, [paper]), *figure(paper, results)]
         write_files(pages)
+        recorded = paper if results == house else standing(card, Ledger(house / "runs"))
+        if recorded is not paper and recorded.records:
+            print_beside_record(paper, recorded, house)
+        else:
+            chosen = [t for t in paper.trials if t.records and given.experiment in (None, t.experiment.name)]
+            print_trials(paper, chosen)
         print()
         for path, _ in pages:
             print(f"{'Figure:' if path.suffix == '.svg' else 'Table: '} {shown_path(path)}")

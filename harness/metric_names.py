@@ -21,7 +21,7 @@ def doubtful_metrics(card: Card, experiment: Comparison, results: Path) -> list[
     unseen = [metric for metric in experiment.metrics if metric not in own]
     if not unseen or benchmark is None:
         return []
-    known = own_names(benchmark, results)
+    known = names_of(benchmark, results)
     lines = []
     for metric in unseen:
         if known and metric not in known:
@@ -33,7 +33,7 @@ def doubtful_metrics(card: Card, experiment: Comparison, results: Path) -> list[
     return lines
 
 
-def own_names(benchmark: str, results: Path) -> set[str]:
+def names_of(benchmark: str, results: Path) -> set[str]:
     """The metrics of a benchmark in all records and floors, without regard to what is current."""
     known = {
         name
