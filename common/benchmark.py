@@ -1,7 +1,6 @@
 """The base of every shared benchmark: data to train on, and the protocol that scores a method."""
 
 import hashlib
-import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, overload
 
@@ -85,21 +84,27 @@ class Benchmark(L.LightningDataModule):
     def check_request(self, module: Any, split: str, /, *protocols: type) -> Any:
         """Refuses a split that is not scored, and a module without one of the methods that scoring calls.
 
-        Args:
-            protocols: of `common.protocols`, what the module must offer.
-
         Returns:
-            The module, known to the type checker as what it offers; for two protocols once as each.
+            The module as `offered` returns it; for two protocols once as each.
 
         Raises:
             UserError: names the split, or the method that is missing.
         """
         if split not in ("val", "test"):
             raise UserError(f"split is {split!r}; it must be 'val' or 'test'")
-        for method in itertools.chain.from_iterable(map(methods, protocols)):
+        found: tuple[Any, ...] = tuple(self.offered(module, protocol) for protocol in protocols)
+        return found[0] if len(found) == 1 else found
+
+    def offered(self, module: Any, protocol: type[P]) -> P:
+        """The module itself, known to the type checker as one of `protocol`, of `common.protocols`.
+
+        Raises:
+            UserError: names the method that is missing.
+        """
+        for method in methods(protocol):
             if not callable(getattr(module, method, None)):
                 raise UserError(f"benchmark {self.name} needs a module with {method}; {type(module).__name__} has none")
-        return module if len(protocols) == 1 else (module,) * len(protocols)
+        return module
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """Scores `module` on "val" or "test". Metric names carry their protocol, as in `knn20_cosine/top1`."""

@@ -1,14 +1,22 @@
 """Embedding a whole data set, on one process or many."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from common.distributed import gather, rank, shards, world_size
 from common.errors import UserError
+
+
+class Items(Protocol):
+    """A list or a tensor; or files, which are read when a batch of them is taken."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: slice, /) -> Any: ...
 
 
 @contextmanager
@@ -28,7 +36,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def embed_dataset(
-    function: Callable[[Any], Tensor], items: Sequence | Tensor, batch_size: int, module: nn.Module | None = None
+    function: Callable[[Any], Tensor], items: Items, batch_size: int, module: nn.Module | None = None
 ) -> Tensor:
     """Embeds `items` in batches, in eval mode; under torch.distributed every process embeds a part and gets the whole.
 
@@ -71,6 +79,6 @@ def embed_dataset(
     return gather(own.clone(), shards(len(own), own.device))
 
 
-def _first(items: Sequence | Tensor, device: torch.device | None) -> Any:
+def _first(items: Items, device: torch.device | None) -> Any:
     one = items[:1]
     return one.to(device) if isinstance(one, Tensor) else one

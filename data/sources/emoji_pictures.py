@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Vendor = Literal["google", "twitter", "fluent", "openmoji"]
 
-PICTURES: dict[str, Source] = {
+PICTURES: dict[Vendor, Source] = {
     "google": Source(
         name="emoji_google",
         title="Noto emoji, 3,786 pictures of 64x64, and the index of 1,911 emoji with category and sub-category",

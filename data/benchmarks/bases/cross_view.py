@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -46,11 +46,14 @@ class Pairs(NamedTuple):
     """Pairs with the same number show one place and never meet in a batch, int64, shape (n,)."""
 
 
-class StoredBatch(NamedTuple):
-    """A batch before its augmentation; fields as in `CrossViews`, pixels in uint8."""
+P = TypeVar("P")
 
-    query: Pictures
-    reference: Pictures
+
+class StoredBatch(NamedTuple, Generic[P]):
+    """A batch before its augmentation; fields as in `CrossViews`, pixels in uint8, or in the table files of them."""
+
+    query: P
+    reference: P
     coordinates: Tensor
     places: Tensor
     ids: Tensor
@@ -114,7 +117,7 @@ class CrossView(Benchmark):
         self.flip, self.rotate = flip, rotate
         self.workers = workers
         self.augmentation = ImageAugmentation(**augmentation)
-        self.train: Pairs | None = None
+        self.train: Pairs
         self._searches: dict[str, dict[str, Search]] = {}
 
     @property
@@ -176,7 +179,7 @@ class CrossView(Benchmark):
         epoch = self.trainer.current_epoch if self.trainer is not None else 0
         return self.augmented(batch, epoch)
 
-    def augmented(self, batch: StoredBatch, epoch: int) -> CrossViews:
+    def augmented(self, batch: StoredBatch[Tensor], epoch: int) -> CrossViews:
         """A batch at one epoch; the same pair looks the same in any batch and on any process."""
         mirror, turn = uniform(batch.ids, 2, self.seed, epoch, 2).unbind(1)
         quarters = torch.where(turn < self.rotate, 1 + (3 * turn / max(self.rotate, 1e-9)).long().clamp(max=2), 0)
@@ -205,8 +208,8 @@ class CrossView(Benchmark):
         """
         self.setup()
         searches = self.searches(split)
-        self.check_request(module, split, EmbedsImage)
-        metrics, rows = {}, {}
+        metrics: Metrics = {}
+        rows: dict[int, Tensor] = {}
         for name, search in searches.items():
             for pictures in search[:2]:
                 if id(pictures) not in rows:  # both directions of a search embed the same pictures
@@ -219,9 +222,9 @@ class CrossView(Benchmark):
         """The metrics of one search, from unit vectors (n, d) and (m, d)."""
         return localization_metrics(query, reference, *self.searches(split)[search][2:])
 
-    @staticmethod
-    def _embedded(module: nn.Module, pictures: Pictures) -> Tensor:
-        return F.normalize(embed_dataset(module.embed_image, pictures, _AT_ONCE, module), dim=1)
+    def _embedded(self, module: nn.Module, pictures: Pictures) -> Tensor:
+        embed_image = self.offered(module, EmbedsImage).embed_image
+        return F.normalize(embed_dataset(embed_image, pictures, _AT_ONCE, module), dim=1)
 
     def floor(self) -> dict[str, Metrics]:
         """Chance: a random order of the gallery."""

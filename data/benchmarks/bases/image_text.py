@@ -16,7 +16,7 @@ from common.errors import UserError
 from common.evaluation.embed import embed_dataset, evaluating
 from common.evaluation.geometry import modality_gap
 from common.evaluation.image_text import chance_retrieval, image_text_retrieval
-from common.protocols import EmbedsImage, EmbedsText, ScoresCaptions
+from common.protocols import Captions, EmbedsImage, EmbedsText, ScoresCaptions
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
 from common.table import Table, take
@@ -132,7 +132,8 @@ class ImageTextBenchmark(Benchmark):
 
     def retrieval(self, module: nn.Module, data: Captioned, image: Tensor) -> Metrics:
         """The metrics of `evaluate` for some pictures, of which `image` are the normalized rows."""
-        metrics, ids = {}, data.text_ids.to(image.device)
+        metrics: Metrics = {}
+        ids = data.text_ids.to(image.device)
         for language, captions in zip(self.languages, data.texts, strict=True):
             text = embedded(module, "embed_text", captions)
             scores = image_text_retrieval(image, text, ids, ids) | {"modality_gap": modality_gap(image, text)}
@@ -182,14 +183,16 @@ def rows_of(ids: Tensor, numbers: Tensor, split: str) -> Tensor:
 
 
 def described(module: nn.Module, pixels: Tensor) -> list[str]:
-    """The captions that the module gives to pictures or clips, in eval mode."""
+    """The captions that the module, one of `Captions`, gives to pictures or clips, in eval mode."""
+    assert isinstance(module, Captions)
     device = _device(module, pixels)
     with evaluating(module):
         return [text for part in pixels.split(AT_ONCE) for text in module.captions(part.to(device))]
 
 
-def caption_log_likelihood(module: ScoresCaptions, pixels: Tensor, texts: list[str]) -> Tensor:
-    """How likely the module finds the caption of each picture, in eval mode, shape (n,)."""
+def caption_log_likelihood(module: nn.Module, pixels: Tensor, texts: list[str]) -> Tensor:
+    """How likely the module, one of `ScoresCaptions`, finds each picture's caption, in eval mode, shape (n,)."""
+    assert isinstance(module, ScoresCaptions)
     device, starts = _device(module, pixels), range(0, len(texts), AT_ONCE)
     with evaluating(module):
         found = [

@@ -177,13 +177,12 @@ class LabelledImages(AugmentedImages):
         if split == "train" or split not in self.splits:
             scored = " or ".join(repr(name) for name in self.splits if name != "train")
             raise UserError(f"split is {split!r}; it must be {scored}")
-        if not isinstance(module, EmbedsImage):
-            raise UserError(f"benchmark {self.name} needs a module with embed_image; {type(module).__name__} has none")
+        embed_image = self.offered(module, EmbedsImage).embed_image
         test = self.splits[split]
-        rows, labels = embed_dataset(module.embed_image, test.pixels, _AT_ONCE).cpu(), test.labels
-        metrics = {}
+        rows, labels = embed_dataset(embed_image, test.pixels, _AT_ONCE, module).cpu(), test.labels
+        metrics: Metrics = {}
         for name, fitted in self.fitted_on().items():
-            train = embed_dataset(module.embed_image, fitted.pixels, _AT_ONCE).cpu(), fitted.labels
+            train = embed_dataset(embed_image, fitted.pixels, _AT_ONCE, module).cpu(), fitted.labels
             if not metrics:
                 metrics["knn20_cosine/top1"] = knn_accuracy(*train, rows, labels, k=20)
             found = linear_probe_metrics(*train, rows, labels)

@@ -84,7 +84,7 @@ def read_recordings(data_root: str | None = None) -> Recordings:
             if file in seen:  # not decoded again
                 continue
             clip = log_mel(decode(audio)).half()
-            sound = hashlib.sha256(clip.numpy()).digest()
+            sound = hashlib.sha256(clip.numpy().data).digest()
             if SHORTEST <= len(clip) <= LONGEST and sound not in seen:
                 frames.append(clip)
                 known.append(recording)
@@ -105,10 +105,10 @@ def _sound_files(data_root: str | None) -> Iterator[tuple[Recording, bytes]]:
             said = captions.get(key, {}).get(language, "")
             yield Recording("stamp", f"tuxpaint/{language}", language, key, said), audio
     for language in asterisk_sounds.LANGUAGES:
-        said = asterisk_sounds.read_transcripts(language, data_root)
+        transcripts = asterisk_sounds.read_transcripts(language, data_root)
         for key, audio in sorted(asterisk_sounds.read_clips(language, data_root).items()):
-            if key in said and not any(sign in said[key] for sign in "[(<"):  # a description of a sound
-                yield Recording("prompt", f"asterisk/{language}", language, key, said[key]), audio
+            if key in transcripts and not any(sign in transcripts[key] for sign in "[(<"):  # a description of a sound
+                yield Recording("prompt", f"asterisk/{language}", language, key, transcripts[key]), audio
     for sound in klettres.read_letters_and_syllables(data_root):
         language, text = sound.language.partition("_")[0], sound.text.lower()
         yield Recording(sound.kind, f"klettres/{sound.language}", language, text, text), sound.audio

@@ -62,11 +62,11 @@ class TextRetrieval(Benchmark):
             UserError: the module does not offer `embed_text`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, EmbedsText)
+        embed_text = self.check_request(module, split, EmbedsText).embed_text
         pairs = self.splits[split]
-        embed_query = module.embed_query if isinstance(module, EmbedsQuery) else module.embed_text
+        embed_query = module.embed_query if isinstance(module, EmbedsQuery) else embed_text
         query = F.normalize(embed_dataset(embed_query, pairs.query, _AT_ONCE, module), dim=1)
-        key = F.normalize(embed_dataset(module.embed_text, pairs.document, _AT_ONCE, module), dim=1)
+        key = F.normalize(embed_dataset(embed_text, pairs.document, _AT_ONCE, module), dim=1)
         name = f"ndcg@10/gallery{len(key)}"
         return {
             name: ranking_metrics(query, key)[name],

@@ -102,12 +102,12 @@ def build_probes(known: list[Recording], train: Tensor) -> dict[str, dict[str, P
         letters = [i for i in everything if known[i].voice in LETTER_VOICES]
         vowels = [i for i in everything if known[i].voice in VOWEL_VOICES]
         names = [i for i in theirs if known[i].source == "name" and known[i].language in LANGUAGES]
-        halves = [[i for i in theirs if bucket(known[i].key + known[i].voice, 2) == half] for half in (0, 1)]
+        first, second = ([i for i in theirs if bucket(known[i].key + known[i].voice, 2) == half] for half in (0, 1))
         found[split] = {
             "letter": _probe(known, letters, theirs, letter_of, LETTERS),
             "vowel": _probe(known, vowels, plain, vowel_of, VOWELS),
             "language": _probe(known, _languages(known, train), names, lambda one: one.language, LANGUAGES),
-            "voice": _probe(known, *halves, lambda one: one.voice, voices),
+            "voice": _probe(known, first, second, lambda one: one.voice, voices),
         }
     return found
 
@@ -127,7 +127,7 @@ def _probe(
     label: Callable[[Recording], str | None],
     classes: str | tuple[str, ...],
 ) -> Probe:
-    sides = []
+    sides: list[Tensor] = []
     for rows in (fit, scored):
         labelled = [(i, classes.index(name)) for i in rows if (name := label(known[i])) is not None]
         sides += torch.tensor(labelled).unbind(1)

@@ -115,14 +115,18 @@ class TextClassification(Benchmark):
             UserError: the module does not offer `embed_text`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, EmbedsText)
+        embed_text = self.check_request(module, split, EmbedsText).embed_text
         fits = {"probe_linear": self.gallery()}
         if self.shots is not None:
             fits[f"probe_linear_{self.shots}shot"] = self.labelled_set()
-        embedded = {name: _embedded(module, texts) for name, texts in fits.items()}
-        metrics = {}
+
+        def rows_of(texts: LabelledTexts) -> Tensor:
+            return embed_dataset(embed_text, texts.text, AT_ONCE, module).cpu()
+
+        embedded = {name: rows_of(texts) for name, texts in fits.items()}
+        metrics: Metrics = {}
         for part, texts in self.scored(split).items():
-            rows, labels = _embedded(module, texts), texts.labels
+            rows, labels = rows_of(texts), texts.labels
             train = embedded["probe_linear"], fits["probe_linear"].labels
             metrics[f"{part}knn20_cosine/top1"] = knn_accuracy(*train, rows, labels, k=20)
             for name, fitted in fits.items():
@@ -183,10 +187,6 @@ def shuffled_classes(texts: LabelledTexts, *key: int) -> list[Tensor]:
     """The positions of each class, in an order that depends on the ids and `key` alone."""
     order = uniform(texts.ids, 1, *key, 6).flatten().argsort(stable=True)
     return [order[texts.labels[order] == label] for label in texts.labels.unique()]
-
-
-def _embedded(module: nn.Module, texts: LabelledTexts) -> Tensor:
-    return embed_dataset(module.embed_text, texts.text, AT_ONCE, module).cpu()
 
 
 def _agreement(name: str, predicted: Tensor, labels: Tensor) -> Metrics:

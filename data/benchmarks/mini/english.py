@@ -10,7 +10,6 @@ from torch import nn
 
 from common.batches import Sentences
 from common.benchmark import Benchmark, Metrics, digest
-from common.errors import UserError
 from common.protocols import FillsBlanks
 from common.sampling.batches import ResumableLoader
 from common.table import Table
@@ -78,12 +77,8 @@ class English(Benchmark):
             UserError: the module does not offer `masked_accuracy`, or there is no such split.
         """
         self.setup()
-        if split not in ("val", "test"):
-            raise UserError(f"split is {split!r}; it must be 'val' or 'test'")
-        if not isinstance(module, FillsBlanks):
-            name = type(module).__name__
-            raise UserError(f"benchmark {self.name} needs a module with masked_accuracy; {name} has none")
-        return {self.primary: module.masked_accuracy(self.splits[split])}
+        masked_accuracy = self.check_request(module, split, FillsBlanks).masked_accuracy
+        return {self.primary: masked_accuracy(self.splits[split])}
 
     def floor(self) -> dict[str, Metrics]:
         """Always the commonest word; words are cut at white space, so for a vocabulary of pieces this is a guide."""

@@ -125,10 +125,7 @@ class Verses(Benchmark):
             UserError: the module does not offer `embed_text`, or there is no such split.
         """
         self.setup()
-        if split not in ("val", "test"):
-            raise UserError(f"split is {split!r}; it must be 'val' or 'test'")
-        if not isinstance(module, EmbedsText):
-            raise UserError(f"benchmark verses needs a module with embed_text; {type(module).__name__} has none")
+        self.check_request(module, split, EmbedsText)
         metrics = {}
         for name, pairs in self.rated.items() if split == "test" else ():
             metrics[f"spearman/{name}"] = rank_agreement(_embedded(module, pairs.texts), pairs)

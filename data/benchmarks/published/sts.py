@@ -98,10 +98,7 @@ class STS(Benchmark):
         Raises:
             UserError: the module does not offer `embed_text`, or there is no such split.
         """
-        if split not in ("val", "test"):
-            raise UserError(f"split is {split!r}; it must be 'val' or 'test'")
-        if not isinstance(module, EmbedsText):
-            raise UserError(f"benchmark sts needs a module with embed_text; {type(module).__name__} has none")
+        self.check_request(module, split, EmbedsText)
         metrics = {}
         for task, pairs in self.tasks(split).items():
             first, second = (embed_dataset(module.embed_text, side, 256, module) for side in pairs[:2])
