@@ -39,7 +39,7 @@ examples:
   papers list
   papers list --family classification --verdict reproduced
   papers list --benchmark mnist5k
-  papers rerun $(papers list --names --family theory)
+  papers rerun $(papers list --names --family sentence)
 """
 
 SHOW = """\
@@ -63,7 +63,14 @@ examples:
   papers {command} simcse --model.temperature 0.05 --trainer.max_steps 100
   papers {command} simcse --config full.yaml --trainer.devices 8  a recipe of the paper's folder
   papers {command} simcse --print_config                          the resolved recipe
-  papers {command} simcse --help                                  every option of the trainer, the model and the data
+  papers {command} simcse --help                                  every option of the model and the data
+"""
+
+SCORE = """\
+examples:
+  papers {command} simcse --ckpt_path last                             the newest checkpoint of `papers fit simcse`
+  papers {command} simcse --ckpt_path FILE --config full.yaml
+  papers {command} simcse --untrained                                  the weights that a training starts from
 """
 
 COMPARE = """\
@@ -175,7 +182,7 @@ def build_parser() -> Parser:
         ("validate", "score a paper's module on the validation split"),
         ("test", "score a paper's module on the test split"),
     ):
-        one = command(name, "lightning", about, LIGHTNING.format(command=name))
+        one = command(name, "lightning", about, (LIGHTNING if name == "fit" else SCORE).format(command=name))
         slug(one, "slug")
         one.add_argument("overrides", nargs=argparse.REMAINDER, metavar="...", help="options of LightningCLI")
 

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import cli, commands
+from data import sources
+from harness import catalog, cli, commands
 from harness.catalog import REPOSITORY
+from harness.options import check_options
+from harness.written import full_recipes
 from tests.harness import house
 
 Capture = pytest.CaptureFixture[str]
@@ -177,25 +180,41 @@ def test_help_teaches_by_example(capsys: Capture) -> None:
         assert plain or (command.epilog and "papers " in command.epilog)
 
 
-def test_every_example_is_accepted_by_the_parser() -> None:
+def examples() -> list[str]:
+    """Every example of the help and every command of the front page."""
     parser = cli.build_parser()
     texts = [parser.epilog, *(command.epilog or "" for command in cli.subcommands(parser).values())]
-    examples = [line.strip() for text in texts for line in text.splitlines() if line.startswith("  papers ")]
-    assert len(examples) > 25
-    for example in examples:
-        words = example.split("  ")[0].replace("$(", "").replace(")", "").split()[1:]
-        if "|" in words:
-            words = words[: words.index("|")]
-        words = ["rerun", "x"] if words[:2] == ["rerun", "papers"] else words
-        parser.parse_args(words)
+    found = [
+        line.strip().split("  ")[0] for text in texts for line in text.splitlines() if line.startswith("  papers ")
+    ]
+    page = (REPOSITORY / "README.md").read_text().splitlines()
+    return found + [line.partition("#")[0].strip() for line in page if line.startswith("papers ")]
 
 
-def test_the_commands_of_the_front_page_are_accepted_by_the_parser() -> None:
+def test_every_example_is_right(capsys: Capture) -> None:
+    """What reads is run; of the rest, the names of papers, experiments, options and sources are looked at."""
     parser = cli.build_parser()
-    lines = [line for line in (REPOSITORY / "README.md").read_text().splitlines() if line.startswith("papers ")]
-    assert lines
-    for line in lines:
-        parser.parse_args(line.partition("#")[0].split()[1:])
+    assert len(examples()) > 30
+    for example in examples():
+        words = example.partition(" | ")[0].split()[1:]
+        if words[1:2] == ["$(papers"]:
+            words = [*words[2:-1], words[-1].rstrip(")")]
+        given = parser.parse_args(words)
+        if given.command in ("list", "show", "completion", "schema") or words[:2] == ["data", "list"]:
+            assert cli.main(words) == 0, example
+        elif given.command in ("fit", "validate", "test"):
+            check_options(catalog.find(given.slug), given.overrides)
+        elif given.command == "rerun":
+            for card in map(catalog.find, given.slugs):
+                assert given.experiment is None or card.experiment(given.experiment)
+                assert given.recipe == "mini" or full_recipes(card)
+        elif given.command == "compare":
+            assert cli.main(["list", "--benchmark", given.benchmark]) == 0, example
+        elif given.command == "new":
+            assert catalog.find(given.like)
+        elif given.command == "data":
+            assert set(given.sources) <= set(sources.catalog())
+        capsys.readouterr()
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
