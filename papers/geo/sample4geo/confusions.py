@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--split", choices=("val", "test"), default="test")
     given = parser.parse_args(arguments)
     module = Sample4Geo.load_from_checkpoint(given.checkpoint, weights_only=True, map_location="cpu")
-    tiles = Tiles(query="relief", reference="shaded", aligned=True)
+    tiles = Tiles(query="relief", reference="shaded")
     tiles.setup()
     draw(first_references(module, tiles, given.split), tiles, given.split).savefig(given.figure)
 
