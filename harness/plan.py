@@ -1,5 +1,6 @@
 """Which runs an experiment needs, and which of them are on record already."""
 
+import datetime
 import functools
 import json
 from collections.abc import Mapping, Sequence
@@ -7,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from common.experiments.card import Card, Comparison, Property, untrained
-from common.experiments.records import Ledger, Record, current, select
+from common.experiments.items import ItemLedger, Items
+from common.experiments.records import ItemKey, Ledger, Record, current, select
 from harness.arms import check_arms
 from harness.identity import arm_hash, check_hash
 from harness.progress import duration
@@ -85,7 +87,9 @@ def plan(
     chosen = [card.experiment(name) for name in experiments] if experiments is not None else list(card.experiments)
     if recipe is not None:
         chosen = [e for e in chosen if isinstance(e, Comparison)]
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     records, warnings = ledger.read(card.slug)
+    items = ItemLedger(ledger.folder.parent / "items").read(card.slug)
     # In a folder of their own the first runs have no earlier ones; the repository's took about as long.
     known = Ledger(card.root / "results/runs").read(card.slug)[0]
     runs: list[Run] = []
@@ -107,14 +111,17 @@ def plan(
                 if seed >= wanted[arm.arm]:
                     continue
                 run = _seeded(arm, seed, _expected_seconds(own, arm) or _expected_seconds(elsewhere, arm))
-                found = _found(own, run)
+                found = [record for record in _found(own, run) if _whole(record, run, items)]
                 checked = check_data and run.config is not None and (fetch or not _not_there([arm]))
                 if found and checked and not _same_data(run, found[0]):
                     found = []
                 if found:
                     recorded += found
-                else:
-                    runs.append(run)
+                    continue
+                twin = _twin(records, run, items)
+                if twin is not None and checked and _same_data(run, twin):
+                    run = replace(run, twin=twin, expected_seconds=0.0)
+                runs.append(replace(run, planned=now))
     return Plan(tuple(runs), tuple(recorded), tuple(warnings), tuple(to_fetch))
 
 
@@ -124,19 +131,39 @@ def _found(records: Sequence[Record], run: Run) -> list[Record]:
     return select(records, arm=run.arm, seed=run.seed, recipe_hash=run.recipe_hash, **of)
 
 
-def _arms(card: Card, experiment: Comparison, recipe: str | None, overrides: Mapping[str, Any]) -> list[Run]:
-    """A run of each arm, still without a seed. Every arm is checked before the first one trains."""
-    if recipe in (None, experiment.recipe):  # another recipe is carried over to the arms
-        check_arms(card, experiment)
-    from harness import recipe as recipes  # imports torch
+def _whole(record: Record, run: Run, items: Mapping[ItemKey, Mapping[str, Items]]) -> bool:
+    """Whether all that the claims ask of a run was kept of it."""
+    if run.check is not None or not run.metrics:
+        return True
+    key = ItemKey(record.experiment, record.arm, record.recipe_hash, record.seed)
+    # Records of before items were kept have no processor time either.
+    return record.cpu_seconds > 0 and set(record.means) & set(run.metrics) <= items.get(key, {}).keys()
 
+
+def _twin(records: Sequence[Record], run: Run, items: Mapping[ItemKey, Mapping[str, Items]]) -> Record | None:
+    """The record of the same training in another experiment, if all that this one owes was kept of it."""
+    same = select(records, recipe_hash=run.recipe_hash, seed=run.seed) if run.config is not None else []
+    others = [r for r in same if (r.experiment, r.arm) != (run.experiment, run.arm) and _whole(r, run, items)]
+    return others[-1] if others else None
+
+
+def _owed(experiment: Comparison) -> dict[str, tuple[str, ...]]:
+    """The arms to be scored, and the metrics that each owes to claims."""
     # Untrained networks come first: they cost scoring alone, and show what the benchmark gives before anything trains.
     owed: dict[str, tuple[str, ...]] = {}
     for claim in experiment.claims:
         if claim.learns is True:  # what the baseline has learnt is what it gains on itself untrained
             arm = untrained(claim.baseline)
             owed[arm] = tuple(dict.fromkeys([*owed.get(arm, ()), claim.metric]))
-    owed |= {arm: experiment.metrics_of(arm) for arm in experiment.arms}
+    return owed | {arm: experiment.metrics_of(arm) for arm in experiment.arms}
+
+
+def _arms(card: Card, experiment: Comparison, recipe: str | None, overrides: Mapping[str, Any]) -> list[Run]:
+    """A run of each arm, still without a seed. Every arm is checked before the first one trains."""
+    if recipe in (None, experiment.recipe):  # another recipe is carried over to the arms
+        check_arms(card, experiment)
+    from harness import recipe as recipes  # imports torch
+
     return [
         Run(
             card.slug,
@@ -149,7 +176,7 @@ def _arms(card: Card, experiment: Comparison, recipe: str | None, overrides: Map
             metrics,
             config=recipes.merge(recipes.arm_config(card, experiment, arm, recipe), dict(overrides)),
         )
-        for arm, metrics in owed.items()
+        for arm, metrics in _owed(experiment).items()
     ]
 
 

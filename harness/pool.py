@@ -55,17 +55,20 @@ class Pool:
     def busy(self) -> bool:
         return any(worker.run is not None for worker in self.workers)
 
-    def idle(self) -> Worker | None:
-        """A worker without a run, a new one if there is room, or None."""
+    @property
+    def full(self) -> bool:
+        return len(self.workers) == self.size and all(worker.run is not None for worker in self.workers)
+
+    def idle(self) -> Worker:
+        """A worker without a run, a new one if need be; asked only of a pool that is not `full`."""
         for worker in self.workers:
             if worker.run is None:
                 return worker
-        if len(self.workers) == self.size:
-            return None
         if os.name == "posix":
             # Python starts this process with the first worker, and lets Ctrl-C through again when it does.
             resource_tracker.ensure_running()
-        # The worker inherits this deafness: Ctrl-C reaches every process of a terminal, the parent alone answers.
+        # The worker inherits this deafness: Ctrl-C reaches every process of a terminal, a scheduler's SIGTERM every
+        # process of a job, and the parent alone answers.
         with uninterrupted():
             self.workers.append(Worker(self.logs))
         return self.workers[-1]
@@ -76,7 +79,7 @@ class Pool:
         return [by_connection[connection] for connection in wait(list(by_connection), timeout)]
 
     def receive(self, worker: Worker) -> tuple[Run | None, str, object]:
-        """One message of a worker that is ready: its run, "step", "done" or "failed", and the content."""
+        """One message of a worker that is ready: its run, "step", "note", "done" or "failed", and the content."""
         run = worker.run
         try:
             kind, content = worker.connection.recv()
@@ -85,7 +88,7 @@ class Pool:
             worker.process.join()
             worker.connection.close()
             kind, content = "failed", _last_words(worker.process.exitcode)
-        if kind != "step":
+        if kind in ("done", "failed"):
             worker.run = None
         return run, kind, content
 
@@ -100,11 +103,11 @@ def _last_words(exit_code: int | None) -> str:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Holds Ctrl-C back until the end of the block, so that what stands in it is done whole."""
+    """Holds Ctrl-C and SIGTERM back until the end of the block, so that what stands in it is done whole."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:

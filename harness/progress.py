@@ -68,6 +68,9 @@ class Reporter:
     def fail(self, run: Run, message: str) -> None:
         self._ended(run, f"failed: {message}", style="red")
 
+    def skip(self, run: Run, reason: str) -> None:
+        self._ended(run, reason)
+
     def note(self, text: str) -> None:
         self.console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 

@@ -1,5 +1,6 @@
 """Recipes: the YAML of an experiment, what its arms change, and the objects it builds."""
 
+import contextlib
 import math
 import re
 import time
@@ -97,9 +98,15 @@ def build(
         log_folder: where TensorBoard's events and the resolved config.yaml go; None logs nothing.
     """
     quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
-    logger = tensorboard(log_folder) if log_folder is not None else False
+    logger: Any = False
+    if log_folder is not None:
+        logger = tensorboard(log_folder) | {"class_path": "harness.logs.RunLogger"}
     trainer = quiet | {"limit_val_batches": 0, "devices": 1, "logger": logger, "callbacks": list(callbacks)}
-    cli = PapersCLI(config, trainer, run=False, save_config=log_folder is not None)
+    cli = PapersCLI(config, trainer, run=False, save_config=False)
+    if log_folder is not None:
+        with contextlib.suppress(OSError):  # a full disk, of which the logger will tell
+            log_folder.mkdir(parents=True, exist_ok=True)
+            (log_folder / "config.yaml").write_text(cli.parser.dump(cli.config, skip_none=False), encoding="utf-8")
     return cli.trainer, cli.model, cli.datamodule
 
 

@@ -1,5 +1,6 @@
 """A worker: a process of one thread that trains and scores one run after the other and tells its parent."""
 
+import contextlib
 import ctypes
 import gc
 import importlib
@@ -15,12 +16,13 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from common.errors import UserError
+from common.experiments.records import Record
 from harness import machine
 from harness.catalog import importable
 
@@ -59,14 +61,33 @@ class Run:
     """The "module:function" of a property."""
     expected_seconds: float | None = None
     """As earlier runs took; None if there are none."""
+    split: str = "test"
+    """What it is scored on."""
+    knobs: dict[str, Any] | None = None
+    """The values that are tried, if it is a try of `papers tune`."""
+    planned: str = field(default="", compare=False)
+    """When the record was looked at for it; UTC, ISO 8601."""
+    twin: Record | None = None
+    """The record of the same training in another experiment, if there is one."""
 
     @property
     def name(self) -> str:
         arm = "" if self.arm == self.experiment else f" {self.arm}"
-        return f"{self.paper}/{self.experiment}{arm} seed {self.seed}"
+        return f"{self.paper}/{self.experiment}{arm}{self._tried(' ')} seed {self.seed}"
+
+    @property
+    def training(self) -> str:
+        """The same for runs of one training: those of experiments that share an arm."""
+        if self.config is None or self.knobs is not None:
+            return self.name
+        return f"{self.paper} {self.recipe_hash} seed {self.seed}"
 
     def log_folder(self, logs: Path) -> Path:
-        return logs / self.paper / self.experiment / self.arm / f"seed{self.seed}"
+        return logs / self.paper / self.experiment / f"{self.arm}{self._tried('@')}" / f"seed{self.seed}"
+
+    def _tried(self, before: str) -> str:
+        tried = " ".join(f"{name}={value}" for name, value in (self.knobs or {}).items())
+        return before + tried.replace("/", "-") if tried else ""
 
 
 class Scores(NamedTuple):
@@ -78,8 +99,10 @@ class Scores(NamedTuple):
     device: str
     data_hash: str
     first_losses: tuple[float, ...]
+    means: tuple[str, ...]
+    """The metrics that are means over units."""
     items: dict[str, "np.ndarray"]
-    """Of the metrics that claims are about and that are means: the value of each unit."""
+    """Of those that claims are about: the value of each unit."""
 
 
 class Result(NamedTuple):
@@ -96,7 +119,8 @@ class Result(NamedTuple):
 def serve(connection: Connection, logs: Path) -> None:
     """The life of a worker: takes runs until it is told None.
 
-    Sends ("step", (done, total)) while it trains, then ("done", Result) or ("failed", message).
+    Sends ("step", (done, total)) while it trains, ("note", text) for what goes wrong beside it, then
+    ("done", Result) or ("failed", message).
     """
     _die_with_parent()
     # Once more, for systems without signal masks.
@@ -120,35 +144,78 @@ def _die_with_parent() -> None:
 
 
 def _outcome(run: Run, logs: Path, connection: Connection) -> tuple[str, Any]:
-    folder = run.log_folder(logs)
+    def note(text: str) -> None:
+        connection.send(("note", text))
+
+    folder: Path | None = run.log_folder(logs)
     try:
         # A repeated run starts a new curve instead of a second one in the same plot.
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        output = os.open(folder / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        _redirect(folder / "output.txt")
     except OSError as error:
-        return "failed", f"{folder}: cannot be written: {error.strerror}"
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(output)
+        note(f"no logs are kept: {error.filename}: {error.strerror}")
+        folder = None
+        _redirect(Path(os.devnull))
     try:
-        return "done", perform(run, folder, lambda done, total: connection.send(("step", (done, total))))
+        return "done", perform(run, folder, lambda done, total: connection.send(("step", (done, total))), note)
     except UserError as error:
         return "failed", str(error)
     except Exception as error:
         traceback.print_exc()
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        return "failed", f"{reason} (traceback in {folder / 'output.txt'})"
+        return "failed", f"{reason} (traceback in {folder / 'output.txt'})" if folder else reason
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
 
 
-def perform(run: Run, log_folder: Path, report: Callable[[int, int], None] = lambda done, total: None) -> Result:
+class _Forgiving:
+    """A text stream whose writes may fail: a result is worth more than what is said on the way."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self.stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def _redirect(path: Path) -> None:
+    """Sends what this process prints, in Python and below, to a file.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    os.close(output)
+    for name in ("stdout", "stderr"):
+        if not isinstance(getattr(sys, name), _Forgiving):
+            setattr(sys, name, _Forgiving(getattr(sys, name)))
+
+
+def perform(
+    run: Run,
+    log_folder: Path | None,
+    report: Callable[[int, int], None] = lambda done, total: None,
+    note: Callable[[str], None] = lambda text: None,
+) -> Result:
     """Does one run in this process.
 
     Args:
+        log_folder: where curves and the resolved recipe go; None keeps none.
         report: is told the steps done and their total, about twice a second.
+        note: is told what went wrong beside the run.
 
     Raises:
         UserError: the recipe is wrong, the loss is not finite, or a metric is not.
@@ -157,7 +224,7 @@ def perform(run: Run, log_folder: Path, report: Callable[[int, int], None] = lam
     # Trainer, module and data of the run before refer to one another, and wait for this.
     gc.collect()
     # Loading the libraries is no part of the run: the first of a worker would look the slowest.
-    work = _training(run, log_folder, report) if run.config is not None else _check(run)
+    work = _training(run, log_folder, report, note) if run.config is not None else _check(run)
     _reset_peak_memory()
     start, cpu_start = time.perf_counter(), machine.cpu_seconds()
     scores = work()
@@ -169,7 +236,9 @@ def perform(run: Run, log_folder: Path, report: Callable[[int, int], None] = lam
     return Result(scores, seconds, cpu_seconds, _peak_memory_mb(), threads, machine.capability())
 
 
-def _training(run: Run, log_folder: Path, report: Callable[[int, int], None]) -> Callable[[], Scores]:
+def _training(
+    run: Run, log_folder: Path | None, report: Callable[[int, int], None], note: Callable[[str], None]
+) -> Callable[[], Scores]:
     import torch
 
     from harness import recipe
@@ -181,10 +250,12 @@ def _training(run: Run, log_folder: Path, report: Callable[[int, int], None]) ->
         first = FirstLosses()
         trainer, module, benchmark = recipe.build(run.config, log_folder, (recipe.StepReporter(report), first))
         trainer.fit(module, benchmark)
+        if failure := getattr(trainer.logger, "failure", None):
+            note(f"its logs are not whole: {failure}")
         device = trainer.strategy.root_device
         module.to(device).eval()
         with torch.no_grad():
-            found = benchmark.evaluate(module, "test")
+            found = benchmark.evaluate(module, run.split)
         device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
         return Scores(
             benchmark.name,
@@ -193,20 +264,21 @@ def _training(run: Run, log_folder: Path, report: Callable[[int, int], None]) ->
             device_name,
             benchmark.fingerprint(),
             tuple(first.losses),
-            _items(found, run.metrics),
+            *_items(found, run.metrics if run.split == "test" else ()),
         )
 
     return work
 
 
-def _items(found: dict[str, float], names: tuple[str, ...]) -> dict[str, "np.ndarray"]:
+def _items(found: dict[str, float], owed: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, "np.ndarray"]]:
     from common.evaluation.means import Mean
 
-    items = {name: found[name].items.numpy() for name in names if isinstance(found.get(name), Mean)}
+    means = tuple(name for name, value in found.items() if isinstance(value, Mean))
+    items = {name: found[name].items.numpy() for name in owed if name in means}
     for name, values in items.items():
         if not math.isfinite(values.sum()):
             raise UserError(f"the metric '{name}' is not finite for every unit")
-    return items
+    return means, items
 
 
 def _check(run: Run) -> Callable[[], Scores]:
@@ -226,12 +298,12 @@ def _check(run: Run) -> Callable[[], Scores]:
     def work() -> Scores:
         found = function(run.seed)
         if not isinstance(found, dict):
-            return Scores("property", {"deviation": float(found)}, 0, "cpu", "", (), {})
+            return Scores("property", {"deviation": float(found)}, 0, "cpu", "", (), (), {})
         parts = {name: float(value) for name, value in found.items()}
         if not parts:
             raise UserError(f"the check '{run.check}' returned no deviation")
         named = {f"deviation/{name}": value for name, value in parts.items()}
-        return Scores("property", {"deviation": max(parts.values(), key=abs)} | named, 0, "cpu", "", (), {})
+        return Scores("property", {"deviation": max(parts.values(), key=abs)} | named, 0, "cpu", "", (), (), {})
 
     return work
 

@@ -32,6 +32,10 @@ class Items(NamedTuple):
     """How many units the metric was over."""
 
 
+Values = Sequence[float] | np.ndarray | Items
+"""All values of a metric, or those that were kept of another run."""
+
+
 class ItemLedger(Journal):
     """A folder of item files, usually `results/items` of the repository."""
 
@@ -48,7 +52,7 @@ class ItemLedger(Journal):
         found, warnings = self.entries(slug, _parse, "line of items")
         return dict(entry for _, entry in found), warnings
 
-    def append(self, slug: str, key: ItemKey, metrics: Mapping[str, Sequence[float] | np.ndarray]) -> None:
+    def append(self, slug: str, key: ItemKey, metrics: Mapping[str, Values]) -> None:
         """Adds the values of a run, all of them given; done before its record, so that no record lacks its items.
 
         Raises:
@@ -57,7 +61,7 @@ class ItemLedger(Journal):
         self.write(slug, item_line(key, metrics))
 
 
-def item_line(key: ItemKey, metrics: Mapping[str, Sequence[float] | np.ndarray]) -> str:
+def item_line(key: ItemKey, metrics: Mapping[str, Values]) -> str:
     """The values of a run as one line of JSON, without the line feed."""
     line = key._asdict() | {"metrics": {name: _encode(values) for name, values in metrics.items()}}
     return json.dumps(line, ensure_ascii=False, allow_nan=False)
@@ -70,7 +74,8 @@ def thinned(values: Sequence[float] | np.ndarray) -> np.ndarray:
     return values[np.arange(kept) * len(values) // max(1, kept)]
 
 
-def _encode(values: Sequence[float] | np.ndarray) -> dict[str, Any]:
+def _encode(values: Values) -> dict[str, Any]:
+    values, total = values if isinstance(values, Items) else (values, len(values))
     kept = thinned(values)
     levels = np.unique(kept)
     if len(levels) <= _MOST_LEVELS:
@@ -87,7 +92,7 @@ def _encode(values: Sequence[float] | np.ndarray) -> dict[str, Any]:
     # Byte by byte: the upper bytes are mostly zero and shrink to nothing.
     planes = codes.astype("<u4").view(np.uint8).reshape(-1, 4)[:, :width].T
     packed = base64.b85encode(zlib.compress(planes.tobytes(), 9)).decode()
-    return {"total": len(values), "count": len(kept), "width": width, **scale, "codes": packed}
+    return {"total": total, "count": len(kept), "width": width, **scale, "codes": packed}
 
 
 def _parse(line: str) -> tuple[ItemKey, dict[str, Items]]:

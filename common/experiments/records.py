@@ -73,6 +73,8 @@ class Record:
     """The vector instructions that PyTorch used, as in "AVX512"; "" where nothing loaded PyTorch."""
     first_losses: tuple[float, ...] = ()
     """The losses of the first three training batches; () where nothing was trained."""
+    means: tuple[str, ...] = ()
+    """The metrics that are means over test items, so that items are kept of those that claims are about."""
 
     @property
     def key(self) -> Key:
@@ -98,11 +100,15 @@ class Record:
         return cls(**values)
 
 
+_LISTS = {"first_losses": (float, (int, float), "numbers"), "means": (str, (str,), "names")}
+
+
 def _typed(field: dataclasses.Field, value: Any) -> Any:
-    if field.name == "first_losses":
-        if type(value) is not list or any(type(v) not in (int, float) for v in value):
-            raise ValueError(f"the field '{field.name}' is {value!r}, not a list of numbers")
-        return tuple(map(float, value))
+    if field.name in _LISTS:
+        kind, allowed, what = _LISTS[field.name]
+        if type(value) is not list or any(type(v) not in allowed for v in value):
+            raise ValueError(f"the field '{field.name}' is {value!r}, not a list of {what}")
+        return tuple(map(kind, value))
     wanted = typing.get_origin(field.type) or field.type
     assert isinstance(wanted, type)
     if wanted is float and type(value) is int:

@@ -157,6 +157,7 @@ RECORD = Record(
     metrics={},
     steps=10,
     seconds=20.0,
+    cpu_seconds=18.0,
     peak_memory_mb=500.0,
     device="cpu",
     threads=1,

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from common.errors import UserError
+from common.experiments.items import ItemKey, ItemLedger
 from common.experiments.records import Ledger, Record
 from harness import plan as plans
 from harness import recipe
@@ -38,7 +39,7 @@ def write_records(root, ledger, runs, **changes) -> None:
         for name in ("paper", "experiment", "arm", "recipe", "seed", "recipe_hash"):
             values[name] = getattr(run, name)
         values |= {"metrics": {"repeat/error": 0.5}, "versions": {}, "steps": 8, "threads": 1, "git_dirty": False}
-        values |= {"seconds": 3.0, "peak_memory_mb": 1.0, "data_hash": data_hash} | changes
+        values |= {"seconds": 3.0, "cpu_seconds": 2.5, "peak_memory_mb": 1.0, "data_hash": data_hash} | changes
         ledger.append(Record(**values))
 
 
@@ -136,6 +137,19 @@ def test_a_plan_that_fetches_nothing_says_what_it_would(root, ledger, monkeypatc
     assert found.runs == () and found.to_fetch == ("numbers1k (61 MB)",)
     assert "would fetch: numbers1k (61 MB)" in found.describe()[1]
     plans._unfetched.cache_clear()
+
+
+def test_a_record_without_the_items_that_a_claim_asks_for_is_run_anew(root, ledger):
+    runs = toy_plan(root, ledger, experiments=["main"], seeds=1).runs
+    write_records(root, ledger, runs, means=("repeat/error",))
+    # No claim is about `plain`.
+    assert names(toy_plan(root, ledger, experiments=["main"], seeds=1).runs) == [("repeat", 0), ("untrained", 0)]
+    for run in runs:
+        key = ItemKey(run.experiment, run.arm, run.recipe_hash, run.seed)
+        ItemLedger(ledger.folder.parent / "items").append("toy", key, {"repeat/error": [0.5]})
+    assert toy_plan(root, ledger, experiments=["main"], seeds=1).runs == ()
+    write_records(root, ledger, runs, cpu_seconds=0.0)
+    assert len(toy_plan(root, ledger, experiments=["main"], seeds=1).runs) == 2
 
 
 def test_what_is_on_record_is_not_run_again(root, ledger):

@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+import errno
 import io
 import os
 import random
@@ -7,18 +8,20 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from pathlib import Path
 
 import pytest
+from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
 from common.errors import UserError
 from common.experiments.items import ItemLedger
 from common.experiments.records import Ledger, select
 from common.experiments.verdict import Verdict, judge
-from harness import runner
+from harness import runner, worker
 from harness.catalog import REPOSITORY, find
 from harness.plan import plan
 from harness.runner import execute
@@ -107,6 +110,45 @@ def test_runs_are_trained_scored_and_recorded_and_failures_do_not_stop_them(root
     assert len(list(folder.glob("events.*"))) == 1
 
 
+SECOND = """
+  - name: second
+    kind: compare
+    recipe: mini.yaml
+    arms:
+      same: {}
+      wider: {model: {init_args: {dropout: 0.2}}}
+    claims:
+      - {text: less is dropped, method: same, baseline: wider, metric: METRIC, better: lower, learns: no matter}
+"""
+
+
+@pytest.mark.parametrize(("metric", "owed"), [("repeat/error", True), ("weight/norm", False)])
+def test_what_two_experiments_need_is_trained_once(root, metric, owed):
+    path = root / "papers" / "toys" / "toy" / "paper.yaml"
+    path.write_text(path.read_text() + SECOND.replace("METRIC", metric))
+    card, ledger = find("toy", root), Ledger(root / "results" / "runs")
+
+    def planned(*experiments):
+        return [r for r in plan(card, ledger, list(experiments), seeds=1).runs if r.arm in ("repeat", "same")]
+
+    logs = root / "logs" / "toy"
+    # Together one training serves both, each with the items of the metrics it owes.
+    outcome, _ = outcome_of(planned("main", "second"), ledger, workers=1)
+    assert [(r.experiment, r.arm) for r in outcome.finished] == [("main", "repeat"), ("second", "same")]
+    assert outcome.finished[0].metrics == outcome.finished[1].metrics
+    assert (logs / "main").is_dir() and not (logs / "second").exists()
+    items = ItemLedger(root / "results" / "items").read("toy")
+    assert [list(found) for found in items.values()] == [["repeat/error"]] * (2 if owed else 1)
+
+    # One after the other, too, what is on record serves.
+    ledger = Ledger(root / "later" / "runs")
+    outcome_of(planned("main"), ledger, workers=1)
+    outcome, _ = outcome_of(planned("second"), ledger, workers=1)
+    assert [(r.experiment, r.arm) for r in outcome.finished] == [("second", "same")]
+    assert not (logs / "second").exists()
+    assert planned("second") == []
+
+
 def slow_runs(root, **changes):
     card = find("toy", root)
     runs = plan(card, Ledger(root / "none"), ["slow"]).runs
@@ -177,7 +219,7 @@ def test_records_that_cannot_be_written_are_noticed_before_anything_runs(root, m
 
 
 def test_a_disk_that_fills_up_loses_no_result(root, monkeypatch, tmp_path):
-    monkeypatch.setattr(runner.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
 
     def full(self, record):
         raise UserError("toy.jsonl: cannot be written: No space left on device")
@@ -196,6 +238,26 @@ def test_a_disk_that_fills_up_loses_no_result(root, monkeypatch, tmp_path):
     assert [r.seed for r in records] == [0] and not warnings
 
 
+def test_a_run_is_recorded_whatever_becomes_of_its_logs(root):
+    (root / "logs").touch()
+    outcome, shown = outcome_of(slow_runs(root)[:1], Ledger(root / "runs"))
+    assert len(outcome.finished) == 1 and outcome.exit_code == 0
+    assert f"toy/slow seed 0: no logs are kept: {root / 'logs'}" in shown and "Not a directory" in shown
+
+
+def test_a_full_disk_for_logs_ends_no_training(root, monkeypatch):
+    run = plan(find("toy", root), Ledger(root / "none"), ["main"], seeds=1).runs[0]
+    folder, notes = root / "logs", []
+
+    def full(self, *_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "events.out")
+
+    monkeypatch.setattr(TensorBoardLogger, "log_metrics", full)
+    result = worker.perform(run, folder, note=notes.append)
+    assert result.scores.steps == 8 and result.scores.metrics["repeat/error"] > 0
+    assert notes == ["its logs are not whole: events.out: No space left on device"]
+
+
 RERUN = """
 import sys
 from dataclasses import replace
@@ -204,12 +266,14 @@ from harness.catalog import find
 from harness.plan import plan
 from common.experiments.records import Ledger
 from harness.runner import execute
+from harness.signals import ended_by_signals
 
 if __name__ == "__main__":
     root = Path(sys.argv[1])
     ledger = Ledger(root / "runs")
     runs = [replace(run, check=sys.argv[2]) for run in plan(find("toy", root), ledger, ["slow"]).runs]
-    sys.exit(execute(runs, ledger, workers=2).exit_code)
+    with ended_by_signals():
+        sys.exit(execute(runs, ledger, workers=2).exit_code)
 """
 
 
@@ -293,18 +357,43 @@ def test_kill_9_at_ten_moments_loses_no_finished_run(root):
     assert {r.seed: r.metrics["deviation"] for r in records} == {seed: seed * 1e-6 for seed in range(12)}
 
 
-def test_ctrl_c_keeps_what_has_ended_and_says_so(root):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_keeps_what_has_ended_and_says_so(root, number, code):
     process = start(root, "toychecks:slow_but_the_first", stderr=subprocess.PIPE, start_new_session=True)
     first = process.stdout.readline()
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     shown, complaints = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert complaints == ""
     records, warnings = Ledger(root / "runs").read("toy")
     assert first.startswith("[1/12] toy/slow seed ") and not warnings
     assert 1 <= len(records) < 12
     assert f"interrupted: {len(records)} of 12 runs are on record; the same command goes on from there" in shown
     assert alive(root) == []
+
+
+def test_two_runners_share_the_runs_of_one_folder(root):
+    both = [start(root) for _ in range(2)]
+    shown = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    records, warnings = Ledger(root / "runs").read("toy")
+    assert not warnings and sorted(r.seed for r in records) == list(range(12))
+    assert all("[12/12]" in text for text in shown)
+    assert "another process has done it" in "".join(shown)
+
+
+@in_proc
+def test_the_runs_of_a_killed_runner_are_done_by_the_other(root):
+    first = start(root, "toychecks:asleep")
+    while len(alive(root)) < 2:
+        time.sleep(0.05)
+    other = start(root)
+    time.sleep(1)
+    first.kill()
+    first.wait()
+    assert other.communicate(timeout=120) and other.returncode == 0
+    records, warnings = Ledger(root / "runs").read("toy")
+    assert not warnings and sorted(r.seed for r in records) == list(range(12))
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for children in /proc")

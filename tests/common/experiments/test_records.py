@@ -100,14 +100,16 @@ def test_a_broken_line_does_not_hide_the_others(ledger, line, message):
 
 
 def test_a_line_of_before_a_field_was_added_is_read(ledger):
-    written = record(first_losses=(1.0, 0.5), cpu_seconds=2.0, hash_version=2, capability="AVX2", processor="p")
+    written = record(
+        first_losses=(1.0, 0.5), cpu_seconds=2.0, hash_version=2, capability="AVX2", processor="p", means=("m",)
+    )
     old = {k: v for k, v in json.loads(written.line()).items() if k not in ADDED}
     assert Record.parse(json.dumps(old)) == RECORD
     assert RECORD.hash_version == 1
     assert Record.parse(written.line()) == written
 
 
-ADDED = ("hash_version", "cpu_seconds", "processor", "capability", "first_losses")
+ADDED = ("hash_version", "cpu_seconds", "processor", "capability", "first_losses", "means")
 
 
 def test_a_second_record_of_a_run_is_said_and_counts(ledger):
