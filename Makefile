@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := $(VENV)/.peers
 
-.PHONY: help setup demo test lint bench results clean
+.PHONY: help setup demo test types lint bench results clean
 
 help: ## This list.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,7 +25,10 @@ demo: $(STAMP) ## Train SupCon's mini experiment afresh (2 seeds) beside what is
 test: $(STAMP) ## All tests.
 	$(BIN)/pytest -n 2
 
-lint: $(STAMP) ## Style and formatting.
+types: $(STAMP) ## The type checker, over the files that pyproject.toml names.
+	$(BIN)/python -m mypy
+
+lint: types ## Style, formatting and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
