@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import gc
 import importlib
 import math
@@ -122,7 +123,7 @@ def serve(connection: Connection, logs: Path) -> None:
     Sends ("step", (done, total)) while it trains, ("note", text) for what goes wrong beside it, then
     ("done", Result) or ("failed", message).
     """
-    _die_with_parent()
+    die_with_parent()
     # Once more, for systems without signal masks.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")
@@ -133,7 +134,8 @@ def serve(connection: Connection, logs: Path) -> None:
         os._exit(1)  # the parent is gone
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Ends this process when its parent does, however that ends."""
     parent = multiprocessing.parent_process()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
@@ -224,7 +226,14 @@ def perform(
     # Trainer, module and data of the run before refer to one another, and wait for this.
     gc.collect()
     # Loading the libraries is no part of the run: the first of a worker would look the slowest.
-    work = _training(run, log_folder, report, note) if run.config is not None else _check(run)
+    if run.config is None:
+        work = _check(run)
+    elif run.config.get("trainer", {}).get("devices", 1) in (1, "1", "auto"):
+        work = training(run, log_folder, report, note)
+    else:
+        from harness.alone import scores_of
+
+        work = functools.partial(scores_of, run, log_folder)
     _reset_peak_memory()
     start, cpu_start = time.perf_counter(), machine.cpu_seconds()
     scores = work()
@@ -236,9 +245,10 @@ def perform(
     return Result(scores, seconds, cpu_seconds, _peak_memory_mb(), threads, machine.capability())
 
 
-def _training(
+def training(
     run: Run, log_folder: Path | None, report: Callable[[int, int], None], note: Callable[[str], None]
 ) -> Callable[[], Scores]:
+    """What trains and scores a run, once the libraries are loaded."""
     import torch
 
     from harness import recipe

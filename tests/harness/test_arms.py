@@ -8,6 +8,7 @@ from common.experiments.records import Ledger
 from harness import catalog, cli
 from harness.arms import check_arms
 from harness.looks import plans
+from harness.runner import execute
 from harness.written import arm_config
 
 CLASSES = """
@@ -141,3 +142,12 @@ def test_an_experiment_without_a_full_recipe_says_so(house: Path, capsys: pytest
     assert "no experiment of toy has a full recipe" in capsys.readouterr().err
     assert cli.main(["rerun", "toy", "--data-root", "x"], house) == 2
     assert "--data-root is for --recipe full" in capsys.readouterr().err
+
+
+def test_a_full_run_on_two_devices_is_trained_scored_and_recorded(full: Path) -> None:
+    ledger, two = Ledger(full / "r"), {"trainer": {"devices": 2}}
+    (planned,) = plans([catalog.find("toy", full)], ledger, recipe="full.yaml", overrides=two, seeds=1)
+    outcome = execute([run for run in planned.runs if run.arm == "repeat"], ledger, workers=1, logs=full / "logs")
+    assert outcome.exit_code == 0, outcome.failed
+    (record,) = ledger.read("toy")[0]
+    assert record.steps == 12 and set(record.metrics) == {"repeat/error", "weight/norm"}
