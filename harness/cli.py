@@ -57,6 +57,12 @@ examples:
   papers rerun supcon --recipe full --data-root ~/cifar --devices 8
 """
 
+TUNE = """\
+examples:
+  papers tune siglip                     all tries of its card; those on record are not made again
+  papers tune siglip --dry-run           what would run, and the table as far as it is on record
+"""
+
 LIGHTNING = """\
 examples:
   papers {command} simcse                                         the laptop recipe, mini.yaml
@@ -176,6 +182,13 @@ def build_parser() -> Parser:
     full.add_argument("--devices", type=count, metavar="N", help="devices to train on (default: 1)")
     full.add_argument("--accelerator", metavar="NAME", help="cpu, gpu or auto (default: what the recipe says)")
     full.add_argument("--precision", choices=PRECISIONS, help="of training (default: what the recipe says)")
+
+    one = command("tune", "tune", "try the values that a card names, on validation data, equally for its arms", TUNE)
+    slug(one, "slug")
+    one.add_argument("--experiment", metavar="NAME", help="only the experiment of this name")
+    one.add_argument("--workers", type=count, metavar="N", help="runs at a time, a thread each (default: one a core)")
+    one.add_argument("--results", metavar="DIR", help="where tries are kept (default: results)")
+    one.add_argument("--dry-run", action="store_true", help="say what would run, and what is on record, and stop")
 
     for name, about in (
         ("fit", "train one paper with LightningCLI"),

@@ -1,6 +1,7 @@
 """What each command of `papers` does. Each takes the parsed options, `root` (the repository) among them."""
 
 import argparse
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 def _results(given: argparse.Namespace) -> Path:
     option = getattr(given, "results", None)
     return given.root / "results" if option is None else Path.cwd() / as_path(option, "--results")
+
+
+def _logs(given: argparse.Namespace) -> Path:
+    return given.root / "logs" if given.results is None else _results(given) / "logs"
 
 
 def _standings(given: argparse.Namespace, whole: bool = False) -> list[Standing]:
@@ -134,7 +139,7 @@ def rerun(given: argparse.Namespace) -> int:
                 _describe(given, planned, workers)
     if given.dry_run:
         return 0
-    logs = given.root / "logs" if given.results is None else _results(given) / "logs"
+    logs = _logs(given)
     for of, options in jobs:
         code = looks.rerun(of, ledger, **options, seeds=given.seeds, workers=workers, logs=logs)
         if code:
@@ -202,6 +207,31 @@ def _conclude(given: argparse.Namespace, cards: list[Card], ledger: Ledger) -> N
         print()
         for path, _ in pages:
             print(f"{'Figure:' if path.suffix == '.svg' else 'Table: '} {shown_path(path)}")
+
+
+def tune(given: argparse.Namespace) -> int:
+    """Makes the tries that are not on record and prints all of them; recipes are left as they are."""
+    from common.experiments.tries import TryLedger
+    from harness import tune as tuning
+    from harness.runner import cores, execute
+
+    card = catalog.find(given.slug, given.root)
+    ledger = TryLedger(_results(given) / "tuning")
+    tried = tuning.settings(card, given.experiment)
+    runs, code = tuning.plan(card, ledger, tried), 0
+    print(f"{len(tried)} settings: {len(runs)} runs to do")
+    if runs and not given.dry_run:
+        workers = given.workers or cores()
+        code = execute(runs, ledger, workers=workers, logs=_logs(given) / "tuning").exit_code
+    for warning in ledger.read(card.slug)[1]:
+        say(warning)
+    found = tuning.scores(ledger, card, tried)
+    for _, group in itertools.groupby(found, key=lambda score: id(score.setting.tuning)):
+        own = list(group)
+        title, columns, rows = tuning.table(own)
+        print_table(columns, rows, title)
+        print(*tuning.conclusions(own), sep="\n")
+    return code
 
 
 def lightning(given: argparse.Namespace) -> None:
