@@ -2,6 +2,7 @@ import copy
 import sys
 
 import pytest
+import torch
 
 from common.errors import UserError
 from harness import recipe
@@ -61,7 +62,18 @@ def test_defaults_are_filled_in(card):
     assert resolved["model"]["init_args"].items() >= (written | defaults).items()
     assert resolved["data"]["init_args"]["seed"] == resolved["seed_everything"] == 3
     assert resolved["trainer"]["use_distributed_sampler"] is False
-    assert resolved["trainer"]["deterministic"] is True
+
+
+@pytest.mark.parametrize("given", [None, False])
+def test_a_laptops_recipe_is_repeatable_unless_it_says_otherwise(card, given):
+    config = toy_config(card, seed=3)
+    if given is not None:
+        config["trainer"]["deterministic"] = given
+    recipe.build(config)
+    assert torch.are_deterministic_algorithms_enabled() is (given is None)
+    config["trainer"]["accelerator"] = "auto"
+    recipe.build(config)
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 # what to write into the recipe, and the whole message; %d is the line
