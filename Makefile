@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := $(VENV)/.peers
 
-.PHONY: help setup demo test types lint bench results clean
+.PHONY: help setup demo test types lint bench results clean test-paper
 
 help: ## This list.
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 2; }
@@ -24,6 +24,10 @@ demo: $(STAMP) ## Train SupCon's mini experiment afresh (2 seeds) beside what is
 
 test: $(STAMP) ## All tests.
 	$(BIN)/pytest -n 2
+
+test-paper: $(STAMP) ## What every paper promises, and the paper's own tests: make test-paper SLUG=simcse.
+	@test -n "$(SLUG)" || { echo "make test-paper SLUG=..., as in SLUG=simcse"; exit 2; }
+	$(BIN)/pytest tests/papers -k "$(SLUG)"
 
 types: $(STAMP) ## The type checker, over the files that pyproject.toml names.
 	$(BIN)/python -m mypy
