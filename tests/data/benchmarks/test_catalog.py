@@ -3,7 +3,10 @@
 import inspect
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -72,3 +75,39 @@ def test_the_figures_on_the_page_are_those_of_the_data(name: str, fetched: Calla
 def test_the_page_shows_no_benchmark_that_is_gone() -> None:
     page = (ROOT / "data" / "README.md").read_text()
     assert {line[3:] for line in page.splitlines() if line.startswith("## ")} == set(BENCHMARKS)
+
+
+MODULES = {
+    file.stem: f"data.benchmarks.{file.parent.name}.{file.stem}"
+    for file in (ROOT / "data" / "benchmarks").glob("*/*.py")
+    if file.stem != "__init__"
+}
+
+
+@pytest.mark.parametrize("stem", ["scenes", "digits", "must_c", "retrieval"])
+def test_a_module_answers_to_its_bare_name(stem: str) -> None:
+    module = import_module(f"data.benchmarks.{stem}")
+    assert module is import_module(MODULES[stem])
+    assert module.__name__ == module.__spec__.name == MODULES[stem]
+
+
+@pytest.mark.parametrize("first", ["data.benchmarks.must_c", "data.benchmarks.published.must_c"])
+def test_whichever_name_is_imported_first_there_is_one_class(first: str) -> None:
+    code = (
+        f"import {first}\n"
+        "from data.benchmarks.must_c import MustC\n"
+        "from data.benchmarks.published.must_c import MustC as other\n"
+        "assert MustC is other and MustC.__module__ == 'data.benchmarks.published.must_c'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_bare_names_are_unique_and_hide_no_room() -> None:
+    files = [f for f in (ROOT / "data" / "benchmarks").glob("*/*.py") if f.stem != "__init__"]
+    assert len(files) == len(MODULES)
+    assert not MODULES.keys() & {file.parent.name for file in files}
+
+
+def test_a_name_that_no_room_has_is_not_found() -> None:
+    with pytest.raises(ModuleNotFoundError, match="no_such"):
+        import_module("data.benchmarks.no_such")
