@@ -11,6 +11,7 @@ from typing import Any
 from common.errors import UserError, WrongBatch
 from common.experiments import yaml_lines
 from common.experiments.card import Card
+from common.paths import as_path
 from common.training.checkpoint import read_checkpoint
 from harness import catalog
 from harness.catalog import importable
@@ -61,6 +62,7 @@ class _FitCLI(PapersCLI):
         return {name: {*skip, "weights_only"} for name, skip in PapersCLI.subcommands().items()}
 
     def _parse_ckpt_path(self) -> None:
+        self._move_logs()
         given = self.config[self.config.subcommand].get("ckpt_path")
         fitting = self.config.subcommand == "fit"
         if given is not None:
@@ -73,6 +75,15 @@ class _FitCLI(PapersCLI):
         elif self.untrained and not fitting:
             say(f"{self.card.slug} is scored untrained: with the weights that a training starts from")
         _check_writable(self.logs)
+
+    def _move_logs(self) -> None:
+        """What is written stands under --trainer.default_root_dir, where there is one."""
+        subcommand = self.config.subcommand
+        trainer = self.config[subcommand]["trainer"]
+        arguments = getattr(trainer["logger"], "init_args", None)
+        if trainer["default_root_dir"] and arguments and arguments.get("save_dir") == str(self.logs / subcommand):
+            self.logs = as_path(trainer["default_root_dir"], "--trainer.default_root_dir") / self.card.slug
+            arguments["save_dir"] = str(self.logs / subcommand)
 
     def _read(self, given: str, fitting: bool) -> None:
         if self.untrained:

@@ -41,7 +41,9 @@ class Watch(L.Callback):
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.last = time.monotonic()
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            # One that is ignored was meant to be, as by nohup.
+            heeded = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+            for number in heeded:
                 self.before[number] = signal.signal(number, self._handler(trainer))
 
     def on_train_batch_start(self, *_: Any) -> None:

@@ -1,5 +1,6 @@
 """YAML that remembers its lines, so that an error can name the place."""
 
+import bisect
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,9 +87,10 @@ def load(path: Path, root: Path | None = None) -> Document:
             names file and line.
     """
     name = shown(path, root)
-    loader = _Loader(_text(path, name))
+    text = _text(path, name)
+    loader = _Loader(text)
     try:
-        reader = _Reader(loader, name)
+        reader = _Reader(loader, name, text)
         data = reader.document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -126,8 +128,9 @@ class _Reader:
     An alias is what it stands for, read again at its place: nine lines can so stand for a billion, or for themselves.
     """
 
-    def __init__(self, loader: Any, name: str) -> None:
+    def __init__(self, loader: Any, name: str, text: str) -> None:
         self.loader, self.name = loader, name
+        self.ends = [found.start() for found in re.finditer("\n", text)]
         self.events: list[yaml.Event] = []
         self.anchors: dict[str, int] = {}
         """Where in `events` a node with an anchor begins."""
@@ -165,7 +168,7 @@ class _Reader:
             if anchor in self.open:
                 self._fail(event, f"the alias '*{anchor}' stands for itself")
             return self._node(self.anchors[anchor], where)[0], at + 1
-        self.lines[where] = _line(event)
+        self.lines[where] = self._line(event)
         if anchor is not None:
             self.anchors[anchor] = at
             self.open.add(anchor)
@@ -201,7 +204,7 @@ class _Reader:
                 self._fail(event, f"the field '{key}' stands here a second time")
             result[key], at = self._node(at + 1, (*where, key))
             # The line of a field is that of its name: a block below it starts a line later.
-            self.lines[(*where, key)] = _line(event)
+            self.lines[(*where, key)] = self._line(event)
         return result, at + 1
 
     def _scalar(self, event: yaml.ScalarEvent) -> Any:
@@ -220,12 +223,11 @@ class _Reader:
             self._fail(event, f"{words} cannot be read as {'a number' if kind in ('int', 'float') else kind}")
 
     def _fail(self, event: yaml.Event, message: str) -> NoReturn:
-        raise UserError(f"{self.name}:{_line(event)}: {message}")
+        raise UserError(f"{self.name}:{self._line(event)}: {message}")
 
-
-def _line(event: yaml.Event) -> int:
-    """Counted from 1. Every event of the parser has a mark."""
-    return event.start_mark.line + 1 if event.start_mark else 1
+    def _line(self, event: yaml.Event) -> int:
+        """Counted from 1, as an editor does: YAML ends a line at U+0085, U+2028 and U+2029, too."""
+        return bisect.bisect_left(self.ends, event.start_mark.index) + 1 if event.start_mark else 1
 
 
 def describe(value: Any) -> str:

@@ -124,19 +124,18 @@ def test_a_loss_that_is_not_finite_stops_fit_and_names_step_and_term(card, logs)
         fit(card, "--model.fault", "nan", logs=logs)
 
 
-def test_overfitting_sees_the_same_batches_in_every_epoch(card, logs, monkeypatch):
-    seen = []
+def batches_seen(monkeypatch) -> list[float]:
+    """A number for each batch that is trained on from now."""
     import toylab
 
-    step = toylab.Repeat.training_step
+    seen, step = [], toylab.Repeat.training_step
 
     def remember(self, batch, batch_idx):
         seen.append(batch.sum().item())
         return step(self, batch, batch_idx)
 
     monkeypatch.setattr(toylab.Repeat, "training_step", remember)
-    fit(card, "--trainer.overfit_batches", "2", "--trainer.max_epochs", "3", logs=logs)
-    assert len(seen) == 6 and seen[:2] == seen[2:4] == seen[4:] and seen[0] != seen[1]
+    return seen
 
 
 def test_a_training_that_time_alone_ends(card, logs):
@@ -291,3 +290,35 @@ def test_a_benchmark_that_the_method_cannot_stand_on_is_one_line(card, logs):
     assert str(error.value) == (
         "Repeat reads Tensor; the benchmark pairs gives Pair (left, right); benchmarks that fit: numbers"
     )
+
+
+SHUFFLED = """
+from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+from toylab import Numbers
+
+
+class Shuffled(Numbers):
+    def train_dataloader(self):
+        return ResumableLoader(self.samples, batch_sampler=GlobalBatchSampler(self.size, 8, self.seed))
+
+
+class Whole(Numbers):
+    def train_dataloader(self):
+        return ResumableLoader(self.samples, sampler=GlobalBatchSampler(self.size, 8, self.seed), batch_size=None)
+"""
+
+
+@pytest.mark.parametrize("data", ["shuffled.Shuffled", "shuffled.Whole"])
+def test_overfitting_keeps_our_samplers_from_shuffling(card, logs, monkeypatch, data):
+    (card.root / "shuffled.py").write_text(SHUFFLED)
+    seen = batches_seen(monkeypatch)
+    fit(card, "--data", data, "--trainer.overfit_batches", "2", "--trainer.max_epochs", "3", logs=logs)
+    assert len(seen) == 6 and seen[:2] == seen[2:4] == seen[4:] and seen[0] != seen[1]
+    seen.clear()
+    fit(card, "--data", data, "--trainer.limit_train_batches", "2", "--trainer.max_epochs", "3", logs=logs)
+    assert len(set(seen)) == 6
+
+
+def test_what_is_written_stands_where_it_was_told(card, logs, tmp_path):
+    run(card, "fit", "--trainer.default_root_dir", str(tmp_path / "mine"), logs=logs)
+    assert list((tmp_path / "mine/toy/fit").rglob("*.ckpt")) and not list(logs.rglob("*.ckpt"))

@@ -24,6 +24,11 @@ def test_values_and_lines(tmp_path: Path) -> None:
     ]
 
 
+def test_lines_are_counted_as_an_editor_does(tmp_path: Path) -> None:
+    document = read(tmp_path, 'a: "x\u2028y\u0085z"\nb: é\n\nc: 2\n')
+    assert [document.at((key,)) for key in "abc"] == ["card.yaml:1", "card.yaml:2", "card.yaml:4"]
+
+
 def test_an_alias_is_what_it_stands_for(tmp_path: Path) -> None:
     document = read(tmp_path, "a: &x {k: [1, 2]}\nb: *x\nc: &x 3\nd: *x\n")
     assert document.data == {"a": {"k": [1, 2]}, "b": {"k": [1, 2]}, "c": 3, "d": 3}
