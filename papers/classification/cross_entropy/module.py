@@ -13,7 +13,7 @@ class CrossEntropy(Method):
 
     Args:
         classes: number of classes.
-        encoder: "small_resnet" or "cifar_resnet50".
+        encoder: a name that `image_encoder` knows, such as "small_resnet" or "cifar_resnet50".
         channels: colour channels of the images.
         width: channels of the small network's first stage.
         optimization: the arguments of `Method`.

@@ -15,7 +15,7 @@ class SupCon(Method):
     """Labels choose the positives in SimCLR's batch; all other views stay in the denominator (eq. 2 and 3).
 
     Args:
-        encoder: "small_resnet" or "cifar_resnet50".
+        encoder: a name that `image_encoder` knows, such as "small_resnet" or "cifar_resnet50".
         channels: colour channels of the images.
         width: channels of the small network's first stage.
         projection_dim: width of the projections that the loss compares.

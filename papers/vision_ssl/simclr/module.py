@@ -13,7 +13,7 @@ class SimCLR(Method):
     """Each view must find the other view of its image among the 2N - 1 other views of the batch (eq. 1).
 
     Args:
-        encoder: "small_resnet" or "cifar_resnet50".
+        encoder: a name that `image_encoder` knows, such as "small_resnet" or "cifar_resnet50".
         channels: colour channels of the images.
         width: channels of the small network's first stage.
         projection_dim: width of the projections that the loss compares.
