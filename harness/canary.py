@@ -4,10 +4,18 @@ A recipe's hash does not see the code behind its names. The first losses do: a l
 encoder's default that was changed, another order of the data show within three steps, on seed 0, in seconds.
 """
 
-from collections.abc import Sequence
-from typing import Any
+import copy
+import datetime
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import lightning as L
+
+from common.benchmark import Benchmark
+from common.experiments.card import Card, Comparison
+from common.experiments.records import Ledger, Record, current, select
+from common.experiments.stale import Mark, StaleLedger
 
 STEPS = 3
 TOLERANCE = 1e-4
@@ -36,16 +44,88 @@ class FirstLosses(L.Callback):
             trainer.should_stop = True
 
 
-def deviation(recorded: Sequence[float], today: Sequence[float]) -> tuple[int, float] | None:
-    """The first step (from 1) whose loss is off by more than the tolerance, and by how much; None if all agree.
+class Finding(NamedTuple):
+    """What became of an arm's first losses."""
+
+    record: Record
+    """Of seed 0."""
+    today: tuple[float, ...]
+
+    @property
+    def deviation(self) -> tuple[int, float] | None:
+        """The first step (from 1) whose loss is off by more than the tolerance, and by how much; None if all agree."""
+        for step, (before, now) in enumerate(zip(self.record.first_losses, self.today, strict=False), start=1):
+            off = abs(now - before) / max(abs(before), 1e-12)
+            if not off <= TOLERANCE:
+                return step, off
+        if len(self.record.first_losses) != len(self.today):
+            return min(len(self.record.first_losses), len(self.today)) + 1, 1.0
+        return None
+
+    def __str__(self) -> str:
+        where = f"{self.record.paper}/{self.record.experiment} {self.record.arm}"
+        if self.deviation is None:
+            return f"{where}: the first losses are as on record"
+        step, off = self.deviation
+        pairs = [values[step - 1] if step <= len(values) else None for values in (self.record.first_losses, self.today)]
+        before, now = ("none" if value is None else f"{value:.7g}" for value in pairs)
+        return f"{where}: the loss of step {step} is {now} and was {before} (off by {off:.2g}); the record is stale"
+
+
+def first_losses(config: dict[str, Any], built: dict[str, Benchmark] | None = None) -> tuple[float, ...]:
+    """Trains the first steps of a configuration with its seed, on the CPU.
 
     Args:
-        recorded: `first_losses` of a record; empty in those of before they were kept, which agree with anything.
+        built: benchmarks that were built before, by the `data` section; a new one is added.
     """
-    for step, (before, now) in enumerate(zip(recorded, today, strict=False), start=1):
-        off = abs(now - before) / max(abs(before), 1e-12)
-        if not off <= TOLERANCE:
-            return step, off
-    if recorded and len(recorded) != len(today):
-        return min(len(recorded), len(today)) + 1, float("inf")
-    return None
+    from harness import recipe
+
+    trainer_section = config.get("trainer", {}) | {"accelerator": "cpu"}
+    watch = FirstLosses(stop=True)
+    trainer, module, benchmark = recipe.build(config | {"trainer": trainer_section}, callbacks=(watch,))
+    if built is not None:
+        key = json.dumps(config["data"], sort_keys=True)
+        if key not in built:
+            benchmark.prepare_data()
+            benchmark.setup("fit")
+            built[key] = benchmark
+        # What a training leaves on a benchmark stays on its copy.
+        benchmark = copy.copy(built[key])
+    trainer.fit(module, benchmark)
+    return tuple(watch.losses)
+
+
+def findings(card: Card, ledger: Ledger, experiments: Sequence[str] | None = None) -> Iterator[Finding]:
+    """The first losses of each arm whose seed 0 is on record for today's recipe, trained again.
+
+    Records of before the losses were kept, of another device, or of arms that do not train have nothing to compare.
+    """
+    from harness.identity import arm_hash
+    from harness.recipe import arm_config, with_seed
+
+    records = current(ledger.read(card.slug)[0])
+    built: dict[str, Benchmark] = {}
+    for experiment in card.experiments:
+        if not isinstance(experiment, Comparison) or (experiments is not None and experiment.name not in experiments):
+            continue
+        own = select(records, experiment=experiment.name, recipe=experiment.recipe, seed=0, device="cpu")
+        for arm in experiment.arms:
+            for record in select(own, arm=arm):
+                if record.first_losses and record.recipe_hash == arm_hash(card, experiment, arm):
+                    config = with_seed(arm_config(card, experiment, arm), 0)
+                    yield Finding(record, first_losses(config, built))
+
+
+def mark(card: Card, ledger: Ledger) -> Iterator[Finding]:
+    """`findings`, each put on record: a deviation marks the arm stale until it is run again or agrees again."""
+    marks = StaleLedger(ledger.folder.parent / "stale")
+    known = marks.read(card.slug)
+    for finding in findings(card, ledger):
+        record = finding.record
+        step, off = finding.deviation or (0, 0.0)
+        before = known.get((record.experiment, record.arm, record.recipe_hash))
+        if step or (before is not None and before.step):
+            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            found = Mark(record.experiment, record.arm, record.recipe_hash, step, off, now)
+            marks.append(card.slug, found)
+        yield finding

@@ -45,10 +45,10 @@ def _property(result: PropertyResult) -> str:
 
 
 def _means(trial: Trial, result: ClaimResult, code: str) -> str:
-    arms, claim = trial.experiment.arms, result.claim
+    claim = result.claim
     lower = ", lower is better" if claim.better == "lower" else ""
     means = [
-        f"{arms[arm].label} {number(side.mean)}" if side else f"{arms[arm].label} not run"
+        f"{trial.label(arm)} {number(side.mean)}" if side else f"{trial.label(arm)} not run"
         for arm, side in ((claim.method, result.method), (claim.baseline, result.baseline))
     ]
     return f"{code}{claim.metric}{code}{lower}: {' against '.join(means)}."

@@ -99,6 +99,14 @@ examples:
   papers data page                     data/README.md and its contact sheets, written again
 """
 
+VERIFY = """\
+examples:
+  papers verify                        everything that is generated, cards, recipes, budgets and marks
+  papers verify supcon --canary        the first three steps of each arm, against its record
+  papers verify --rerun 5              five recorded runs, chosen by the date: the same to the last bit on the same kind
+                                       of processor, within two standard errors over the test items on another
+"""
+
 MIGRATE = """\
 example:
   git worktree add /tmp/before 38f9891 && papers migrate --from /tmp/before
@@ -206,8 +214,19 @@ def build_parser() -> Parser:
     one = command("report", "report", "write tables, figures, blocks of the READMEs and CITATION.cff from the records")
     slug(one, "slugs", nargs="*", help="only what is made of these papers alone (default: everything)")
     complete_with(one.add_argument("--family", help="only the page of this family, and its papers"), "family")
-    one = command("verify", "verify", "check that all of that, the cards and the recipes agree with the records")
+    one = command(
+        "verify", "verify", "check that all of that, the cards and the recipes agree with the records", VERIFY
+    )
     slug(one, "slugs", nargs="*", help="only these papers, and what is made of each alone (default: everything)")
+    one.add_argument(
+        "--canary", action="store_true", help="train the first steps of every arm again, and mark the stale"
+    )
+    one.add_argument(
+        "--rerun", type=count, metavar="N", help="train N recorded runs again, chosen at random, and compare"
+    )
+    one.add_argument("--seed", type=int, metavar="N", help="of that choice (default: today's date)")
+    one.add_argument("--workers", type=count, metavar="N", help="runs at a time, a thread each (default: one a core)")
+    one.add_argument("--results", metavar="DIR", help="where records are kept (default: results)")
 
     one = command(
         "migrate", "migrate", "bring records of an older way of hashing up to today's, without a rerun", MIGRATE

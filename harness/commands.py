@@ -1,7 +1,9 @@
 """What each command of `papers` does. Each takes the parsed options, `root` (the repository) among them."""
 
 import argparse
+import datetime
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -324,14 +326,42 @@ def verify(given: argparse.Namespace) -> int:
     """Names what differs; 1 if anything does."""
     from harness.verify import differences
 
-    for slug in given.slugs:
-        catalog.find(slug, given.root)
+    cards = [catalog.find(slug, given.root) for slug in given.slugs]
+    found, well = (
+        differences(given.root, _results(given), given.slugs),
+        "cards, recipes, records, tables and figures agree",
+    )
+    if given.canary or given.rerun:
+        cards = cards or catalog.cards(given.root)
+        found, well = (_stale(given, cards), "no record is stale") if given.canary else _trained_again(given, cards)
     count = 0
-    for line in differences(given.root, _results(given), given.slugs):
+    for line in found:
         print(line, flush=True)
         count += 1
-    print(f"{count} found" if count else "cards, recipes, records, tables and figures agree")
+    print(f"{count} found" if count else well)
     return 1 if count else 0
+
+
+def _stale(given: argparse.Namespace, cards: list[Card]) -> Iterator[str]:
+    from harness import canary
+
+    ledger = Ledger(_results(given) / "runs")
+    for card in cards:
+        for finding in canary.mark(card, ledger):
+            if finding.deviation is not None:
+                yield str(finding)
+
+
+def _trained_again(given: argparse.Namespace, cards: list[Card]) -> tuple[Iterator[str], str]:
+    from harness import spot
+    from harness.runner import cores
+
+    ledger = Ledger(_results(given) / "runs")
+    seed = given.seed if given.seed is not None else int(f"{datetime.date.today():%Y%m%d}")
+    chosen = spot.choose(cards, ledger, given.rerun, seed)
+    say(f"chosen by {seed}: {', '.join(run.name for run, _ in chosen) or 'nothing is on record'}")
+    lines = spot.differences(chosen, ledger, given.workers or cores(), _logs(given) / "again")
+    return lines, f"{len(chosen)} runs give what is on record"
 
 
 def migrate(given: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from common.experiments.card import Card, Comparison, Property, untrained
 from common.experiments.items import ItemLedger, Items
 from common.experiments.records import ItemKey, Ledger, Record, current, select
+from common.experiments.stale import StaleLedger, is_stale
 from harness.arms import check_arms
 from harness.identity import arm_hash, check_hash
 from harness.progress import duration
@@ -90,6 +91,8 @@ def plan(
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     records, warnings = ledger.read(card.slug)
     items = ItemLedger(ledger.folder.parent / "items").read(card.slug)
+    marks = StaleLedger(ledger.folder.parent / "stale").read(card.slug)
+    records = [record for record in records if not is_stale(record, marks)]
     # In a folder of their own the first runs have no earlier ones; the repository's took about as long.
     known = Ledger(card.root / "results/runs").read(card.slug)[0]
     runs: list[Run] = []

@@ -236,8 +236,8 @@ def differences(paper: Standing, named: bool = False) -> list[figures.Difference
     for trial in paper.trials:
         for result in trial.results:
             if isinstance(result, ClaimResult) and result.difference is not None:
-                labels, claim = trial.experiment.arms, result.claim
-                label = f"{labels[claim.method].label} vs {labels[claim.baseline].label}"
+                claim = result.claim
+                label = f"{trial.label(claim.method)} vs {trial.label(claim.baseline)}"
                 label = f"{paper.card.slug}: {label}" if named else label
                 label += " (primary)" if claim.primary else " (our control)" if claim.control else ""
                 panel = claim.metric if named else f"{trial.experiment.name}, {trial.recipe}: {claim.metric}"
@@ -257,7 +257,7 @@ def arms(paper: Standing) -> dict[str, list[figures.Arm]]:
         if isinstance(trial.experiment, Comparison):
             for metric in trial.experiment.metrics:
                 panel = [
-                    figures.Arm(arm.label, tuple(trial.values(arm.name, metric)), estimate)
+                    figures.Arm(trial.label(arm.name), tuple(trial.values(arm.name, metric)), estimate)
                     for arm in trial.experiment.arms.values()
                     if (estimate := trial.arm(arm.name, metric)) is not None
                 ]

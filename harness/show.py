@@ -171,13 +171,17 @@ def _print_arms(trial: Trial, title: str) -> None:
     """The arms by the claimed metrics, as many beside each other as the terminal has room for."""
     arms = trial.experiment.arms.values()
     metrics = list(trial.experiment.metrics)
-    room = width() - 10 - max(len(arm.label) for arm in arms)
+    room = width() - 10 - max(len(trial.label(arm.name)) for arm in arms)
     while metrics:
         taken = [metrics.pop(0)]
         while metrics and sum(max(len(metric), 15) + 2 for metric in [*taken, metrics[0]]) <= room:
             taken.append(metrics.pop(0))
         rows = [
-            (arm.label, str(len(trial.seeds(arm.name))), *(with_spread(trial.arm(arm.name, m)) for m in taken))
+            (
+                trial.label(arm.name),
+                str(len(trial.seeds(arm.name))),
+                *(with_spread(trial.arm(arm.name, m)) for m in taken),
+            )
             for arm in arms
         ]
         print()

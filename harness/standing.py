@@ -9,6 +9,7 @@ from common.experiments.card import Card, Comparison, Experiment
 from common.experiments.metrics import better
 from common.experiments.paired import Interval, interval
 from common.experiments.records import Ledger, Record, current, select
+from common.experiments.stale import StaleLedger, stale_arms
 from common.experiments.verdict import CONFIDENCE, ClaimResult, PropertyResult, Verdict, arm_values, judge
 from harness import catalog
 from harness.floors import Floor, floors_of, read_floors
@@ -25,6 +26,12 @@ class Trial:
     records: tuple[Record, ...]
     """The current ones of this experiment and recipe."""
     results: tuple[ClaimResult | PropertyResult, ...]
+    stale: tuple[str, ...] = ()
+    """The arms that the code no longer trains as on record (see `canary`)."""
+
+    def label(self, arm: str) -> str:
+        """The name of an arm in tables and figures; says if its records are stale."""
+        return self.experiment.arms[arm].label + (" (stale)" if arm in self.stale else "")
 
     @property
     def is_comparison(self) -> bool:
@@ -140,6 +147,7 @@ def standing(card: Card, ledger: Ledger, floors: Sequence[Floor] | None = None) 
     items, broken = ItemLedger(results / "items").scan(card.slug)
     records, warnings = ledger.read(card.slug)
     records, warnings = current(records), [*warnings, *broken]
+    marks = StaleLedger(results / "stale").read(card.slug)
     trials = []
     for experiment in card.experiments:
         own = select(records, experiment=experiment.name)
@@ -153,7 +161,8 @@ def standing(card: Card, ledger: Ledger, floors: Sequence[Floor] | None = None) 
             benchmark = catalog.benchmark_of(card, recipe) if isinstance(experiment, Comparison) else None
             of_arms = {r.arm: floors_of(select(of_recipe, arm=r.arm), floors) for r in of_recipe}
             found = judge(experiment, of_recipe, items=items, floors=of_arms)
-            trials.append(Trial(card, experiment, recipe, benchmark, tuple(of_recipe), tuple(found)))
+            stale = stale_arms(of_recipe, marks)
+            trials.append(Trial(card, experiment, recipe, benchmark, tuple(of_recipe), tuple(found), stale))
     tuned = (results / "tuning" / f"{card.slug}.jsonl").is_file()
     return Standing(card, tuple(trials), tuple(warnings), tuned)
 

@@ -1,12 +1,15 @@
 """`papers verify`: whether everything generated agrees with the records, and the records with the cards and recipes."""
 
+import contextlib
+import statistics
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from common.errors import UserError
 from common.experiments.card import Card, Comparison, untrained
 from common.experiments.card_file import load_card
-from common.experiments.records import Ledger, Record, current
+from common.experiments.records import Ledger, Record, current, select
+from common.experiments.stale import StaleLedger, stale_arms
 from common.experiments.yaml_lines import shown
 from harness import catalog, report
 from harness.console import track
@@ -40,6 +43,8 @@ def differences(root: Path, results: Path, slugs: Collection[str] = ()) -> Itera
         records, warnings = ledger.read(card.slug)
         yield from (warning.removeprefix(f"{root}/") for warning in warnings)
         yield from _changed(card, current(records))
+        yield from _stale(card, current(records), results)
+        yield from _over_budget(card, current(records))
     if faulty:
         return  # what the tables should say is unknown
     papers = [standing(card, ledger) for card in cards]
@@ -86,3 +91,45 @@ def _changed(card: Card, records: list[Record]) -> Iterator[str]:
             what = f"{source} for the arm '{arm}'" if isinstance(experiment, Comparison) else source
             redo = f"`papers rerun {card.slug} --experiment {name}` makes new ones"
             yield f"{where}: {what} changed since its records; {redo}"
+
+
+def _stale(card: Card, records: list[Record], results: Path) -> Iterator[str]:
+    """Arms that have been found to train otherwise than on record."""
+    marks = StaleLedger(results / "stale").read(card.slug)
+    for experiment in card.experiments:
+        for arm in stale_arms(select(records, experiment=experiment.name), marks):
+            redo = f"`papers rerun {card.slug} --experiment {experiment.name}` makes new records"
+            yield f"{card.slug}/{experiment.name}: the arm '{arm}' is stale: the code trains it otherwise now; {redo}"
+
+
+LONGEST = 150.0
+"""CPU seconds of a run of a laptop recipe."""
+TABLE = 40 * 60.0
+"""CPU seconds of all runs of a paper at the seeds of the first look."""
+
+
+def _over_budget(card: Card, records: list[Record]) -> Iterator[str]:
+    """Runs that take longer than their recipe says, or than any may; the oldest records do not say how long."""
+    total = 0.0
+    for experiment in card.experiments:
+        source = experiment.recipe if isinstance(experiment, Comparison) else None
+        own = [r for r in select(records, experiment=experiment.name) if source in (None, r.recipe)]
+        budget = LONGEST
+        if source is not None:
+            from harness.recipe import load_recipe  # loads torch
+
+            with contextlib.suppress(UserError):  # told already
+                budget = min(budget, load_recipe(card, source).data.get("budget_s", budget))
+        for arm in dict.fromkeys(r.arm for r in own):
+            seconds = [r.cpu_seconds for r in select(own, arm=arm) if r.cpu_seconds > 0]
+            if not seconds:
+                continue
+            median = statistics.median(seconds)
+            total += median * experiment.seeds
+            where = f"{card.slug}/{experiment.name} {arm}"
+            if median > budget:
+                yield f"{where}: a run takes {median:.0f} CPU seconds; its budget is {budget:.0f}"
+            elif max(seconds) > LONGEST:
+                yield f"{where}: a run took {max(seconds):.0f} CPU seconds; {LONGEST:.0f} is the most"
+    if total > TABLE:
+        yield f"{card.slug}: its table takes {total / 60:.0f} CPU minutes; {TABLE / 60:.0f} is the most"

@@ -71,3 +71,18 @@ def test_verify_of_one_paper_looks_at_what_is_made_of_it_alone(root: Path, capsy
     assert main(["verify", "alpha"], root) == 1
     assert main(["verify", "beta"], root) == 0
     assert main(["verify", "alhpa"], root) == 2
+
+
+def test_verify_names_runs_above_their_budget(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = root / "papers/toys/alpha/mini.yaml"
+    recipe.write_text("budget_s: 17\n" + recipe.read_text())
+    house.record(root, arm="alpha", seed=0, cpu_seconds=151.0, metrics={"probe/top1": 0.9, "loss": 2.0})
+    _, out = verify(root, capsys)
+    assert "alpha/main alpha: a run takes 18 CPU seconds; its budget is 17" in out
+    recipe.write_text(recipe.read_text().replace("17", "20"))
+    _, out = verify(root, capsys)
+    assert "alpha/main alpha: a run took 151 CPU seconds; 150 is the most" in out
+    assert "alpha/main beta" not in out and "its table takes" not in out
+    for seed in range(5):
+        house.record(root, arm="beta", seed=seed, cpu_seconds=500.0, metrics={"probe/top1": 0.8, "loss": 1.0})
+    assert "alpha: its table takes 45 CPU minutes; 40 is the most" in verify(root, capsys)[1]

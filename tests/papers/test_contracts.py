@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from common.experiments.card import Comparison
-from harness import catalog, identity, recipe
+from common.experiments.records import Ledger
+from harness import canary, catalog, identity, recipe
 from harness.arms import check_arms
 
 SLUGS = sorted(catalog.paths())
@@ -131,6 +132,25 @@ def test_a_run_resumed_in_mid_run_ends_where_the_whole_run_ends(slug: str, class
     assert rest.losses == whole.losses[2:]
     state = module.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in resumed.state_dict().items())
+
+
+COMPARISONS = [
+    (slug, experiment.name)
+    for slug in SLUGS
+    for experiment in catalog.find(slug).experiments
+    if isinstance(experiment, Comparison)
+]
+
+
+@pytest.mark.parametrize(("slug", "experiment"), COMPARISONS)
+def test_every_arm_starts_as_on_record(slug: str, experiment: str) -> None:
+    """The code still computes what was recorded: the first three losses of seed 0, to the rounding of another machine.
+
+    Where a change is meant, `papers verify SLUG --canary` marks the arms and `papers rerun SLUG` makes new records.
+    """
+    ledger = Ledger(catalog.REPOSITORY / "results" / "runs")
+    off = [found for found in canary.findings(catalog.find(slug), ledger, [experiment]) if found.deviation is not None]
+    assert not off, "\n".join(map(str, off))
 
 
 @pytest.mark.parametrize(("slug", "file"), FULL)
