@@ -34,6 +34,15 @@ def _devices(value: Any) -> bool:
 
 
 PRECISIONS = ("32", "32-true", "16-mixed", "bf16-mixed")
+
+
+def _val_check_interval(value: Any) -> bool:
+    # A share of the epoch's batches, a number of batches, or a time as "00:12:00:00" (read by Lightning).
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return True
+    return 0 < value <= 1 if isinstance(value, float) else value >= 1
+
+
 SEED = Rule(
     lambda value: isinstance(value, bool) or (isinstance(value, int) and 0 <= value < 2**32), "from 0 to 2^32 - 1"
 )
@@ -45,6 +54,9 @@ RULES: dict[str, Rule] = {
     "num_nodes": _at_least(1),
     "accumulate_grad_batches": _at_least(1),
     "gradient_clip_val": _at_least(0, None),
+    "val_check_interval": Rule(
+        _val_check_interval, "above 0 and at most 1.0, a number of batches of at least 1 or null"
+    ),
     "check_val_every_n_epoch": _at_least(1, None),
     "log_every_n_steps": _at_least(1, None),
     "num_sanity_val_steps": _at_least(0, -1, None),

@@ -36,19 +36,28 @@ def same_id(query_ids: Tensor, key_ids: Tensor) -> Positives:
     Raises:
         UserError: ids are no integers, or have another shape.
     """
-    for name, ids in (("query_ids", query_ids), ("key_ids", key_ids)):
-        check_ids(name, ids, ids.numel())
-    sorted_ids, order = key_ids.sort(stable=True)
+    return _SameId(query_ids, key_ids)
 
-    def pairs(rows: slice) -> tuple[Tensor, Tensor]:
-        ids = query_ids[rows].contiguous()
-        first = torch.searchsorted(sorted_ids, ids)
-        counts = torch.searchsorted(sorted_ids, ids, right=True) - first
+
+class _SameId:
+    """See `same_id`. Keeps the ids, so that their number can be held against that of the queries and keys."""
+
+    def __init__(self, query_ids: Tensor, key_ids: Tensor) -> None:
+        self.query_ids, self.key_ids = query_ids, key_ids
+        self.check(query_ids.numel(), key_ids.numel())
+        self._sorted, self._order = key_ids.sort(stable=True)
+
+    def check(self, queries: int, keys: int) -> None:
+        check_ids("query_ids", self.query_ids, queries)
+        check_ids("key_ids", self.key_ids, keys)
+
+    def __call__(self, rows: slice) -> tuple[Tensor, Tensor]:
+        ids = self.query_ids[rows].contiguous()
+        first = torch.searchsorted(self._sorted, ids)
+        counts = torch.searchsorted(self._sorted, ids, right=True) - first
         row = torch.arange(len(ids), device=ids.device).repeat_interleave(counts)
         within = torch.arange(len(row), device=ids.device) - (counts.cumsum(0) - counts)[row]
-        return row, order[first[row] + within]
-
-    return pairs
+        return row, self._order[first[row] + within]
 
 
 def similar(query: Tensor, key: Tensor, threshold: float) -> Positives:
@@ -92,6 +101,8 @@ def _blocks(query: Tensor, key: Tensor, positives: Positives | None, exclude_sel
             raise UserError(f"{len(query)} queries and {len(key)} keys do not pair up by position; name the positives")
         position = torch.arange(len(query), device=query.device)
         positives = same_id(position, position)
+    if isinstance(positives, _SameId):
+        positives.check(len(query), len(key))
     products = Products(query, key)
     size = max(1, min(len(query), BLOCK // len(key)))
     buffer = torch.empty(size, len(key), device=query.device)
@@ -125,7 +136,7 @@ def best_ranks(query: Tensor, key: Tensor, positives: Positives | None = None, *
         exclude_self: query and key are one set, and nothing may retrieve itself.
 
     Raises:
-        UserError: embeddings are not finite, or a query has no positive.
+        UserError: embeddings are not finite, ids are not one for each query and key, or a query has no positive.
     """
     ranks = torch.empty(len(query), dtype=torch.int64, device=query.device)
     for rows, scores, row, positive in _blocks(query, key, positives, exclude_self):

@@ -82,6 +82,7 @@ def test_a_recipe_named_on_the_command_line_stands_alone(card, logs):
         (["--trainer.num_nodes", "0"], "trainer.num_nodes is 0; it must be at least 1"),
         (["--trainer.max_epochs", "-5"], "trainer.max_epochs is -5; it must be at least 0 or -1 or null"),
         (["--trainer.max_steps=-7"], "trainer.max_steps is -7; it must be at least 0 or -1"),
+        (["--trainer.val_check_interval", "0"], "trainer.val_check_interval is 0; it must be above 0 and at most 1.0"),
         (
             ["--trainer.precision", "bf16-true"],
             "trainer.precision is 'bf16-true'; it must be 32 or 32-true or 16-mixed",

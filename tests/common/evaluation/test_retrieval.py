@@ -147,6 +147,13 @@ def test_both_directions_name_their_sides():
     assert len(got) == 8
 
 
+@pytest.mark.parametrize(("queries", "keys"), [(6, 5), (4, 5), (5, 6), (5, 4)])
+def test_ids_are_one_for_each_query_and_key(queries: int, keys: int) -> None:
+    x = torch.eye(5)
+    with pytest.raises(UserError, match="one for each row"):
+        retrieval_metrics(x, x, same_id(torch.arange(queries), torch.arange(keys)))
+
+
 def test_what_cannot_be_ranked_is_refused():
     query, key, query_ids, key_ids = embeddings(ties=False)
     with pytest.raises(UserError, match="30 queries and 40 keys"):
