@@ -278,7 +278,8 @@ def main(arguments: Sequence[str] | None = None, root: Path = REPOSITORY) -> int
         close_streams()  # `papers list | head` closes our end
         return 0
     except KeyboardInterrupt as error:
-        return _fail(str(error) or "interrupted; finished runs are on record", exit_code(error))
+        kept = "; finished runs are on record" if "rerun" in words[:1] else ""
+        return _fail(str(error) or f"interrupted{kept}", exit_code(error))
     except OSError as error:
         code = _fail(_of_system(error))
         close_streams()

@@ -50,10 +50,9 @@ class _FitCLI(PapersCLI):
     def __init__(self, card: Card, subcommand: str, args: list[str], logs: Path, untrained: bool) -> None:
         self.card, self.logs, self.untrained = card, logs, untrained
         self.checkpoint: dict[str, Any] | None = None
+        self.path: Path | None = None
         self.watch = Watch()
-        trainer: dict[str, Any] = {"logger": tensorboard(logs / subcommand, version=None)}
-        if subcommand == "fit":
-            trainer["callbacks"] = [self.watch]
+        trainer = {"logger": tensorboard(logs / subcommand, version=None), "callbacks": [self.watch]}
         super().__init__([subcommand, *args], trainer)
 
     @staticmethod
@@ -111,6 +110,16 @@ class _FitCLI(PapersCLI):
         except WrongBatch as error:
             fitting = ", ".join(catalog.benchmarks_read(error.wanted, self.card.root)) or "none in a recipe so far"
             raise UserError(f"{error}; benchmarks that fit: {fitting}") from None
+        except (UserError, MemoryError):
+            raise
+        except Exception as error:
+            if self.watch.started or self.path is None:
+                raise
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"{OPTION}: {self.path} cannot be taken up: {reason or type(error).__name__}; it is damaged, or of "
+                "another recipe or version"
+            ) from None
         except SystemExit as end:
             # Lightning turns Ctrl-C into an exit code of 1, which says nothing.
             if isinstance(end.__context__, KeyboardInterrupt):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import lightning as L
+from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from common.benchmark import Benchmark
@@ -87,6 +88,8 @@ class PapersCLI(LightningCLI):
 
     def _set_seed(self) -> None:
         check_trainer(self._get(self.config, "trainer"), self._get(self.config, "seed_everything"))
+        for section in ("model", "data"):
+            _check_nulls(section, self._get(self.config, section))
         if self._build:
             super()._set_seed()
 
@@ -117,6 +120,15 @@ class PapersCLI(LightningCLI):
         """The configuration with all defaults filled in, as plain values. Only with run=False."""
         self._dump_config()
         return self.config_dump
+
+
+def _check_nulls(section: str, content: Any) -> None:
+    """jsonargparse takes null for anything; a constructor that does not would trip over it."""
+    taken = signature(content["class_path"], REPOSITORY)
+    for name, value in vars(content.get("init_args") or Namespace()).items():
+        kind = taken.arguments[name].kind if taken is not None and name in taken.arguments else ""
+        if value is None and kind and not re.search(r"\b(None|Optional|Any)\b", kind):
+            raise UserError(f"{section}.{name} is null; it must be {_types([kind])}")
 
 
 def _listed(callbacks: Any) -> list[Any]:

@@ -179,7 +179,7 @@ def print_help(card: Card, command: str, words: list[str]) -> None:
     if command != "fit":
         own.append(("--untrained", "score the weights that a training starts from"))
     for name, about in own:
-        print(f"  {name:<22}{about}")
+        print(fill(about, 98, initial_indent=f"  {name:<22}", subsequent_indent=" " * 24))
     for section, taken in _signatures(card, recipe, options).items():
         if section != "trainer":
             written = recipe.data.get(section, {})

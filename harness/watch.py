@@ -37,14 +37,22 @@ class Watch(L.Callback):
         self.last = time.monotonic()
         self.before: dict[int, Any] = {}
         self.deadline: threading.Timer | None = None
+        self.started = False
+        """Whether all that a checkpoint brings has been taken up."""
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.last = time.monotonic()
+        self.last, self.started = time.monotonic(), True
         if threading.current_thread() is threading.main_thread():
             # One that is ignored was meant to be, as by nohup.
             heeded = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
             for number in heeded:
                 self.before[number] = signal.signal(number, self._handler(trainer))
+
+    def on_validation_start(self, *_: Any) -> None:
+        self.started = True
+
+    def on_test_start(self, *_: Any) -> None:
+        self.started = True
 
     def on_train_batch_start(self, *_: Any) -> None:
         self.in_step = True

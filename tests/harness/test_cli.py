@@ -168,7 +168,9 @@ def test_interrupt_exits_with_130(root: Path, capsys: Capture, monkeypatch: pyte
         raise KeyboardInterrupt
 
     monkeypatch.setattr(commands, "list_papers", interrupted)
-    assert papers(root, capsys, "list")[::2] == (130, "papers: interrupted; finished runs are on record\n")
+    monkeypatch.setattr(commands, "rerun", interrupted)
+    assert papers(root, capsys, "list")[::2] == (130, "papers: interrupted\n")
+    assert papers(root, capsys, "rerun", "alpha")[::2] == (130, "papers: interrupted; finished runs are on record\n")
 
 
 def test_help_teaches_by_example(capsys: Capture) -> None:

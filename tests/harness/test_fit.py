@@ -208,6 +208,8 @@ def damaged(kind: str, path: Path, executed: Path) -> None:
                 weights["linear.weight"] = torch.full((4, 4), torch.nan)
             case "weights alone":
                 del content["optimizer_states"]
+            case "loops":
+                content["loops"]["fit_loop"] = "x"
             case "no weights":
                 del content["state_dict"]
             case "a list":
@@ -230,6 +232,7 @@ def damaged(kind: str, path: Path, executed: Path) -> None:
         ("missing", "it lacks linear.bias"),
         ("nan", "is of a training that diverged: linear.weight has NaN in it"),
         ("weights alone", "holds weights alone"),
+        ("loops", "cannot be taken up"),
         ("no weights", "holds no weights"),
         ("a list", "holds no weights"),
     ],
@@ -238,7 +241,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(card, logs, tmp_p
     path = fit(card, "--trainer.max_epochs", "1", logs=logs)
     damaged(kind, path, tmp_path / "executed")
     for subcommand in ("fit", "test"):
-        if kind == "weights alone" and subcommand == "test":
+        if kind in ("weights alone", "loops") and subcommand == "test":
             continue
         with pytest.raises(UserError) as error:
             run(card, subcommand, "--ckpt_path", str(path), logs=logs)

@@ -54,7 +54,7 @@ def test_a_class_that_cannot_be_read_is_none(class_path: str) -> None:
     [
         (["--model.temprature", "1"], "unknown option model.temprature (did you mean 'temperature'?); SimCSE takes "),
         (["--model.init_args.temprature=1"], "unknown option model.temprature"),
-        (["--data.bach_size", "1"], "unknown option data.bach_size (did you mean 'batch_size'?); Verses takes "),
+        (["--data.bach_size", "1"], "unknown option data.bach_size (did you mean 'batch_size'?); "),
         (
             ["--data=data.benchmarks.mini.digits.Digits", "--data.train", "x"],
             "unknown option data.train",

@@ -79,6 +79,7 @@ def test_a_laptops_recipe_is_repeatable_unless_it_says_otherwise(card, given):
 # what to write into the recipe, and the whole message; %d is the line
 FAULTS = {
     "type": ("width: 4", "width: four", 6, "model.width is 'four'; it must be a whole number"),
+    "null": ("lr: 5e-2", "lr: null", 7, "model.lr is null; it must be a number"),
     "choice": ("width: 4", "fault: fire", 6, "model.fault is 'fire'; it must be 'none' or 'nan' or 'crash' or 'die'"),
     "unknown": (
         "width: 4",
