@@ -5,7 +5,7 @@ from typing import Literal
 LOWER = frozenset(
     (
         *("loss", "perplexity", "error", "mae", "mse", "rmse", "wer", "cer", "aer", "eer", "min_dcf"),
-        *("median_rank", "mean_rank", "alignment", "uniformity", "deviation"),
+        *("median_rank", "mean_rank", "average_rank", "log2_rank", "alignment", "uniformity", "deviation"),
     )
 )
 NEITHER = frozenset(("modality_gap", "effective_rank"))
