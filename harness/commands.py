@@ -144,6 +144,8 @@ def rerun(given: argparse.Namespace) -> int:
     logs = _logs(given)
     for of, options in jobs:
         code = looks.rerun(of, ledger, **options, seeds=given.seeds, workers=workers, logs=logs)
+        if code > 128:  # a signal wants the end now; the same command goes on and concludes
+            return code
         if code:
             break
     _conclude(given, cards, ledger)
