@@ -1,5 +1,6 @@
 """Runs a function on several gloo processes and hands back what each returned."""
 
+import os
 import tempfile
 from collections.abc import Callable
 from datetime import timedelta
@@ -10,8 +11,11 @@ import torch
 from torch import distributed
 from torch.multiprocessing import start_processes
 
+from common.lifetime import die_with
 
-def _process(rank: int, world: int, folder: str, function: Callable[[], Any]) -> None:
+
+def _process(rank: int, world: int, folder: str, function: Callable[[], Any], parent: int) -> None:
+    die_with(parent)
     torch.set_num_threads(1)
     store = f"file://{folder}/store"
     distributed.init_process_group(
@@ -31,5 +35,5 @@ def on_processes(world: int, function: Callable[[], Any]) -> list[Any]:
     Forked, so that a local function will do.
     """
     with tempfile.TemporaryDirectory() as folder:
-        start_processes(_process, (world, folder, function), nprocs=world, start_method="fork")
+        start_processes(_process, (world, folder, function, os.getpid()), nprocs=world, start_method="fork")
         return [torch.load(Path(folder) / f"{rank}.pt") for rank in range(world)]

@@ -1,7 +1,6 @@
 """A worker: a process of one thread that trains and scores one run after the other and tells its parent."""
 
 import contextlib
-import ctypes
 import functools
 import gc
 import importlib
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from common.errors import UserError
 from common.experiments.records import Record
+from common.lifetime import die_with
 from harness import machine
 from harness.catalog import importable
 
@@ -137,11 +137,7 @@ def serve(connection: Connection, logs: Path) -> None:
 def die_with_parent() -> None:
     """Ends this process when its parent does, however that ends."""
     parent = multiprocessing.parent_process()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
-        if parent is not None and os.getppid() != parent.pid:
-            os._exit(1)  # it died before we asked
-    elif parent is not None:
+    if not die_with(parent.pid if parent is not None else None) and parent is not None:
         threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
 
 
