@@ -2,10 +2,9 @@
 
 import argparse
 import datetime
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from common.errors import UserError
 from common.experiments.card import Card, Comparison
@@ -13,26 +12,16 @@ from common.experiments.records import Ledger
 from common.experiments.schema import closest
 from common.experiments.texts import with_interval
 from common.experiments.verdict import Verdict
-from common.paths import as_path
 from harness import catalog
 from harness.arms import check_arms
 from harness.console import print_table, say, shown_path
-from harness.metric_names import doubtful_metrics
+from harness.running import logs_of, rerun, results_of, say_doubts, tune
 from harness.standing import Standing, standing, standings
-from harness.written import full_recipes
+
+__all__ = ["rerun", "tune"]  # commands like those below, in a file of their own
 
 if TYPE_CHECKING:
     from common.benchmark import Benchmark
-    from harness.plan import Plan
-
-
-def _results(given: argparse.Namespace) -> Path:
-    option = getattr(given, "results", None)
-    return given.root / "results" if option is None else Path.cwd() / as_path(option, "--results")
-
-
-def _logs(given: argparse.Namespace) -> Path:
-    return given.root / "logs" if given.results is None else _results(given) / "logs"
 
 
 def _standings(given: argparse.Namespace, whole: bool = False) -> list[Standing]:
@@ -42,7 +31,7 @@ def _standings(given: argparse.Namespace, whole: bool = False) -> list[Standing]
         whole: raise UserError at the first faulty card, for what is written over all papers; otherwise it is named and
             left out.
     """
-    ledger = Ledger(_results(given) / "runs")
+    ledger = Ledger(results_of(given) / "runs")
     if whole:
         papers = standings(given.root, ledger)
     else:
@@ -104,138 +93,11 @@ def show_paper(given: argparse.Namespace) -> None:
     for experiment in card.experiments:
         if isinstance(experiment, Comparison):
             check_arms(card, experiment)
-            _say_doubts(card, experiment, _results(given))
-    paper = standing(card, Ledger(_results(given) / "runs"))
-    print_paper(paper, _results(given))
+            say_doubts(card, experiment, results_of(given))
+    paper = standing(card, Ledger(results_of(given) / "runs"))
+    print_paper(paper, results_of(given))
     for warning in paper.warnings:
         say(warning)
-
-
-def _say_doubts(card: Card, experiment: Comparison, results: Path) -> None:
-    for line in doubtful_metrics(card, experiment, results):
-        say(line)
-
-
-def rerun(given: argparse.Namespace) -> int:
-    """Runs what is not on record, then prints the verdicts and where table and figures lie."""
-    cards = [catalog.find(slug, given.root) for slug in dict.fromkeys(given.slugs)]
-    ledger = Ledger(_results(given) / "runs")
-    for card in cards:
-        if not card.experiments:
-            raise UserError(f"{card.slug} has no experiments of its own; those of other papers train it")
-        if not given.dry_run:
-            ledger.check_writable(card.slug)
-    jobs = _full_jobs(given, cards) if given.recipe == "full" else _mini_jobs(given, cards)
-    from harness import looks
-    from harness.runner import cores
-
-    workers = given.workers or cores()
-    for card in cards:
-        for experiment in card.experiments:
-            if isinstance(experiment, Comparison) and given.experiment in (None, experiment.name):
-                # What is on record of a benchmark stands in the repository, whatever folder the new records go to.
-                _say_doubts(card, experiment, given.root / "results")
-    if given.dry_run or given.recipe == "full":
-        for of, options in jobs:
-            for planned in looks.plans(of, ledger, **options, seeds=given.seeds, fetch=False):
-                _describe(given, planned, workers)
-    if given.dry_run:
-        return 0
-    logs = _logs(given)
-    for of, options in jobs:
-        code = looks.rerun(of, ledger, **options, seeds=given.seeds, workers=workers, logs=logs)
-        if code > 128:  # a signal wants the end now; the same command goes on and concludes
-            return code
-        if code:
-            break
-    _conclude(given, cards, ledger)
-    return code
-
-
-def _describe(given: argparse.Namespace, planned: "Plan", workers: int) -> None:
-    for warning in planned.warnings:
-        say(warning)
-    print(*planned.describe(workers), sep="\n", flush=True)
-    if given.recipe == "full":
-        from harness.cost import cost
-
-        print(*cost(planned.runs), sep="\n", flush=True)
-
-
-def _mini_jobs(given: argparse.Namespace, cards: list[Card]) -> list[tuple[list[Card], dict[str, Any]]]:
-    """The cards, and what `looks` is to be told of their experiments."""
-    for option in ("data_root", "devices", "accelerator", "precision"):
-        if getattr(given, option) is not None:
-            raise UserError(
-                f"--{option.replace('_', '-')} is for --recipe full; a mini recipe is run as it is recorded"
-            )
-    return [(cards, {"experiments": None if given.experiment is None else [given.experiment]})]
-
-
-def _full_jobs(given: argparse.Namespace, cards: list[Card]) -> list[tuple[list[Card], dict[str, Any]]]:
-    """As `_mini_jobs`, a job for each full recipe of each card."""
-    trainer = {key: getattr(given, key) for key in ("devices", "accelerator", "precision")}
-    trainer = {key: value for key, value in trainer.items() if value is not None}
-    overrides: dict[str, Any] = {"trainer": trainer} if trainer else {}
-    if given.data_root is not None:
-        overrides["data"] = {"init_args": {"data_root": str(as_path(given.data_root, "--data-root"))}}
-    jobs = []
-    for card in cards:
-        files = full_recipes(card, given.experiment)
-        told = {name for names in files.values() for name in names}
-        for experiment in card.experiments:
-            if isinstance(experiment, Comparison) and experiment.name not in told and given.experiment is None:
-                say(f"{card.slug}/{experiment.name} has no full recipe, so it is left out")
-        jobs += [([card], {"experiments": names, "recipe": f, "overrides": overrides}) for f, names in files.items()]
-    return jobs
-
-
-def _conclude(given: argparse.Namespace, cards: list[Card], ledger: Ledger) -> None:
-    from harness.report import family_files, figure, paper_files, write_files
-    from harness.show import print_beside_record, print_trials
-
-    results, house = _results(given), given.root / "results"
-    for card in cards:
-        paper = standing(card, ledger)
-        if results == house:
-            pages = [*paper_files(paper, results)]
-        else:  # what is on record elsewhere has a page there, and none in the paper's README
-            pages = [*family_files(given.root, results, card.family, [paper]), *figure(paper, results)]
-        write_files(pages)
-        recorded = paper if results == house else standing(card, Ledger(house / "runs"))
-        if recorded is not paper and recorded.records:
-            print_beside_record(paper, recorded, house)
-        else:
-            chosen = [t for t in paper.trials if t.records and given.experiment in (None, t.experiment.name)]
-            print_trials(paper, chosen)
-        print()
-        for path, _ in pages:
-            print(f"{'Figure:' if path.suffix == '.svg' else 'Table: '} {shown_path(path)}")
-
-
-def tune(given: argparse.Namespace) -> int:
-    """Makes the tries that are not on record and prints all of them; recipes are left as they are."""
-    from common.experiments.tries import TryLedger
-    from harness import tune as tuning
-    from harness.runner import cores, execute
-
-    card = catalog.find(given.slug, given.root)
-    ledger = TryLedger(_results(given) / "tuning")
-    tried = tuning.settings(card, given.experiment)
-    runs, code = tuning.plan(card, ledger, tried), 0
-    print(f"{len(tried)} settings: {len(runs)} runs to do")
-    if runs and not given.dry_run:
-        workers = given.workers or cores()
-        code = execute(runs, ledger, workers=workers, logs=_logs(given) / "tuning").exit_code
-    for warning in ledger.read(card.slug)[1]:
-        say(warning)
-    found = tuning.scores(ledger, card, tried)
-    for _, group in itertools.groupby(found, key=lambda score: id(score.setting.tuning)):
-        own = list(group)
-        title, columns, rows = tuning.table(own)
-        print_table(columns, rows, title)
-        print(*tuning.conclusions(own), sep="\n")
-    return code
 
 
 def lightning(given: argparse.Namespace) -> None:
@@ -260,9 +122,9 @@ def compare(given: argparse.Namespace) -> None:
     concerned = [paper for paper in papers if any(r.benchmark == given.benchmark for r in paper.records)]
     if concerned:
         rankings(concerned, [], given.benchmark, given.metric)  # an unknown metric shows before floors are computed
-        floors = measure_floors(concerned, _results(given), say, given.benchmark)
+        floors = measure_floors(concerned, results_of(given), say, given.benchmark)
     else:
-        floors = [floor_of(_ready(given, papers), _results(given))]
+        floors = [floor_of(_ready(given, papers), results_of(given))]
     for table in rankings(concerned, floors, given.benchmark, given.metric):
         rows = [
             (
@@ -314,9 +176,9 @@ def report(given: argparse.Namespace) -> None:
         raise UserError(
             f"unknown family '{given.family}'{closest(given.family, families)}; there are: {', '.join(families)}"
         )
-    measure_floors(chosen or papers, _results(given), say)
-    papers = standings(given.root, Ledger(_results(given) / "runs"))
-    changed = write(given.root, _results(given), papers, given.slugs or None, given.family)
+    measure_floors(chosen or papers, results_of(given), say)
+    papers = standings(given.root, Ledger(results_of(given) / "runs"))
+    changed = write(given.root, results_of(given), papers, given.slugs or None, given.family)
     concerned = {paper.card.slug for paper in chosen or papers}
     for paper in papers:
         for fault in paper.faults if paper.card.slug in concerned else ():
@@ -330,7 +192,7 @@ def verify(given: argparse.Namespace) -> int:
 
     cards = [catalog.find(slug, given.root) for slug in given.slugs]
     found, well = (
-        differences(given.root, _results(given), given.slugs),
+        differences(given.root, results_of(given), given.slugs),
         "cards, recipes, records, tables and figures agree",
     )
     if given.canary or given.rerun:
@@ -347,7 +209,7 @@ def verify(given: argparse.Namespace) -> int:
 def _stale(given: argparse.Namespace, cards: list[Card]) -> Iterator[str]:
     from harness import canary
 
-    ledger = Ledger(_results(given) / "runs")
+    ledger = Ledger(results_of(given) / "runs")
     for card in cards:
         for finding in canary.mark(card, ledger):
             if finding.deviation is not None:
@@ -358,11 +220,11 @@ def _trained_again(given: argparse.Namespace, cards: list[Card]) -> tuple[Iterat
     from harness import spot
     from harness.runner import cores
 
-    ledger = Ledger(_results(given) / "runs")
+    ledger = Ledger(results_of(given) / "runs")
     seed = given.seed if given.seed is not None else int(f"{datetime.date.today():%Y%m%d}")
     chosen = spot.choose(cards, ledger, given.rerun, seed)
     say(f"chosen by {seed}: {', '.join(run.name for run, _ in chosen) or 'nothing is on record'}")
-    lines = spot.differences(chosen, ledger, given.workers or cores(), _logs(given) / "again")
+    lines = spot.differences(chosen, ledger, given.workers or cores(), logs_of(given) / "again")
     return lines, f"{len(chosen)} runs give what is on record"
 
 
@@ -373,7 +235,7 @@ def migrate(given: argparse.Namespace) -> None:
     checkout = Path(given.checkout)
     if not checkout.is_dir():
         raise UserError(f"--from is '{given.checkout}', which is no folder; it must be a checkout of the time")
-    found = bring_up(_results(given), checkout)
+    found = bring_up(results_of(given), checkout)
     for one in found:
         left = f", {one.left} unknown to {checkout}" if one.left else ""
         print(f"{one.paper}: {one.migrated} records migrated{left}")
