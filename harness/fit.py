@@ -137,6 +137,7 @@ class _FitCLI(PapersCLI):
     def after_fit(self) -> None:
         """The last lines: the score, where things are, and what to do with them."""
         trainer = self.trainer
+        log_dir = trainer.log_dir  # asks all processes, so before all but one leave
         if not trainer.is_global_zero:
             return
         scores = {k: float(v) for k, v in trainer.callback_metrics.items() if not k.startswith("train/")}
@@ -144,8 +145,8 @@ class _FitCLI(PapersCLI):
             scores = {k: float(v) for k, v in trainer.callback_metrics.items()}
         shown = ", ".join(f"{name} {value:.4g}" for name, value in scores.items()) or "nothing was logged"
         print(f"after step {trainer.global_step}: {shown}")
-        if trainer.log_dir is not None:
-            print(f"log:        {shown_path(Path(trainer.log_dir))}")
+        if log_dir is not None:
+            print(f"log:        {shown_path(Path(log_dir))}")
         checkpoint = getattr(trainer.checkpoint_callback, "best_model_path", "")
         if not checkpoint:
             print("no checkpoint was asked for")
