@@ -15,8 +15,9 @@ from harness.worker import Run
 ITEM_ERRORS = 2.0
 """Standard errors over the test items by which a metric may be off on another kind of processor, where rounding
 differs and the training with it."""
-RELATIVE = 0.02
-"""The same for a metric of which no items are kept."""
+UNITS, RELATIVE = 1000, 0.05
+"""The same for a metric of which no items are kept: a share is taken to be over so many items, anything else may be off
+by so much of its value."""
 
 
 def choose(cards: Sequence[Card], ledger: Ledger, n: int, seed: int) -> list[tuple[Run, Record]]:
@@ -81,4 +82,6 @@ def allowance(value: float, items: Items | None) -> float:
     """By how much a metric may be off on another kind of processor."""
     if items is not None and len(items.values) > 1:
         return ITEM_ERRORS * float(items.values.std(ddof=1)) / items.total**0.5
+    if 0.0 <= value <= 1.0:
+        return ITEM_ERRORS * (value * (1.0 - value) / UNITS) ** 0.5
     return RELATIVE * abs(value)

@@ -120,11 +120,12 @@ def test_on_another_processor_items_say_how_far_a_metric_may_be_off(recorded):
 
     (items, *_) = ItemLedger(recorded / "results/items").read("toy").values()
     spread = items["repeat/error"].values.std(ddof=1) / 32**0.5
-    record = dataclasses.replace(RECORD, processor="A", metrics={"repeat/error": 0.5, "weight/norm": 1.0})
-    near = {"repeat/error": 0.5 + 1.9 * spread, "weight/norm": 1.019}
-    far = {"repeat/error": 0.5 + 2.1 * spread, "weight/norm": 1.021}
-    for processor, metrics, lines in (("A", record.metrics, 0), ("A", near, 2), ("B", near, 0), ("B", far, 2)):
+    record = dataclasses.replace(RECORD, processor="A", metrics={"repeat/error": 0.5, "weight/norm": 2.0, "top1": 0.9})
+    # Without items a share has the error of one over 1,000 of them, anything else 5%.
+    near = {"repeat/error": 0.5 + 1.9 * spread, "weight/norm": 2.099, "top1": 0.918}
+    far = {"repeat/error": 0.5 + 2.1 * spread, "weight/norm": 2.101, "top1": 0.88}
+    for processor, metrics, lines in (("A", record.metrics, 0), ("A", near, 3), ("B", near, 0), ("B", far, 3)):
         again = dataclasses.replace(record, processor=processor, metrics=metrics)
         assert len(list(spot.compare(record, again, items))) == lines
     other = dataclasses.replace(record, data_hash="d2", metrics={})
-    assert [line.split(" ")[0] for line in spot.compare(record, other, items)] == ["its", "repeat/error", "weight/norm"]
+    assert [line.split(" ")[0] for line in spot.compare(record, other, items)] == ["its", *record.metrics]
