@@ -140,7 +140,8 @@ def _whole(record: Record, run: Run, items: Mapping[ItemKey, Mapping[str, Items]
         return True
     key = ItemKey(record.experiment, record.arm, record.recipe_hash, record.seed)
     # Records of before items were kept have no processor time either.
-    return record.cpu_seconds > 0 and set(record.means) & set(run.metrics) <= items.get(key, {}).keys()
+    asked = set(record.means) & set(run.metrics) if run.keeps_items else set()
+    return record.cpu_seconds > 0 and asked <= items.get(key, {}).keys()
 
 
 def _twin(records: Sequence[Record], run: Run, items: Mapping[ItemKey, Mapping[str, Items]]) -> Record | None:

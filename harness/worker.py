@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from common.errors import UserError
+from common.experiments.card import untrained
 from common.experiments.records import Record
 from common.lifetime import die_with
 from harness import machine
@@ -82,6 +83,11 @@ class Run:
         if self.config is None or self.knobs is not None:
             return self.name
         return f"{self.paper} {self.recipe_hash} seed {self.seed}"
+
+    @property
+    def keeps_items(self) -> bool:
+        """Whether the scores of its test items are kept: an untrained network is compared by its metrics alone."""
+        return self.split == "test" and not self.arm.endswith(untrained(""))
 
     def log_folder(self, logs: Path) -> Path:
         return logs / self.paper / self.experiment / f"{self.arm}{self._tried('@')}" / f"seed{self.seed}"
@@ -270,7 +276,7 @@ def training(
             device_name,
             benchmark.fingerprint(),
             tuple(first.losses),
-            *_items(found, run.metrics if run.split == "test" else ()),
+            *_items(found, run.metrics if run.keeps_items else ()),
         )
 
     return work

@@ -80,6 +80,7 @@ def test_the_untrained_network_of_a_baseline_that_is_to_learn_is_scored_beside_i
     runs = [run for run in found if run.arm == "plain@untrained"]
     assert [run.seed for run in runs] == list(range(5)) and runs[0].metrics == ("weight/norm",)
     assert runs[3].config["trainer"] == {"accelerator": "cpu", "max_steps": 0}
+    assert not runs[3].keeps_items and found[0].arm != found[-1].arm and found[-1].keeps_items
     assert runs[3].config["model"]["class_path"] == "toylab.Plain" and runs[3].config["seed_everything"] == 3
     # How long the arm trains is nothing to its untrained network.
     edit(root, "max_epochs: 2", "max_epochs: 3")
