@@ -14,12 +14,12 @@ from pathlib import Path
 
 from common.errors import UserError
 from harness.catalog import importable
-from harness.worker import Run, Scores, die_with_parent, training
+from harness.worker import Findings, Run, die_with_parent, training
 
 RUN, SCORES, FAULT = "run.pickle", "scores.pickle", "fault.txt"
 
 
-def scores_of(run: Run, log_folder: Path | None) -> Scores:
+def scores_of(run: Run, log_folder: Path | None) -> Findings:
     """Trains and scores the run in other processes, and waits for them.
 
     Raises:

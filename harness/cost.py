@@ -18,9 +18,11 @@ def cost(runs: Sequence[Run]) -> list[str]:
     Args:
         runs: of one recipe, not on record yet.
     """
-    first = next((run for run in runs if run.config is not None), None)
-    if first is None:
+    # An untrained network costs its scoring alone.
+    trained = [run for run in runs if run.config is not None and run.config.get("trainer", {}).get("max_steps") != 0]
+    if not trained:
         return []
+    first = trained[0]
     with torch.device("meta"):
         module = build_model(first.config["model"])
     parameters = sum(p.numel() for p in module.parameters() if p.requires_grad)
@@ -31,7 +33,7 @@ def cost(runs: Sequence[Run]) -> list[str]:
     return [
         f"memory: at least {gigabytes:.1f} GiB a device for {parameters / 1e6:.0f} million parameters, gradients and "
         f"{optimizer}; activations of {samples} samples at a time come on top",
-        f"time: {len(runs)} runs of {_length(trainer)} each; how long a step takes shows once the first run trains",
+        f"time: {len(trained)} runs of {_length(trainer)} each; how long a step takes shows once the first run trains",
         "disk: the data as published (see data.data_root), and a few MB of logs a run; no checkpoints are kept",
     ]
 

@@ -97,7 +97,7 @@ class Run:
         return before + tried.replace("/", "-") if tried else ""
 
 
-class Scores(NamedTuple):
+class Findings(NamedTuple):
     """What a run found out."""
 
     benchmark: str
@@ -115,7 +115,7 @@ class Scores(NamedTuple):
 class Result(NamedTuple):
     """What a worker sends back: the fields of a record that the parent cannot know."""
 
-    scores: Scores
+    scores: Findings
     seconds: float
     cpu_seconds: float
     peak_memory_mb: float
@@ -249,7 +249,7 @@ def perform(
 
 def training(
     run: Run, log_folder: Path | None, report: Callable[[int, int], None], note: Callable[[str], None]
-) -> Callable[[], Scores]:
+) -> Callable[[], Findings]:
     """What trains and scores a run, once the libraries are loaded."""
     import torch
 
@@ -258,7 +258,7 @@ def training(
 
     _same_state(torch)
 
-    def work() -> Scores:
+    def work() -> Findings:
         first = FirstLosses()
         trainer, module, benchmark = recipe.build(run.config, log_folder, (recipe.StepReporter(report), first))
         trainer.fit(module, benchmark)
@@ -269,7 +269,7 @@ def training(
         with torch.no_grad():
             found = benchmark.evaluate(module, run.split)
         device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-        return Scores(
+        return Findings(
             benchmark.name,
             {name: float(value) for name, value in found.items()},
             trainer.global_step,
@@ -293,7 +293,7 @@ def _items(found: dict[str, float], owed: tuple[str, ...]) -> tuple[tuple[str, .
     return means, items
 
 
-def _check(run: Run) -> Callable[[], Scores]:
+def _check(run: Run) -> Callable[[], Findings]:
     module, _, name = run.check.partition(":")
     try:
         function = getattr(importlib.import_module(module), name)
@@ -307,15 +307,15 @@ def _check(run: Run) -> Callable[[], Scores]:
         _same_state(torch)
         seed_everything(run.seed, workers=True, verbose=False)
 
-    def work() -> Scores:
+    def work() -> Findings:
         found = function(run.seed)
         if not isinstance(found, dict):
-            return Scores("property", {"deviation": float(found)}, 0, "cpu", "", (), (), {})
+            return Findings("property", {"deviation": float(found)}, 0, "cpu", "", (), (), {})
         parts = {name: float(value) for name, value in found.items()}
         if not parts:
             raise UserError(f"the check '{run.check}' returned no deviation")
         named = {f"deviation/{name}": value for name, value in parts.items()}
-        return Scores("property", {"deviation": max(parts.values(), key=abs)} | named, 0, "cpu", "", (), (), {})
+        return Findings("property", {"deviation": max(parts.values(), key=abs)} | named, 0, "cpu", "", (), (), {})
 
     return work
 
