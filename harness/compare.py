@@ -66,13 +66,14 @@ def measure_floors(
 ) -> list[Floor]:
     """Computes the floors that are missing for data on record, puts them on record and returns all.
 
-    A floor that cannot be had (the data cannot be fetched, or changed since the runs) is told to `say` and left out.
+    One that was measured before its benchmark scored what a claim's margin is taken from is measured again. A floor
+    that cannot be had (the data cannot be fetched, or changed since the runs) is told to `say` and left out.
     """
     floors = {floor.key: floor for floor in read_floors(results)}
-    tried = set(floors)
+    tried = set()
     for entry in arms_on_record(papers):
         key = entry.data
-        if key in tried or benchmark not in (None, key[0]):
+        if key in tried or benchmark not in (None, key[0]) or (key in floors and not lacks(floors[key], entry)):
             continue
         tried.add(key)
         say(f"computing what {key[0]} scores without learning (once)")
@@ -83,6 +84,13 @@ def measure_floors(
         else:
             write_floor(results, floors[key])
     return list(floors.values())
+
+
+def lacks(floor: Floor, entry: Entry) -> bool:
+    """Whether a claim against this arm states no margin, and the floor that is to give it has none of its metric."""
+    claims = entry.trial.experiment.claims if isinstance(entry.trial.experiment, Comparison) else ()
+    wanted = {claim.metric for claim in claims if claim.baseline == entry.arm and claim.margin is None}
+    return not wanted <= {metric for row in floor.rows.values() for metric in row}
 
 
 def _measure(entry: Entry) -> Floor:

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -73,6 +74,12 @@ def test_a_broken_floor_is_computed_again(root: Path) -> None:
     house.write(path, '{"benchmark": "co\n')
     assert len(measure_floors(house.papers(root), root / "results", print)) == 1
     assert json.loads(path.read_text())["primary"] == "probe/top1"
+
+
+def test_a_floor_that_lacks_the_metric_of_a_claim_is_computed_again(root: Path) -> None:
+    (old,) = read_floors(root / "results")
+    write_floor(root / "results", dataclasses.replace(old, rows={"chance": {"knn/top1": 0.5}}))
+    assert measure_floors(house.papers(root), root / "results", print) == read_floors(root / "results") == [old]
 
 
 class Dice:
