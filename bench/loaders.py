@@ -9,7 +9,7 @@ import lightning as L
 
 from bench.measure import Run, Task
 from common.experiments import yaml_lines
-from harness import catalog, recipe
+from harness.recipes import catalog, recipe
 
 WARM, STEPS = 3, 12
 

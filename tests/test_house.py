@@ -17,6 +17,8 @@ MODULES = sorted(ROOT.glob("papers/*/*/module.py"))
 
 PACKAGES = ("common", "data", "papers", "harness")
 """From the ground up: each may import itself and what stands before it."""
+ROOMS = ("recipes", "records", "running", "fitting", "pages", "scaffold", "audit", "cli")
+"""Of the harness, likewise; the files beside them serve all of them and import none."""
 
 
 def imported(source: str) -> set[str]:
@@ -60,6 +62,24 @@ def arrows_up(package: str, source: str) -> list[str]:
 def test_arrows_point_one_way(package: str) -> None:
     files = {str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / package).rglob("*.py")}
     assert not {path: wrong for path, source in files.items() if (wrong := arrows_up(package, source))}
+
+
+def rooms_up(room: str | None, source: str) -> list[str]:
+    """What a file in that room of the harness, or beside the rooms, must not reach."""
+    above = ROOMS[ROOMS.index(room) + 1 :] if room else ROOMS
+    names = (name.split(".") for name in imported(source) if name.startswith("harness."))
+    return sorted(".".join(parts) for parts in names if parts[1] in above)
+
+
+def test_rooms_of_the_harness_point_one_way() -> None:
+    files = {path: path.relative_to(ROOT / "harness").parts[:-1] for path in (ROOT / "harness").rglob("*.py")}
+    assert {room[0] for room in files.values() if room} == set(ROOMS)
+    assert not {
+        str(path): wrong for path, room in files.items() if (wrong := rooms_up(*(room or [None]), path.read_text()))
+    }
+    assert rooms_up("records", "def f():\n    from harness.pages.report import write")
+    assert rooms_up(None, "from harness.recipes import catalog")
+    assert not rooms_up("cli", "from harness.pages.report import write")
 
 
 @pytest.mark.parametrize(

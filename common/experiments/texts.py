@@ -39,3 +39,11 @@ def with_spread(estimate: Interval | None) -> str:
 def probability(p: float) -> str:
     """Two digits, and no more zeros than say something: "0.032", "< 0.0001"."""
     return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
+
+
+def duration(seconds: float) -> str:
+    """Rounded for people: "8 s", "3 min", "2 h 5 min"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -80,7 +80,7 @@ class Method(L.LightningModule):
 
     contrastive: ClassVar[bool] = False
     """Whether the loss compares the samples of a batch, so that a smaller batch is another objective."""
-    # A class that gains an argument after runs were recorded names it here: see `harness.identity`.
+    # A class that gains an argument after runs were recorded names it here: see `harness.records.identity`.
     added_later: ClassVar[dict[str, Any]] = {"decay_all": False, "beta2": 0.999, "eps": 1e-8}
 
     if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import numpy as np
 from common.experiments.card import untrained
 from common.experiments.items import ItemKey, ItemLedger
 from common.experiments.records import Ledger, Record
-from harness.floors import Floor, write_floor
-from harness.standing import Standing, standings
+from harness.records.floors import Floor, write_floor
+from harness.records.standing import Standing, standings
 
 CODE = """
 import torch
@@ -183,8 +183,8 @@ def record(root: Path, **fields: object) -> None:
 
 def today(root: Path, experiment: str, arm: str) -> str:
     """The hash that a run gets now."""
-    from harness import catalog
-    from harness.identity import experiment_hash
+    from harness.recipes import catalog
+    from harness.records.identity import experiment_hash
 
     card = catalog.find("alpha", root)
     return experiment_hash(card, card.experiment(experiment), arm)

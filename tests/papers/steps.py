@@ -7,7 +7,7 @@ import lightning as L
 import torch
 import torch.distributed as dist
 
-from harness import catalog, recipe
+from harness.recipes import catalog, recipe
 from tests import pool
 
 STEPS = 4

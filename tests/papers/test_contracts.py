@@ -10,8 +10,9 @@ import torch
 
 from common.experiments.card import Comparison
 from common.experiments.records import Ledger
-from harness import canary, catalog, identity, recipe
-from harness.arms import check_arms
+from harness.recipes import catalog, recipe
+from harness.recipes.arms import check_arms
+from harness.records import canary, identity
 
 SLUGS = sorted(catalog.paths())
 FILES = [

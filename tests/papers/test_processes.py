@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import catalog, recipe
+from harness.recipes import catalog, recipe
 from tests.papers.steps import losses
 
 PAPERS = Path(sys.executable).with_name("papers")

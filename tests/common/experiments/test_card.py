@@ -5,7 +5,7 @@ import pytest
 
 from common.errors import UserError
 from common.experiments.card import Comparison, Property
-from harness.catalog import benchmark_of, cards, find, paths
+from harness.recipes.catalog import benchmark_of, cards, find, paths
 
 
 @pytest.fixture

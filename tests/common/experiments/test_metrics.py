@@ -2,7 +2,7 @@ import pytest
 
 from common.experiments.card import Comparison
 from common.experiments.metrics import better
-from harness import catalog
+from harness.recipes import catalog
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from common.encoders.audio import mean_of_real
 from common.encoders.sequence import Sequences
 from common.encoders.vocabulary import TOKENS
 from common.errors import UserError
-from harness import catalog, recipe
+from harness.recipes import catalog, recipe
 from papers.audio.const.hardening import cut, repeat_tokens
 from papers.audio.const.module import ConST
 from papers.audio.const.vocabulary import learn, read_vocabulary, tag

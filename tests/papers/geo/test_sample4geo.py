@@ -10,7 +10,7 @@ from torch import Tensor
 
 from data.benchmarks.bases.cross_view import Pairs
 from data.benchmarks.mini.tiles import Tiles
-from harness import catalog, recipe
+from harness.recipes import catalog, recipe
 from papers.geo.sample4geo.confusions import draw, main
 
 

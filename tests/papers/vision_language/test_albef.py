@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from common.batches import ImageText
 from common.errors import UserError
 from common.sampling.masking import IGNORED, hide_tokens_by_sample
-from harness import catalog, recipe
+from harness.recipes import catalog, recipe
 from papers.vision_language.albef.module import ALBEF
 
 RED = "a small red circle"

@@ -1,0 +1,1 @@
+"""What keeps the records true: `papers verify`, its spot checks, and the migration of old hashes."""

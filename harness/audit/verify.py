@@ -1,0 +1,136 @@
+"""`papers verify`: whether everything generated agrees with the records, and the records with the cards and recipes."""
+
+import contextlib
+import statistics
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from common.errors import UserError
+from common.experiments.card import Card, Comparison, untrained
+from common.experiments.card_file import load_card
+from common.experiments.records import Ledger, Record, current, select
+from common.experiments.stale import StaleLedger, stale_arms
+from common.experiments.yaml_lines import shown
+from harness.console import track
+from harness.pages import report
+from harness.recipes import catalog
+from harness.records.identity import experiment_hash
+from harness.records.standing import standing
+
+
+def differences(root: Path, results: Path, slugs: Collection[str] = ()) -> Iterator[str]:
+    """One line for each thing that is not as it should be; nothing if all is well.
+
+    Args:
+        slugs: only these papers, and what is made of each of them alone; by default all, and what is made of them
+            together.
+    """
+    ledger = Ledger(results / "runs")
+    cards, faulty = [], False
+    for slug, path in catalog.paths(root).items():
+        if slugs and slug not in slugs:
+            continue
+        try:
+            cards.append(load_card(path, root))  # refuses a published number without a source, too
+        except UserError as error:
+            faulty = True
+            yield str(error)
+    known = {card.slug for card in cards}
+    if not faulty and not slugs:
+        for slug in ledger.slugs():
+            if slug not in known:
+                yield f"{shown(ledger.path(slug), root)}: there is no paper '{slug}'"
+    for card in track(cards, "recipes", len(cards)):
+        records, warnings = ledger.read(card.slug)
+        yield from (warning.removeprefix(f"{root}/") for warning in warnings)
+        yield from _changed(card, current(records))
+        yield from _stale(card, current(records), results)
+        yield from _over_budget(card, current(records))
+    if faulty:
+        return  # what the tables should say is unknown
+    papers = [standing(card, ledger) for card in cards]
+    if slugs:
+        files = (file for paper in papers for file in report.paper_files(paper, results))
+    else:
+        files = report.outputs(root, results, papers)
+    expected = set()
+    try:
+        for path, text in track(files, "files", report.count(papers)):
+            expected.add(path)
+            if not report.agrees(path, text):
+                state = "is out of date" if path.exists() else "is missing"
+                yield f"{shown(path, root)}: {state}; `papers report` writes it from the records"
+    except UserError as error:
+        yield str(error)
+        return
+    for paper in papers:
+        yield from paper.faults
+    for path in report.generated(results) if not slugs else ():
+        if path not in expected:
+            yield f"{shown(path, root)}: no records belong to it; `papers report` removes it"
+
+
+def _changed(card: Card, records: list[Record]) -> Iterator[str]:
+    """Records whose experiment, arm, recipe or check is not what the card and the files beside it say today."""
+    latest = {(r.experiment, r.arm, r.recipe): r.recipe_hash for r in records}
+    experiments = {experiment.name: experiment for experiment in card.experiments}
+    for (name, arm, source), recorded in latest.items():
+        where = f"{card.slug}/{name}"
+        experiment = experiments.get(name)
+        if experiment is None:
+            yield f"{where}: has records, but the card has no such experiment"
+            continue
+        if isinstance(experiment, Comparison) and arm.removesuffix(untrained("")) not in experiment.arms:
+            yield f"{where}: the arm '{arm}' has records, but the card has no such arm"
+            continue
+        try:
+            today = experiment_hash(card, experiment, arm, source)
+        except UserError as error:
+            yield str(error)
+            continue
+        if today != recorded:
+            what = f"{source} for the arm '{arm}'" if isinstance(experiment, Comparison) else source
+            redo = f"`papers rerun {card.slug} --experiment {name}` makes new ones"
+            yield f"{where}: {what} changed since its records; {redo}"
+
+
+def _stale(card: Card, records: list[Record], results: Path) -> Iterator[str]:
+    """Arms that have been found to train otherwise than on record."""
+    marks = StaleLedger(results / "stale").read(card.slug)
+    for experiment in card.experiments:
+        for arm in stale_arms(select(records, experiment=experiment.name), marks):
+            redo = f"`papers rerun {card.slug} --experiment {experiment.name}` makes new records"
+            yield f"{card.slug}/{experiment.name}: the arm '{arm}' is stale: the code trains it otherwise now; {redo}"
+
+
+LONGEST = 150.0
+"""CPU seconds of a run of a laptop recipe."""
+TABLE = 40 * 60.0
+"""CPU seconds of all runs of a paper at the seeds of the first look."""
+
+
+def _over_budget(card: Card, records: list[Record]) -> Iterator[str]:
+    """Runs that take longer than their recipe says, or than any may; the oldest records do not say how long."""
+    total = 0.0
+    for experiment in card.experiments:
+        source = experiment.recipe if isinstance(experiment, Comparison) else None
+        own = [r for r in select(records, experiment=experiment.name) if source in (None, r.recipe)]
+        budget = LONGEST
+        if source is not None:
+            from harness.recipes.recipe import load_recipe  # loads torch
+
+            with contextlib.suppress(UserError):  # told already
+                budget = min(budget, load_recipe(card, source).data.get("budget_s", budget))
+        for arm in dict.fromkeys(r.arm for r in own):
+            seconds = [r.cpu_seconds for r in select(own, arm=arm) if r.cpu_seconds > 0]
+            if not seconds:
+                continue
+            median = statistics.median(seconds)
+            total += median * experiment.seeds
+            where = f"{card.slug}/{experiment.name} {arm}"
+            if median > budget:
+                yield f"{where}: a run takes {median:.0f} CPU seconds; its budget is {budget:.0f}"
+            elif max(seconds) > LONGEST:
+                yield f"{where}: a run took {max(seconds):.0f} CPU seconds; {LONGEST:.0f} is the most"
+    if total > TABLE:
+        yield f"{card.slug}: its table takes {total / 60:.0f} CPU minutes; {TABLE / 60:.0f} is the most"

@@ -1,0 +1,5 @@
+"""The command line `papers`."""
+
+from harness.cli.parser import main
+
+__all__ = ["main"]

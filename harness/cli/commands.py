@@ -1,0 +1,297 @@
+"""What each command of `papers` does. Each takes the parsed options, `root` (the repository) among them."""
+
+import argparse
+import datetime
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.errors import UserError
+from common.experiments.card import Card, Comparison
+from common.experiments.records import Ledger
+from common.experiments.schema import closest
+from common.experiments.texts import with_interval
+from common.experiments.verdict import Verdict
+from harness.cli.rerun import logs_of, rerun, results_of, say_doubts, tune
+from harness.console import print_table, say, shown_path
+from harness.recipes import catalog
+from harness.recipes.arms import check_arms
+from harness.records.standing import Standing, standing, standings
+
+__all__ = ["rerun", "tune"]  # commands like those below, in a file of their own
+
+if TYPE_CHECKING:
+    from common.benchmark import Benchmark
+
+
+def _standings(given: argparse.Namespace, whole: bool = False) -> list[Standing]:
+    """Where the papers stand, after a remark on each line of the records that cannot be read.
+
+    Args:
+        whole: raise UserError at the first faulty card, for what is written over all papers; otherwise it is named and
+            left out.
+    """
+    ledger = Ledger(results_of(given) / "runs")
+    if whole:
+        papers = standings(given.root, ledger)
+    else:
+        papers = []
+        cards, faults = catalog.readable_cards(given.root)
+        for card in cards:
+            try:
+                papers.append(standing(card, ledger))
+            except UserError as error:  # of a recipe or of the records
+                faults.append(str(error))
+        for fault in faults:
+            say(f"left out: {fault}")
+    for paper in papers:
+        for warning in paper.warnings:
+            say(warning)
+    return papers
+
+
+def list_papers(given: argparse.Namespace) -> None:
+    """Papers with their verdicts, or bare names for shells."""
+    if given.names and not (given.verdict or given.benchmark or given.by == "benchmark"):
+        # Completion asks for this at every press of Tab: folders tell it, no card is read.
+        folders = [path.parent for path in catalog.found(given.root)]
+        folders = [folder for folder in folders if given.family in (None, folder.parent.name)]
+        names = dict.fromkeys(folder.name if given.by == "slug" else folder.parent.name for folder in folders)
+        print(*names, sep="\n")
+        return
+    papers = _standings(given)
+    for option, values in (
+        ("family", {paper.card.family for paper in papers}),
+        ("verdict", {str(verdict) for verdict in Verdict}),
+        ("benchmark", {name for paper in papers for name in paper.benchmarks}),
+    ):
+        value = getattr(given, option)
+        if value is not None and value not in values:
+            known = ", ".join(sorted(values)) or "none"
+            raise UserError(f"unknown {option} '{value}'{closest(value, values)}; there are: {known}")
+    chosen = [
+        paper
+        for paper in papers
+        if given.family in (None, paper.card.family)
+        and (given.verdict is None or given.verdict in paper.verdicts)
+        and (given.benchmark is None or given.benchmark in paper.benchmarks)
+    ]
+    if given.names:
+        of = {"slug": lambda p: [p.card.slug], "family": lambda p: [p.card.family], "benchmark": lambda p: p.benchmarks}
+        print(*dict.fromkeys(name for paper in chosen for name in of[given.by](paper)), sep="\n")
+        return
+    from harness.cli.show import print_papers
+
+    print_papers(chosen)
+
+
+def show_paper(given: argparse.Namespace) -> None:
+    """A paper's card beside its records."""
+    from harness.cli.show import print_paper
+
+    card = catalog.find(given.slug, given.root)
+    for experiment in card.experiments:
+        if isinstance(experiment, Comparison):
+            check_arms(card, experiment)
+            say_doubts(card, experiment, results_of(given))
+    paper = standing(card, Ledger(results_of(given) / "runs"))
+    print_paper(paper, results_of(given))
+    for warning in paper.warnings:
+        say(warning)
+
+
+def lightning(given: argparse.Namespace) -> None:
+    """LightningCLI on a recipe of the paper, once the options have been looked at without loading it."""
+    from harness.recipes.options import check_options, print_help
+
+    card = catalog.find(given.slug, given.root)
+    if {"--help", "-h"} & set(given.overrides):
+        print_help(card, given.command, given.overrides)
+        return
+    check_options(card, given.overrides)
+    from harness.fitting.fit import run_subcommand  # loads torch
+
+    run_subcommand(card, given.command, given.overrides)
+
+
+def compare(given: argparse.Namespace) -> None:
+    """The rankings on one benchmark."""
+    from harness.pages.compare import rankings
+    from harness.records.measured_floors import floor_of, measure_floors
+
+    papers = _standings(given)
+    concerned = [paper for paper in papers if any(r.benchmark == given.benchmark for r in paper.records)]
+    if concerned:
+        rankings(concerned, [], given.benchmark, given.metric)  # an unknown metric shows before floors are computed
+        floors = measure_floors(concerned, results_of(given), say, given.benchmark)
+    else:
+        floors = [floor_of(_ready(given, papers), results_of(given))]
+    for table in rankings(concerned, floors, given.benchmark, given.metric):
+        rows = [
+            (
+                str(row.rank or ""),
+                row.label,
+                row.slug or "floor",
+                with_interval(row.estimate),
+                str(row.estimate.n) if row.slug else "",
+            )
+            for row in table.rows
+        ]
+        print_table(("rank", "method", "paper", "mean [95% interval]", "seeds"), rows, f"{table.title}: {table.metric}")
+    waiting = [p.card.slug for p in papers if given.benchmark in p.benchmarks and p not in concerned]
+    if waiting:
+        say(f"not on record yet: {' '.join(waiting)}")
+
+
+def _ready(given: argparse.Namespace, papers: list[Standing]) -> "Benchmark":
+    """The benchmark of that name, although nothing is on record for it."""
+    catalog.importable(given.root)
+    from data.benchmarks import catalog as benchmarks  # loads torch
+
+    known = benchmarks()
+    names = sorted({*known, *(name for paper in papers for name in paper.benchmarks)})
+    if given.benchmark not in names:
+        hint = closest(given.benchmark, names)
+        raise UserError(f"unknown benchmark '{given.benchmark}'{hint}; there are: {', '.join(names) or 'none'}")
+    if given.benchmark not in known:
+        slugs = " ".join(paper.card.slug for paper in papers if given.benchmark in paper.benchmarks)
+        raise UserError(f"nothing is on record for the benchmark '{given.benchmark}'; run: papers rerun {slugs}")
+    say(f"nothing is on record for {given.benchmark} yet; computing what needs no learning")
+    benchmark = known[given.benchmark]()
+    benchmark.prepare_data()
+    benchmark.setup("test")
+    return benchmark
+
+
+def report(given: argparse.Namespace) -> None:
+    """Writes all generated files, or those of some papers or of a family."""
+    from harness.pages.report import write
+    from harness.records.measured_floors import measure_floors
+
+    papers = _standings(given, whole=True)
+    for slug in given.slugs:
+        catalog.find(slug, given.root)
+    chosen = [p for p in papers if p.card.slug in given.slugs or given.family == p.card.family]
+    if given.family and not chosen:
+        families = sorted({paper.card.family for paper in papers})
+        raise UserError(
+            f"unknown family '{given.family}'{closest(given.family, families)}; there are: {', '.join(families)}"
+        )
+    measure_floors(chosen or papers, results_of(given), say)
+    papers = standings(given.root, Ledger(results_of(given) / "runs"))
+    changed = write(given.root, results_of(given), papers, given.slugs or None, given.family)
+    concerned = {paper.card.slug for paper in chosen or papers}
+    for paper in papers:
+        for fault in paper.faults if paper.card.slug in concerned else ():
+            say(fault)
+    print(*(shown_path(path) for path in changed), sep="\n") if changed else print("everything was up to date")
+
+
+def verify(given: argparse.Namespace) -> int:
+    """Names what differs; 1 if anything does."""
+    from harness.audit.verify import differences
+
+    cards = [catalog.find(slug, given.root) for slug in given.slugs]
+    found, well = (
+        differences(given.root, results_of(given), given.slugs),
+        "cards, recipes, records, tables and figures agree",
+    )
+    if given.canary or given.rerun:
+        cards = cards or catalog.cards(given.root)
+        found, well = (_stale(given, cards), "no record is stale") if given.canary else _trained_again(given, cards)
+    count = 0
+    for line in found:
+        print(line, flush=True)
+        count += 1
+    print(f"{count} found" if count else well)
+    return 1 if count else 0
+
+
+def _stale(given: argparse.Namespace, cards: list[Card]) -> Iterator[str]:
+    from harness.records import canary
+
+    ledger = Ledger(results_of(given) / "runs")
+    for card in cards:
+        for finding in canary.mark(card, ledger):
+            if finding.deviation is not None:
+                yield str(finding)
+
+
+def _trained_again(given: argparse.Namespace, cards: list[Card]) -> tuple[Iterator[str], str]:
+    from harness.audit import spot
+    from harness.running.runner import cores
+
+    ledger = Ledger(results_of(given) / "runs")
+    seed = given.seed if given.seed is not None else int(f"{datetime.date.today():%Y%m%d}")
+    chosen = spot.choose(cards, ledger, given.rerun, seed)
+    say(f"chosen by {seed}: {', '.join(run.name for run, _ in chosen) or 'nothing is on record'}")
+    lines = spot.differences(chosen, ledger, given.workers or cores(), logs_of(given) / "again")
+    return lines, f"{len(chosen)} runs give what is on record"
+
+
+def migrate(given: argparse.Namespace) -> None:
+    """Old hashes become today's where a checkout of their time knows them."""
+    from harness.audit.migrate import migrate as bring_up
+
+    checkout = Path(given.checkout)
+    if not checkout.is_dir():
+        raise UserError(f"--from is '{given.checkout}', which is no folder; it must be a checkout of the time")
+    found = bring_up(results_of(given), checkout)
+    for one in found:
+        left = f", {one.left} unknown to {checkout}" if one.left else ""
+        print(f"{one.paper}: {one.migrated} records migrated{left}")
+    if not found:
+        print("no record is of an older scheme")
+
+
+def new(given: argparse.Namespace) -> None:
+    """A new paper's folder."""
+    from harness.scaffold.scaffold import check_slug, new_paper, next_steps
+
+    like = catalog.find(given.like, given.root)
+    check_slug(given.slug, {path.parent.name for path in catalog.found(given.root)})
+    folder = shown_path(new_paper(like, given.slug, given.family or like.family))
+    print(f"{folder} runs as it is, and does so far what {like.slug} does. Next:")
+    print(*(f"  {step}" for step in next_steps(given.slug, folder)), sep="\n")
+
+
+def schema(given: argparse.Namespace) -> None:
+    """Every field that a paper's author may write."""
+    from harness.recipes.schema_page import schema
+
+    print(*schema(), sep="\n")
+
+
+def data(given: argparse.Namespace) -> None:
+    """The catalogue of sources, their download, or the page of benchmarks."""
+    from data import sources
+
+    if given.action == "fetch":
+        if bool(given.sources) == given.all:
+            raise UserError("papers data fetch takes names of sources, or --all; `papers data list` shows them")
+        sources.fetch(given.sources or None, progress=say)
+        return
+    if given.sources or given.all:
+        raise UserError(f"papers data {given.action} takes no names; `papers data fetch NAME` fetches one")
+    if given.action == "page":
+        from harness.pages.benchmarks_page import write  # loads torch
+
+        write(given.root, _standings(given, whole=True), say)
+        return
+    known = sources.catalog()
+    if given.names:
+        print(*known, sep="\n")
+        return
+    columns = ("source", "size", "fetched", "package", "licence", "what")
+    rows = [
+        (
+            source.name,
+            f"{source.size / 1e6:.1f} MB",
+            "yes" if source.fetched else "no",
+            f"{source.client} {source.package} {source.version}",
+            source.licence,
+            source.title,
+        )
+        for source in known.values()
+    ]
+    print_table(columns, rows)

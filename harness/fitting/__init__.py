@@ -1,0 +1,1 @@
+"""`papers fit`, `validate` and `test`: one training by hand, through LightningCLI."""

@@ -1,0 +1,87 @@
+"""What --ckpt_path brings: weights alone. The class and its arguments are what recipe and command line say.
+
+All of it is checked before anything is built or trained, so that a wrong file costs no time.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from common.errors import UserError
+from common.paths import as_path
+from harness.console import say, shown_path
+from harness.records.identity import class_identity
+
+OPTION = "--ckpt_path"
+
+
+def find_checkpoint(given: str, logs: Path) -> Path:
+    """The file that --ckpt_path means: a path, or `last` for the newest one under the paper's logs.
+
+    Raises:
+        UserError: there is none yet, or it is another of Lightning's words.
+    """
+    if given == "last":
+        found = sorted(logs.rglob("*.ckpt"), key=lambda path: path.stat().st_mtime)
+        if not found:
+            raise UserError(f"{OPTION} is 'last', but there is no checkpoint under {shown_path(logs)} yet")
+        say(f"{OPTION} last is {shown_path(found[-1])}")
+        return found[-1]
+    if given in ("best", "hpc", "registry") or given.startswith("registry:"):
+        raise UserError(f"{OPTION} is '{given}'; it must be a checkpoint's path, or 'last' for the newest one")
+    return as_path(given, OPTION)
+
+
+def check_origin(checkpoint: dict[str, Any], path: Path, model: dict[str, Any], resumed: bool) -> str:
+    """Whether the checkpoint is of the class that is asked for, and of arguments that it still has.
+
+    Args:
+        model: the section of the resolved configuration.
+        resumed: whether a training is to go on from it, which takes more than the weights.
+
+    Returns:
+        The arguments that differ from what it was trained with, in words; what the configuration says holds.
+
+    Raises:
+        UserError: another class, an argument that is gone, or no state of a training.
+    """
+    recorded = checkpoint.get("hyper_parameters") or {}
+    if not isinstance(recorded, dict):
+        raise UserError(f"{OPTION}: {path} holds 'hyper_parameters' that are no mapping")
+    asked, class_path = model["class_path"], recorded.get("_class_path")
+    # A class that was moved keeps its name, and one that was renamed says so; nothing that a file names is imported.
+    names = {asked.rpartition(".")[2], class_identity(asked).name}
+    if class_path is not None and str(class_path).rpartition(".")[2] not in names:
+        raise UserError(f"{OPTION}: {path} is of {class_path}, not of {asked}")
+    arguments = model.get("init_args", {})
+    gone = [str(key) for key in recorded if not str(key).startswith("_") and key not in arguments]
+    if gone:
+        raise UserError(
+            f"{OPTION}: {path} was trained with model.{gone[0]} {recorded[gone[0]]!r}, which "
+            f"{asked.rpartition('.')[2]} does not take"
+        )
+    if resumed and not all(checkpoint.get(key) for key in ("optimizer_states", "loops")):
+        raise UserError(f"{OPTION}: {path} holds weights alone; `papers fit` goes on only from a checkpoint of its own")
+    differing = [key for key, value in recorded.items() if key in arguments and arguments[key] != value]
+    return ", ".join(f"model.{key} {recorded[key]!r} (here {arguments[key]!r})" for key in differing)
+
+
+def check_weights(checkpoint: dict[str, Any], path: Path, module: nn.Module, differing: str) -> None:
+    """Whether the weights are those of `module`, each of them and in its shape.
+
+    Raises:
+        UserError: names the first that is not.
+    """
+    found, wanted = checkpoint["state_dict"], module.state_dict()
+    faults = [f"lacks {key}" for key in wanted if key not in found]
+    faults += [f"has {key}, which it does not have" for key in found if key not in wanted]
+    for key in wanted.keys() & found.keys():
+        if isinstance(wanted[key], Tensor) and not isinstance(found[key], Tensor):
+            faults.append(f"has no tensor for {key}")
+        elif isinstance(wanted[key], Tensor) and found[key].shape != wanted[key].shape:
+            faults.append(f"has {key} of shape {tuple(found[key].shape)} for {tuple(wanted[key].shape)}")
+    if faults:
+        more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
+        why = f"; it was trained with {differing}" if differing else ""
+        raise UserError(f"{OPTION}: {path} does not fit {type(module).__name__}: it {faults[0]}{more}{why}")

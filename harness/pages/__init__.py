@@ -1,0 +1,1 @@
+"""What is made from cards and records: pages, figures, rankings, the list of references."""

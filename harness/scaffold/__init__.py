@@ -1,0 +1,1 @@
+"""`papers new`: the folder of a new paper."""

@@ -1,0 +1,129 @@
+import subprocess
+import sys
+
+import pytest
+
+from common.errors import UserError
+from common.experiments.yaml_lines import load
+from harness import cli
+from harness.recipes import catalog
+from harness.recipes.catalog import REPOSITORY
+from harness.recipes.options import check_options
+from harness.recipes.signatures import signature, trainer_signature
+
+CLASSES = sorted(
+    {
+        load(path).data[section]["class_path"]
+        for path in REPOSITORY.glob("papers/*/*/*.yaml")
+        if path.name != "paper.yaml"
+        for section in ("model", "data")
+    }
+)
+
+
+def test_the_source_tells_what_the_constructors_take() -> None:
+    """The same names, and the same defaults, as jsonargparse finds by importing the classes."""
+    import jsonargparse
+
+    for class_path in CLASSES:
+        read = signature(class_path, REPOSITORY)
+        parser = jsonargparse.ArgumentParser(exit_on_error=False)
+        module, _, name = class_path.rpartition(".")
+        parser.add_class_arguments(getattr(__import__(module, fromlist=[name]), name), "x")
+        imported = {a.dest.removeprefix("x.") for a in parser._actions if a.dest.startswith("x.")}
+        assert read.whole and set(read.arguments) == imported, class_path
+    assert {"max_steps", "devices", "precision"} < set(trainer_signature().arguments)
+
+
+def test_an_argument_is_described_with_kind_default_and_meaning() -> None:
+    taken = signature("papers.sentence.simcse.module.SimCSE", REPOSITORY).arguments
+    assert taken["pooling"].kind == "Literal['cls', 'mean', 'first_last']" and taken["pooling"].default == "'cls'"
+    assert taken["schedule"].kind.startswith("Literal['constant', 'linear'")  # an alias in the module of its base
+    assert taken["lr"].about == "peak learning rate." and taken["layers"].kind == "int | None"
+    assert "global batch" in signature("data.benchmarks.mini.verses.Verses", REPOSITORY).arguments["batch_size"].about
+
+
+@pytest.mark.parametrize(
+    "class_path", ["nowhere.at.All", "data.benchmarks.mini.verses.Nothing", "x", "", "a..b", "../x.y"]
+)
+def test_a_class_that_cannot_be_read_is_none(class_path: str) -> None:
+    assert signature(class_path, REPOSITORY) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model.temprature", "1"], "unknown option model.temprature (did you mean 'temperature'?); SimCSE takes "),
+        (["--model.init_args.temprature=1"], "unknown option model.temprature"),
+        (["--data.bach_size", "1"], "unknown option data.bach_size (did you mean 'batch_size'?); "),
+        (
+            ["--data=data.benchmarks.mini.digits.Digits", "--data.train", "x"],
+            "unknown option data.train",
+        ),
+        (["--trainer.max_step", "3"], "unknown option trainer.max_step (did you mean 'max_steps'?)"),
+        (["--model.temperature", "warm"], "model.temperature is 'warm'; it must be a number"),
+        (["--model.temperature", "true"], "model.temperature is 'true'; it must be a number"),
+        (["--model.layers", "2.5"], "model.layers is '2.5'; it must be a whole number or null"),
+        (["--model.masks", "both"], "model.masks is 'both'; it must be 'independent' or 'same'"),
+        (["--model.decay_all", "3"], "model.decay_all is '3'; it must be true or false"),
+        (["--trainer.max_epochs", "-5"], "trainer.max_epochs is -5; it must be at least 0 or -1 or null"),
+        (["--trainer.devices=2.5"], "trainer.devices is 2.5; it must be auto, a number"),
+        (["--trainer.precision", "bf16-true"], "trainer.precision is 'bf16-true'; it must be 32"),
+        (["--model.lr"], "--model.lr needs a value"),
+        (["--model.lr", "--data.seed", "3"], "--model.lr needs a value"),
+        (["--colour", "red"], "unknown arguments: --colour red"),
+        (["red"], "unknown arguments: red"),
+        (["--config", "huge.yaml"], "simcse has no recipe 'huge.yaml'"),
+        (["--config", "x" * 300], "simcse has no recipe"),
+    ],
+)
+def test_a_slip_of_the_pen_is_told_at_once(words: list[str], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        check_options(catalog.find("simcse"), words)
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--model.temperature", "1e-2", "--model.layers", "null", "--model.encoder", "minilm"],
+        ["--trainer.callbacks+=lightning.pytorch.callbacks.LearningRateMonitor", "--print_config"],
+        ["--trainer.callbacks.logging_interval", "step"],
+        ["--model", "torch.nn.Linear", "--model.in_features", "3"],
+        ["--trainer.devices", "auto", "--trainer.max_steps", "-1", "--seed_everything", "3"],
+        ["-c", "full.yaml", "--trainer.devices", "0,1", "--model.dropout", "${x}"],
+    ],
+)
+def test_what_the_source_does_not_tell_is_left_to_lightning(words: list[str]) -> None:
+    check_options(catalog.find("simcse"), words)
+
+
+def test_help_lists_the_options_of_the_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["fit", "simcse", "--help"]) == 0
+    out = capsys.readouterr().out
+    for part in (
+        "--model.pooling cls|mean|first_last (recipe: mean)\n      which vector stands for the sentence",
+        "--data.seed int (default: 0)\n      fixes the order",
+        "full_supervised.yaml",
+        "The recipe says max_steps",
+    ):
+        assert part in out
+    assert max(map(len, out.splitlines())) <= 110
+    assert cli.main(["test", "simcse", "--config", "mini_supervised.yaml", "-h"]) == 0
+    out = capsys.readouterr().out
+    assert "--model.hard_negatives" in out and "--untrained" in out
+
+
+def test_help_and_slips_load_no_torch() -> None:
+    program = (
+        "import sys\nfrom harness.cli import main\n"
+        "codes = [main(['fit', 'simcse', '--help']), main(['fit', 'simcse', '--model.temprature', '1'])]\n"
+        "assert codes == [0, 2] and not {'torch', 'lightning', 'jsonargparse'} & set(sys.modules), codes"
+    )
+    run = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
+def test_the_benchmarks_on_which_a_method_could_stand() -> None:
+    assert "mnist5k" in catalog.benchmarks_read("Images") and "verses" in catalog.benchmarks_read("Sentences")
+    assert catalog.benchmarks_read("Nothing") == []
