@@ -84,6 +84,7 @@ class FusionEncoder(nn.Module):
             raise UserError(f"text_layers is {text_layers}; it must be from 1 to {layers - 1}, below {name}'s layers")
         self.width = shape.hidden_size
         self.vocab_size = shape.vocab_size
+        self.files = PretrainedFiles(name, weights) if pretrained and name not in AFRESH else None
         if name in AFRESH:
             files = PretrainedFiles("mini-bert", weights)
             own = shape._replace(layers=text_layers)._asdict()
@@ -110,8 +111,8 @@ class FusionEncoder(nn.Module):
             # first token would say the same of every text.
             for linear in filter(lambda part: isinstance(part, nn.Linear), self.modules()):
                 nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
-        if pretrained and name not in AFRESH and not self.table.is_meta:
-            found = PretrainedFiles(name, weights).weights()
+        if self.files is not None and not self.table.is_meta:
+            found = self.files.weights()
             for number, layer in enumerate(self.layers, start=text_layers):
                 start = f"encoder.layer.{number}."
                 own = {key.removeprefix(start): tensor for key, tensor in found.items() if key.startswith(start)}
@@ -155,7 +156,7 @@ class VisionLanguageEncoder(nn.Module):
         image: pixels to states (n, p, `image.width`), that of the whole first.
         fusion: the text's and the fused layers.
         embed_dim: width e of the common space.
-        masked_lm: with a head that predicts hidden tokens.
+        masked_lm: with a head that predicts hidden tokens; it starts from that of the BERT that the fusion starts from.
     """
 
     def __init__(self, image: nn.Module, fusion: FusionEncoder, embed_dim: int, masked_lm: bool = True) -> None:
@@ -165,6 +166,8 @@ class VisionLanguageEncoder(nn.Module):
         self.image_projection = nn.Linear(image.width, embed_dim)
         self.text_projection = nn.Linear(fusion.width, embed_dim)
         self.head = MaskedLMHead(fusion.width, fusion.vocab_size) if masked_lm else None
+        if self.head is not None and fusion.files is not None and not fusion.table.is_meta:
+            self.head.load(fusion.files.weights(), fusion.files.name)
 
     def images(self, pixels: Tensor) -> Encoded:
         """Encodes float pixels in [0, 1] of shape (n, c, h, w)."""

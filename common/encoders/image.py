@@ -123,6 +123,7 @@ class CifarResNet50(nn.Module):
         self.output_dim = 2048
         self.body = torchvision.models.resnet50()
         self.body.conv1 = nn.Conv2d(channels, 64, 3, 1, 1, bias=False)
+        nn.init.kaiming_normal_(self.body.conv1.weight, mode="fan_out", nonlinearity="relu")  # as all others
         self.body.maxpool = nn.Identity()
         self.body.fc = nn.Identity()
 

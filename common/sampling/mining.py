@@ -103,7 +103,7 @@ def draw_hard_negatives(logits: Tensor, positives: Tensor, draws: Tensor) -> Ten
         draws: uniform in [0, 1), (m,).
 
     Returns:
-        Columns, int64 (m,).
+        Columns, int64 (m,); any where the logits are NaN, which is for the loss to tell.
 
     Raises:
         UserError: a query has positives alone.
@@ -111,8 +111,9 @@ def draw_hard_negatives(logits: Tensor, positives: Tensor, draws: Tensor) -> Ten
     if bool(positives.all(dim=1).any()):
         raise UserError("a batch of pairs that all mean the same has no negatives to draw; raise data.batch_size")
     cumulated = negative_weights(logits, positives).cumsum(dim=1)
-    # The first column beyond the draw: one without weight of its own never is.
-    return torch.searchsorted(cumulated, draws.double()[:, None] * cumulated[:, -1:], right=True).squeeze(1)
+    # The first column beyond the draw: one without weight of its own never is. Where a logit is NaN there is none.
+    drawn = torch.searchsorted(cumulated, draws.double()[:, None] * cumulated[:, -1:], right=True).squeeze(1)
+    return drawn.clamp(max=logits.shape[1] - 1)
 
 
 @torch.no_grad()

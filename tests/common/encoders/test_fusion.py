@@ -83,6 +83,9 @@ def test_upper_layers_start_from_those_of_the_bert() -> None:
         assert layer.crossattention.self.key.weight.shape == (192, 8)
         assert layer.crossattention.self.key.weight.std().item() == pytest.approx(0.02, rel=0.1)
     assert torch.equal(encoder.text.body.encoder.layer[0].get_parameter(name), file[f"encoder.layer.0.{name}"])
+    head = VisionLanguageEncoder(patch_encoder("small_convnet", 16, width=8, channels=4), encoder, 6).head
+    assert torch.equal(head.dense.weight, file["cls.predictions.transform.dense.weight"])
+    assert torch.equal(head.bias, file["cls.predictions.bias"]) and head.bias.any()
     fresh = FusionEncoder("mini-bert", text_layers=1, image_width=8, pretrained=False)
     assert not torch.equal(fresh.layers[0].get_parameter(name), file[f"encoder.layer.1.{name}"])
     with pytest.raises(UserError, match="text_layers is 3; it must be from 1 to 2"):

@@ -31,6 +31,7 @@ def test_the_cifar_network_normalizes_colour() -> None:
     network(torch.zeros(1, 3, 32, 32))
     torch.testing.assert_close(seen[0], torch.zeros(1, 3, 32, 32))
     assert seen[1][0, :, 0, 0].tolist() == pytest.approx([-0.4914 / 0.2023, -0.4822 / 0.1994, -0.4465 / 0.2010])
+    assert float(network.body.conv1.weight.std()) == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.1), "as SupContrast's"
 
 
 def test_the_small_convolution_looks_at_each_picture_alone() -> None:

@@ -236,6 +236,8 @@ def test_hard_negatives_are_drawn_by_their_weight_and_never_a_positive():
         torch.testing.assert_close(counts[i].double() / steps, expected, atol=2 / steps, rtol=0)
     last = draw_hard_negatives(logits, positives, torch.full((6,), 1 - 2**-24))
     assert ((last < 8) & (last >= 0)).all() and not positives[torch.arange(6), last].any()
+    # Weights that have gone wrong are for the loss to tell, not for an index beyond the batch.
+    assert (draw_hard_negatives(torch.full((6, 8), torch.nan), positives, torch.rand(6)) < 8).all()
     with pytest.raises(UserError, match="no negatives to draw"):
         draw_hard_negatives(logits[:, :1], torch.ones(6, 1, dtype=torch.bool), torch.rand(6))
 
