@@ -378,7 +378,9 @@ def test_two_runners_share_the_runs_of_one_folder(root):
     assert [process.returncode for process in both] == [0, 0]
     records, warnings = Ledger(root / "runs").read("toy")
     assert not warnings and sorted(r.seed for r in records) == list(range(12))
-    assert all("[12/12]" in text for text in shown)
+    # Both count to the end, but for one that a busy machine starts when all is done.
+    assert any("[12/12]" in text for text in shown)
+    assert all("[12/12]" in text or "[" not in text for text in shown)
     assert "another process has done it" in "".join(shown)
 
 
