@@ -15,7 +15,6 @@ import pytest  # noqa: E402
 from data.clients import MissingClient  # noqa: E402
 from data.sources.base import Source  # noqa: E402
 
-
 # A shell starts what it runs in the background with SIGINT ignored, and children inherit that; tests send them one.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
