@@ -6,6 +6,7 @@ record that is appended after it; values are thinned and rounded, as only their 
 
 import base64
 import json
+import string
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -21,6 +22,10 @@ _STEPS_PER_SPREAD = 4
 """Values are rounded to this part of their spread, which adds 1 / (12 * 16) of their variance."""
 _MOST_LEVELS = 8
 """Up to so many different values, such as right and wrong, are kept as they are."""
+_DIGITS = np.full(256, 85, np.int64)
+"""Of each character in base 85 (RFC 1924); what is none is 85."""
+_DIGITS[[*(string.digits + string.ascii_letters.swapcase() + "!#$%&()*+-;<=>?@^_`{|}~").encode()]] = range(85)
+_POWERS = 85 ** np.arange(4, -1, -1)
 
 
 class Items(NamedTuple):
@@ -109,12 +114,23 @@ def _parse(line: str) -> tuple[ItemKey, dict[str, Items]]:
     return key, metrics
 
 
+def _from_base85(text: str) -> bytes:
+    """As `base64.b85decode`, which goes digit by digit: half of the time of `papers list` went there."""
+    padding = -len(text) % 5
+    digits = _DIGITS[np.frombuffer(text.encode("ascii") + b"~" * padding, np.uint8)].reshape(-1, 5)
+    words = digits @ _POWERS
+    if (digits == 85).any() or (words >= 256**4).any():
+        raise ValueError("its codes are no base 85")
+    content = words.astype(">u4").tobytes()
+    return content[: len(content) - padding]
+
+
 def _decode(entry: dict[str, Any]) -> Items:
     total, count, width = (entry[name] for name in ("total", "count", "width"))
     if any(type(n) is not int for n in (total, count, width)) or not 1 <= count <= min(total, MOST_UNITS):
         raise ValueError(f"it has {count} values of {total}; at most {MOST_UNITS} are kept")
     size = count * width
-    content = zlib.decompressobj().decompress(base64.b85decode(entry["codes"]), size + 1)
+    content = zlib.decompressobj().decompress(_from_base85(entry["codes"]), size + 1)
     if width not in (1, 2, 4) or len(content) != size:
         raise ValueError(f"its codes are not {count} of {width} bytes")
     planes = np.zeros((count, 4), np.uint8)

@@ -1,6 +1,7 @@
 """The record of what was run: one line of JSON a run, in results/runs/<slug>.jsonl, appended and never rewritten."""
 
 import dataclasses
+import functools
 import json
 import typing
 from collections.abc import Iterable
@@ -103,14 +104,21 @@ class Record:
 _LISTS = {"first_losses": (float, (int, float), "numbers"), "means": (str, (str,), "names")}
 
 
+@functools.cache
+def _plain(annotation: Any) -> type:
+    """`dict` of `dict[str, float]`."""
+    wanted = typing.get_origin(annotation) or annotation
+    assert isinstance(wanted, type)
+    return wanted
+
+
 def _typed(field: dataclasses.Field, value: Any) -> Any:
     if field.name in _LISTS:
         kind, allowed, what = _LISTS[field.name]
         if type(value) is not list or any(type(v) not in allowed for v in value):
             raise ValueError(f"the field '{field.name}' is {value!r}, not a list of {what}")
         return tuple(map(kind, value))
-    wanted = typing.get_origin(field.type) or field.type
-    assert isinstance(wanted, type)
+    wanted = _plain(field.type)
     if wanted is float and type(value) is int:
         value = float(value)
     # A boolean is an int to Python, but no seed: its type is another.

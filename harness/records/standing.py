@@ -159,7 +159,8 @@ def standing(card: Card, ledger: Ledger, floors: Sequence[Floor] | None = None) 
             # The file that a check stands in may have moved since.
             of_recipe = select(own, recipe=recipe) if isinstance(experiment, Comparison) else own
             benchmark = catalog.benchmark_of(card, recipe) if isinstance(experiment, Comparison) else None
-            of_arms = {r.arm: floors_of(select(of_recipe, arm=r.arm), floors) for r in of_recipe}
+            ran = dict.fromkeys(record.arm for record in of_recipe)
+            of_arms = {arm: floors_of(select(of_recipe, arm=arm), floors) for arm in ran}
             found = judge(experiment, of_recipe, items=items, floors=of_arms)
             stale = stale_arms(of_recipe, marks)
             trials.append(Trial(card, experiment, recipe, benchmark, tuple(of_recipe), tuple(found), stale))

@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 import pytest
 
-from common.experiments.items import ItemKey, ItemLedger
+from common.experiments.items import ItemKey, ItemLedger, _from_base85
 
 KEY = ItemKey("main", "a", "h" * 64, 0)
 
@@ -60,6 +60,20 @@ def test_a_paper_of_five_arms_ten_seeds_and_two_metrics_stays_under_100_kb(ledge
     assert len(ledger.read("toy")) == 50
 
 
+@pytest.mark.parametrize("size", range(12))
+def test_base_85_is_read_as_the_standard_library_does(size):
+    content = np.random.default_rng(size).bytes(size)
+    assert _from_base85(base64.b85encode(content).decode()) == content
+
+
+@pytest.mark.parametrize("text", ["a b", "~~~~~", "ä1234"])
+def test_what_is_no_base_85_is_refused(text):
+    with pytest.raises(ValueError):
+        base64.b85decode(text)
+    with pytest.raises(ValueError):
+        _from_base85(text)
+
+
 def test_of_two_lines_of_a_run_the_last_counts(ledger):
     for value in (1.0, 2.0):
         ledger.append("toy", KEY, {"m": [value]})
@@ -79,7 +93,7 @@ def line(**changes) -> str:
         ("{}", "the field 'experiment' is missing"),
         (line(count=3), "it has 3 values of 2; at most 1000 are kept"),
         (line(total=10**6, count=10**6), "it has 1000000 values of 1000000"),
-        (line(codes="~~~~~"), "base85 overflow"),
+        (line(codes="~~~~~"), "its codes are no base 85"),
         (line(codes=base64.b85encode(zlib.compress(bytes(10**6))).decode()), "its codes are not 2 of 1 bytes"),
         (line(levels=[0.0]), "its values cannot be read (index 1 is out of bounds"),
         (line().replace("[0.0, 1.0]", "[0.0, NaN]"), "NaN is not a number"),
