@@ -1,6 +1,8 @@
 """The shape of the house: who may import whom, and how small a paper's module stays."""
 
 import ast
+import importlib
+import inspect
 import io
 import re
 import statistics
@@ -9,6 +11,7 @@ import sys
 import tokenize
 from pathlib import Path
 
+import lightning as L
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -17,6 +20,7 @@ MODULES = sorted(ROOT.glob("papers/*/*/module.py"))
 
 PACKAGES = ("common", "data", "papers", "harness")
 """From the ground up: each may import itself and what stands before it."""
+IMPORTERS = {"import_module", "__import__", "locate", "find_spec", "resolve_name"}
 ROOMS = ("recipes", "records", "running", "fitting", "pages", "scaffold", "audit", "cli")
 """Of the harness, likewise; the files beside them serve all of them and import none."""
 
@@ -25,7 +29,8 @@ def imported(source: str) -> set[str]:
     """The modules of this house that a file reaches, inside functions and by strings too.
 
     A string counts where it looks like a dotted path into one of the packages ("data.benchmarks.digits.Digits", as in
-    `import_module` or a class path) or like a path of folders ("data" / "checkpoints", "data/checkpoints").
+    a class path, or f"data.benchmarks.{name}") or like a path of folders ("data" / "checkpoints", "data/checkpoints");
+    in what a call of `import_module` and its like is given, wherever it begins with a package.
     """
     names: set[str] = set()
     tree = ast.parse(source)
@@ -41,6 +46,12 @@ def imported(source: str) -> set[str]:
                     names.add(text)
                 elif re.fullmatch(r"\w+(/[\w.-]+)+", text) and (ROOT / text.split("/")[0]).is_dir():
                     names.add(text.replace("/", "."))
+            case ast.JoinedStr(values=[ast.Constant(value=str(first)), *rest]):
+                parts = [first, *(part.value for part in rest if isinstance(part, ast.Constant))]
+                if all(re.fullmatch(r"[\w.:]*", str(part)) for part in parts) and "." in first:
+                    names.add(first + "*")
+            case ast.Call(func=ast.Name(id=str(called)) | ast.Attribute(attr=str(called))) if called in IMPORTERS:
+                names |= {n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
             case ast.BinOp(op=ast.Div(), right=ast.Constant(value=str(text))) if text in PACKAGES:
                 names.add(text)
     return {name for name in names if name.split(".")[0] in PACKAGES}
@@ -89,6 +100,10 @@ def test_rooms_of_the_harness_point_one_way() -> None:
         "def f():\n    from papers.video.tmr.module import TMR",
         "import_module('data.benchmarks')",
         "pydoc.locate('papers.video.tmr.module.TMR')",
+        "importlib.import_module('papers.' + family + '.module')",
+        "import_module('.'.join(('papers', family, slug)))",
+        "path = f'papers.{family}.{slug}.module'",
+        "default = 'data.benchmarks.mini.digits.Digits'",
         "check = 'papers.scaling.siglip.properties:ring'",
         "Path(__file__).parents[2] / 'data' / 'checkpoints'",
         "open('data/checkpoints/mini_bert/config.json')",
@@ -106,21 +121,44 @@ def test_what_is_no_arrow_is_let_be(line: str) -> None:
     assert not arrows_up("common", line)
 
 
-def borrowed(own: str, source: str) -> list[str]:
-    """What a file of the paper `own` takes out of another paper's folder besides its module."""
-    others = [name.split(".") for name in imported(source) if name.startswith("papers.") and name.count(".") > 2]
-    return sorted(".".join(parts) for parts in others if parts[2] != own and parts[3] != "module")
+def borrowed(own: str, names: set[str]) -> list[str]:
+    """Which of the names that a file of the paper `own` reaches are another paper's, and no method."""
+    return sorted(name for name in names if elsewhere(own, name) and not is_method(name))
+
+
+def elsewhere(own: str, name: str) -> bool:
+    """Whether a dotted name leads into another paper's folder."""
+    parts = name.split(".")
+    return parts[0] == "papers" and len(parts) > 3 and parts[2] != own
+
+
+def is_method(name: str) -> bool:
+    """Whether it names a LightningModule in a paper's module.py: that is what papers may build on and compare with."""
+    module, _, own = name.rpartition(".")
+    if module.count(".") != 3 or not module.endswith(".module"):
+        return False
+    found = getattr(importlib.import_module(module), own, None)
+    return inspect.isclass(found) and issubclass(found, L.LightningModule)
+
+
+def names_in(path: Path) -> set[str]:
+    text = path.read_text()
+    return imported(text) if path.suffix == ".py" else set(re.findall(r"\bpapers(?:\.\w+){3,}", text))
 
 
 def test_what_two_papers_share_stands_in_common() -> None:
-    files = {path: borrowed(path.parent.name, path.read_text()) for path in sorted(ROOT.glob("papers/*/*/*.py"))}
-    assert not {str(path.relative_to(ROOT)): found for path, found in files.items() if found}
+    files = [path for path in sorted(ROOT.glob("papers/*/*/*")) if path.suffix in {".py", ".yaml"}]
+    found = {str(path.relative_to(ROOT)): borrowed(path.parent.name, names_in(path)) for path in files}
+    assert not {path: names for path, names in found.items() if names}
 
 
 def test_a_borrowed_helper_is_seen() -> None:
-    line = "from papers.audio.const.hardening import repeat_tokens"
-    assert borrowed("tmr", line) and not borrowed("const", line)
-    assert not borrowed("tmr", "from papers.vision_language.clip.module import CLIP")
+    helper = imported("from papers.audio.const.hardening import repeat_tokens")
+    assert borrowed("tmr", helper) and not borrowed("const", helper)
+    assert not borrowed("tmr", imported("from papers.vision_language.clip.module import CLIP"))
+    assert borrowed("tmr", imported("from papers.vision_language.clip.module import info_nce"))
+    assert borrowed("tmr", imported("from papers.vision_language.clip import module"))
+    assert borrowed("tmr", imported("path = 'papers.vision_language.clip.tower.Tower'"))
 
 
 def code_lines(path: Path) -> int:
@@ -146,11 +184,6 @@ def test_a_paper_reads_in_one_sitting() -> None:
 
 def test_inheritance_stays_shallow() -> None:
     """At most two classes between LightningModule and a paper's twist of a paper: the base and what it twists."""
-    import importlib
-    import inspect
-
-    import lightning as L
-
     for path in MODULES:
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for _, cls in inspect.getmembers(importlib.import_module(name), inspect.isclass):
