@@ -19,7 +19,7 @@ def random_batch(seed: int) -> tuple[Tensor, Tensor]:
 
 
 def jensen(seed: int) -> float:
-    """By how much L_in exceeds L_out, which Jensen's inequality forbids (section 3.2.3); 0 if it does not."""
+    """By how much L_in exceeds L_out, which Jensen's inequality forbids (section 3.2.2); 0 if it does not."""
     embeddings, labels = random_batch(seed)
     inside, outside = (sup_con(embeddings, labels, temperature=TEMPERATURE, positives=p) for p in ("in", "out"))
     return max(0.0, float(inside - outside))
