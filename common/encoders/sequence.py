@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 
@@ -43,6 +44,11 @@ def means_of_parts(sequences: Sequences, parts: int) -> Tensor:
     inside = (part[:, None] == torch.arange(parts, device=values.device)[:, None]) & real[:, None]
     weights = inside.to(values.dtype)
     return ((weights @ values) / weights.sum(dim=2, keepdim=True).clamp(min=1)).flatten(1)
+
+
+def standardized_over_time(x: Tensor) -> Tensor:
+    """Each row and channel of (n, t, d) to mean 0 and variance 1 over time, at least in float32."""
+    return F.instance_norm(x.to(torch.promote_types(x.dtype, torch.float32)).transpose(1, 2)).transpose(1, 2)
 
 
 class SinusoidalPositions(nn.Module):

@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from common.checks import check_number
+from common.distributed import gather, shards
 from common.errors import UserError
 from common.evaluation.scoring import embeddings, scoring
 from common.random import uniform
@@ -41,3 +42,21 @@ def cosine_clusters(rows: Tensor, count: int, *key: int, iterations: int = 20) -
         # A cluster without members stays where it is.
         centres = torch.where(sums.any(1, keepdim=True), F.normalize(sums, dim=1), centres)
     return labels
+
+
+def clusters_of_all(one: Tensor, other: Tensor, count: int, *key: int) -> tuple[Tensor, Tensor]:
+    """The clusters of our vectors, found among those of both sides and all processes.
+
+    Args:
+        one, other: m vectors of each of our n samples, both (n, m, d).
+        count: clusters.
+        key: as in `cosine_clusters`.
+
+    Returns:
+        Two int64 tensors of shape (n, m).
+    """
+    n, m, _ = one.shape
+    layout = shards(n, one.device)
+    both = torch.cat([gather(side.detach(), layout).flatten(0, 1) for side in (one, other)])
+    labels = cosine_clusters(both, count, *key).view(2, layout.total, m)
+    return labels[0, layout.own], labels[1, layout.own]

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from common.encoders.sequence import Sequences
 from common.encoders.text import TextEncoder, Tokens
+from common.errors import UserError
 from common.random import uniform
 
 IGNORED = -100
@@ -62,14 +63,21 @@ def span_mask(ids: Tensor, frames: int, share: float, span: int, *key: int) -> T
 
     Args:
         ids: global sample ids, shape (n,).
-        frames: t of every row, longer than `span`.
+        frames: t of every row, at least `span`.
         share: frames masked if no two spans met.
         span: frames of a span.
         key: what else the places depend on.
 
     Returns:
         bool of shape (n, t), the same number of True in every row.
+
+    Raises:
+        UserError: a row is shorter than a span.
     """
+    if frames < span:
+        raise UserError(
+            f"rows of {frames} frames cannot be masked in spans of {span}: expected at least as many frames"
+        )
     count = round(frames * (1 - (1 - span / frames) ** (share * frames / span)))
     rank = uniform(ids, frames - span + 1, *key).argsort(1).argsort(1).float()
     # A frame is masked by the first of the spans that cover it.

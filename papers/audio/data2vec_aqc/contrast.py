@@ -6,27 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from common.distributed import gather, shards
 from common.random import uniform
-from common.sampling.clusters import cosine_clusters
-
-
-def clusters_of_all(clean: Tensor, augmented: Tensor, count: int, *key: int) -> tuple[Tensor, Tensor]:
-    """The clusters of our rows, found among those of both views and all processes.
-
-    Args:
-        clean, augmented: quantized vectors of the two views, both (n, m, d).
-        count: clusters.
-        key: as in `cosine_clusters`.
-
-    Returns:
-        Two int64 tensors of shape (n, m).
-    """
-    n, m, _ = clean.shape
-    layout = shards(n, clean.device)
-    both = torch.cat([gather(side.detach(), layout).flatten(0, 1) for side in (clean, augmented)])
-    labels = cosine_clusters(both, count, *key).view(2, layout.total, m)
-    return labels[0, layout.own], labels[1, layout.own]
 
 
 def draw_negatives(ids: Tensor, frames: int, count: int, *key: int) -> Tensor:

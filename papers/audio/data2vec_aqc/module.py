@@ -5,19 +5,19 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from common.batches import SpeechViews
 from common.distributed import global_mean
 from common.encoders.momentum import MomentumTeacher
 from common.encoders.quantizer import GumbelQuantizer
-from common.encoders.sequence import Sequences, means_of_parts
+from common.encoders.sequence import Sequences, means_of_parts, standardized_over_time
 from common.encoders.speech import SpeechEncoder
 from common.errors import UserError
 from common.random import uniform
+from common.sampling.clusters import clusters_of_all
 from common.sampling.masking import span_mask
 from common.training.method import Method
-from papers.audio.data2vec_aqc.contrast import clusters_of_all, damped_cross_entropy, draw_negatives
+from papers.audio.data2vec_aqc.contrast import damped_cross_entropy, draw_negatives
 
 
 class Data2VecAQC(Method):
@@ -101,6 +101,10 @@ class Data2VecAQC(Method):
 
     def training_step(self, batch: SpeechViews, batch_idx: int) -> Tensor:
         ids, encoder = batch.ids, self.encoder
+        if self.parts and len(batch.views) < 2:
+            raise UserError(
+                f"data.views gives 1 view of an excerpt; model.parts {self.parts!r} takes a clean and another"
+            )
         clean = self.read(batch.views[0])
         features = encoder.norm(clean)
         seen = encoder.norm(self.read(batch.views[1])) if self.parts else features
@@ -134,7 +138,7 @@ class Data2VecAQC(Method):
         """The teacher's mean over its top layers of what is unmasked, (n, t, d)."""
         with torch.no_grad():
             _, added = self.teacher(self.encoder.positions(x))
-            return torch.stack([_over_time(one) for one in added[-self.top :]]).mean(0)
+            return torch.stack([standardized_over_time(one) for one in added[-self.top :]]).mean(0)
 
     def contrast(
         self, state: Tensor, target: Tensor, clean: Tensor, augmented: Tensor, ids: Tensor, frames: int
@@ -175,8 +179,3 @@ class Data2VecAQC(Method):
         """
         speech = Sequences.padded(clips).to(self.device)
         return means_of_parts(self.encoder.states(self.encoder.enter(speech)), 3)
-
-
-def _over_time(x: Tensor) -> Tensor:
-    """Each row and channel to mean 0 and variance 1 over time."""
-    return F.instance_norm(x.to(torch.promote_types(x.dtype, torch.float32)).transpose(1, 2)).transpose(1, 2)

@@ -4,7 +4,13 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from common.encoders.gaussian import Gaussian
-from common.encoders.sequence import SequenceDecoder, SequenceEncoder, Sequences, SinusoidalPositions
+from common.encoders.sequence import (
+    SequenceDecoder,
+    SequenceEncoder,
+    Sequences,
+    SinusoidalPositions,
+    standardized_over_time,
+)
 
 MOTIONS = [torch.randn(t, 5, generator=torch.Generator().manual_seed(t)) for t in (9, 4, 6)]
 
@@ -24,6 +30,14 @@ def test_padding() -> None:
     assert padded.values.shape == (3, 9, 5) and padded.real.sum(1).tolist() == [9, 4, 6]
     assert torch.equal(padded.values[1, :4], MOTIONS[1]) and not padded.values[1, 4:].any()
     assert torch.equal(Sequences.of_lengths(padded.values, torch.tensor([9, 4, 6])).real, padded.real)
+
+
+def test_each_channel_is_standardized_over_time() -> None:
+    x = 3 + 2 * torch.randn(2, 50, 4, dtype=torch.float64)
+    found = standardized_over_time(x)
+    want = (x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True, correction=0) + 1e-5).sqrt()
+    torch.testing.assert_close(found, want)
+    assert standardized_over_time(x.bfloat16()).dtype == torch.float32
 
 
 def test_positions_are_those_of_the_formula() -> None:

@@ -1,9 +1,11 @@
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from common.errors import UserError
-from common.sampling.clusters import cosine_clusters
+from common.sampling.clusters import clusters_of_all, cosine_clusters
+from tests.processes import on_processes
 
 
 def test_clusters_are_found_by_direction() -> None:
@@ -26,3 +28,20 @@ def test_clusters_are_the_same_under_autocast_and_refuse_what_cannot_be_clustere
             cosine_clusters(rows, count, 0)
     with pytest.raises(UserError, match="row embeddings hold NaN"):
         cosine_clusters(rows * torch.nan, 5, 0)
+
+
+def test_two_processes_find_the_clusters_of_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    one, other = torch.randn(2, 6, 5, 4, generator=generator)
+
+    def work() -> tuple[Tensor, Tensor]:
+        import torch.distributed as dist
+
+        rank = dist.get_rank() if dist.is_initialized() else None
+        rows = slice(None) if rank is None else (slice(0, 2), slice(2, 6))[rank]
+        return clusters_of_all(one[rows], other[rows], 3, 1)
+
+    alone = work()
+    first, second = on_processes(2, work)
+    for whole, a, b in zip(alone, first, second, strict=True):
+        assert torch.equal(torch.cat([a, b]), whole)

@@ -5,6 +5,7 @@ import torch
 
 from common.encoders.sequence import Sequences
 from common.encoders.text import TextEncoder, Tokens
+from common.errors import UserError
 from common.sampling.masking import IGNORED, hide_tokens, hide_tokens_by_sample, silence_spans, span_mask
 
 TEXTS = ["a dog", "the small red circle and the large blue star stand below a green heart"]
@@ -58,6 +59,9 @@ def test_masks_are_spans_and_as_many_in_every_row() -> None:
     assert sum(run < 10 for run in runs) <= 200 and max(runs) > 10
     everywhere = mask.float().mean(0)
     assert everywhere[10:90].std() < 0.06
+    assert span_mask(ids, 10, 0.65, 10, 3).all(), "one span is all of the row"
+    with pytest.raises(UserError, match="rows of 9 frames cannot be masked in spans of 10"):
+        span_mask(ids, 9, 0.65, 10, 3)
 
 
 def test_silent_spans_are_whole_and_as_many_as_asked_for() -> None:

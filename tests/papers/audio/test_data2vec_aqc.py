@@ -15,7 +15,7 @@ from common.errors import UserError
 from common.sampling.masking import span_mask
 from data.benchmarks.bases.recordings import SOURCES
 from data.benchmarks.mini.spoken import Spoken
-from papers.audio.data2vec_aqc.contrast import clusters_of_all, damped_cross_entropy, draw_negatives
+from papers.audio.data2vec_aqc.contrast import damped_cross_entropy, draw_negatives
 from papers.audio.data2vec_aqc.module import Data2VecAQC
 from tests.processes import on_processes
 
@@ -29,23 +29,6 @@ def module(**arguments) -> Data2VecAQC:
 
 def batch(n: int = 3, frames: int = 30) -> SpeechViews:
     return SpeechViews(torch.randn(2, n, frames, 40, generator=torch.Generator().manual_seed(1)), torch.arange(n) + 5)
-
-
-def test_two_processes_find_the_clusters_of_one() -> None:
-    generator = torch.Generator().manual_seed(0)
-    clean, augmented = torch.randn(2, 6, 5, 4, generator=generator)
-
-    def work() -> tuple[Tensor, Tensor]:
-        import torch.distributed as dist
-
-        rank = dist.get_rank() if dist.is_initialized() else None
-        rows = slice(None) if rank is None else (slice(0, 2), slice(2, 6))[rank]
-        return clusters_of_all(clean[rows], augmented[rows], 3, 1)
-
-    alone = work()
-    first, second = on_processes(2, work)
-    for whole, a, b in zip(alone, first, second, strict=True):
-        assert torch.equal(torch.cat([a, b]), whole)
 
 
 @pytest.mark.parametrize("parts", ["", "aqc"])
@@ -186,6 +169,13 @@ def test_recordings_of_any_length_are_embedded_as_if_alone() -> None:
     rows = aqc.embed_speech(clips)
     for clip, row in zip(clips, rows, strict=True):
         torch.testing.assert_close(aqc.embed_speech([clip])[0], row, rtol=1e-3, atol=1e-5)
+
+
+def test_one_view_is_too_few() -> None:
+    data = batch()
+    with pytest.raises(UserError, match=r"data.views gives 1 view .* model.parts 'aqc' takes"):
+        terms(module(), SpeechViews(data.views[:1], data.ids))
+    assert terms(module(parts=""), SpeechViews(data.views[:1], data.ids))["loss"].isfinite()
 
 
 def test_too_many_layers_asked_for() -> None:
