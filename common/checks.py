@@ -2,9 +2,42 @@
 
 import math
 
+import torch
 from torch import Tensor
 
 from common.errors import UserError
+
+
+def check_embeddings(*, same_rows: bool = False, **given: Tensor) -> None:
+    """Embeddings are floating-point matrices of one width: others would broadcast, or lose a part of their values.
+
+    Args:
+        same_rows: whether there are as many rows in each of them.
+        given: by their names.
+
+    Raises:
+        UserError: one has another shape than (n, d), another d than the first or, with `same_rows`, another n; or holds
+            no floating-point numbers.
+    """
+    first = next(iter(given.values()))
+    shapes = " and ".join(f"{name} {tuple(x.shape)}" for name, x in given.items())
+    if any(x.ndim != 2 or x.shape[1] != first.shape[1] for x in given.values()):
+        letters = "n" * len(given) if same_rows or len(given) == 1 else "mnk"
+        raise UserError(f"{shapes}: expected {' and '.join(f'({n}, d)' for n in letters[: len(given)])}")
+    if same_rows and any(len(x) != len(first) for x in given.values()):
+        raise UserError(f"{shapes}: expected as many rows of each")
+    check_floating(**given)
+
+
+def check_floating(**given: Tensor) -> None:
+    """Embeddings, scores and logits are real numbers: of complex ones half would be lost, integers have no gradient.
+
+    Raises:
+        UserError: they are of another type.
+    """
+    for name, x in given.items():
+        if not x.is_floating_point():
+            raise UserError(f"{name} is {_dtype(x)}: expected floating-point numbers")
 
 
 def check_ids(name: str, ids: Tensor, rows: int) -> None:
@@ -15,8 +48,27 @@ def check_ids(name: str, ids: Tensor, rows: int) -> None:
     """
     if ids.shape != (rows,):
         raise UserError(f"{name} {tuple(ids.shape)}: expected ({rows},), one for each row")
-    if ids.is_floating_point() or ids.is_complex():
-        raise UserError(f"{name} are {str(ids.dtype).removeprefix('torch.')}: expected integers")
+    check_integers(name, ids)
+
+
+def check_integers(name: str, values: Tensor) -> None:
+    """Ids, labels and places are integers; a mask has other values than the places that it marks.
+
+    Raises:
+        UserError: they are of another type.
+    """
+    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+        raise UserError(f"{name} are {_dtype(values)}: expected integers")
+
+
+def check_mask(name: str, mask: Tensor) -> None:
+    """A mask is bool: the complements of the numbers 0 and 1 are -1 and -2.
+
+    Raises:
+        UserError: it is of another type.
+    """
+    if mask.dtype != torch.bool:
+        raise UserError(f"{name} is {_dtype(mask)}: expected bool")
 
 
 def check_number(
@@ -26,19 +78,40 @@ def check_number(
     above: float = -math.inf,
     least: float = -math.inf,
     most: float = math.inf,
+    rows: int | None = None,
 ) -> None:
-    """A number is finite and in its range. Tensors are not looked at, which would stall a GPU.
+    """A number is finite and in its range. A tensor is 0-d; its value is looked at on a CPU, as it would stall a GPU.
+
+    A tensor that is learnt may be NaN: the loss will be, and who logs it names the step.
+
+    Args:
+        rows: a tensor may have this many values as well, one for each query.
 
     Raises:
-        UserError: `value` is NaN or infinite, not above `above`, below `least`, or above `most`.
+        UserError: `value` is NaN or infinite, not above `above`, below `least`, above `most`, or of another shape.
     """
-    if value is None or isinstance(value, Tensor):
+    if value is None:
         return
-    if math.isfinite(value) and value > above and least <= value <= most:
-        return
-    bounds = [
-        f"above {above:g}" if above > -math.inf else "",
-        f"at least {least:g}" if least > -math.inf else "",
-        f"at most {most:g}" if most < math.inf else "",
-    ]
-    raise UserError(f"{name} {value}: expected a finite number {' and '.join(b for b in bounds if b)}".rstrip())
+    values = [value]
+    if isinstance(value, Tensor):
+        if value.shape not in (torch.Size(), torch.Size([-1 if rows is None else rows])):
+            each = "" if rows is None else f", or ({rows},), one for each query"
+            raise UserError(f"{name} {tuple(value.shape)}: expected a number or a 0-d tensor{each}")
+        if value.is_complex() or value.dtype == torch.bool:
+            raise UserError(f"{name} is {_dtype(value)}: expected real numbers")
+        values = value.detach().flatten().tolist() if value.device.type == "cpu" else []
+    learnt = isinstance(value, Tensor) and value.requires_grad
+    for number in values:
+        if (math.isfinite(number) and number > above and least <= number <= most) or (learnt and math.isnan(number)):
+            continue
+        bounds = [
+            f"above {above:g}" if above > -math.inf else "",
+            f"at least {least:g}" if least > -math.inf else "",
+            f"at most {most:g}" if most < math.inf else "",
+        ]
+        shown = f"{number:g}" if isinstance(value, Tensor) else number
+        raise UserError(f"{name} {shown}: expected a finite number {' and '.join(b for b in bounds if b)}".rstrip())
+
+
+def _dtype(x: Tensor) -> str:
+    return str(x.dtype).removeprefix("torch.")

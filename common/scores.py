@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Self, overload
 import torch
 from torch import Tensor
 
-from common.checks import check_ids, check_number
+from common.checks import check_embeddings, check_ids, check_number
 from common.distributed import Exchange, Shards, gather, logsumexp_over_processes, shards, sum_over_processes
 from common.errors import UserError
 from common.tiled.logsumexp import LogSumExp, WholeLogSumExp
@@ -61,7 +61,7 @@ class Scores:
     bias are exact.
 
     Raises:
-        UserError: shapes that do not fit.
+        UserError: shapes that do not fit, embeddings without a floating point, a scale or bias that is not finite.
     """
 
     def __init__(
@@ -73,10 +73,9 @@ class Scores:
         bias: float | Tensor | None = None,
         exchange: Exchange = Exchange.LOCAL,
     ) -> None:
-        if query.ndim != 2 or key.ndim != 2 or query.shape[1] != key.shape[1]:
-            raise UserError(f"query {tuple(query.shape)} and key {tuple(key.shape)}: expected (m, d) and (n, d)")
-        if isinstance(scale, Tensor) and scale.shape not in (torch.Size(), query.shape[:1]):
-            raise UserError(f"scale {tuple(scale.shape)}: expected a number, a 0-d tensor or one value a query")
+        check_embeddings(query=query, key=key)
+        check_number("scale", scale, rows=len(query))
+        check_number("bias", bias)
         query_is_key = query is key
         double = torch.float64 in (query.dtype, key.dtype)
         self.dtype = torch.float64 if double else torch.float32
@@ -86,9 +85,6 @@ class Scores:
         if isinstance(scale, Tensor):
             scale = scale.to(self.dtype)
             scale = scale[:, None] if scale.ndim else scale
-        else:
-            check_number("scale", scale)
-        check_number("bias", bias)
         self._scale = scale
         self._unscaled = query.to(self.dtype)
         self._own_key = key.to(self.dtype)

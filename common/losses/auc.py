@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from common.checks import check_embeddings
 from common.distributed import Exchange, gather, shards, sum_over_processes
 from common.losses import examples
-from common.losses.precision import at_least_float32
+from common.losses.precision import same_precision
 from common.losses.registry import Example, Needs, loss
 from common.losses.temperature import inverse
 from common.tiled.matrices import Own
@@ -60,16 +61,19 @@ def mann_whitney(
         Comparisons are cubic in the batch, memory is linear.
 
     Raises:
-        UserError: the temperature is a number not above 0.
+        UserError: the temperature is not above 0, or shapes do not fit.
 
     Relations: `info_nce` compares within a query by a softmax; restricted to a query's own negatives this would be the
     pairwise logistic loss of RankNet.
 
     Source: Sheikholeslami et al. 2025, eq. 3 and lemma 2.
     """
-    keys = key if negatives is None else torch.cat([key, negatives])
+    check_embeddings(same_rows=True, query=query, key=key)
+    if negatives is not None:
+        check_embeddings(query=query, negatives=negatives)
+    query, key, *further = same_precision(query, key, *([] if negatives is None else [negatives]))
+    query, keys = query * inverse(temperature), torch.cat([key, *further]) if further else key
     layout = shards(len(keys), keys.device, exchange)
-    query, keys = at_least_float32(query) * inverse(temperature), at_least_float32(keys)
     positives = gather((query * keys[: len(query)]).sum(dim=1), shards(len(query), query.device, exchange))
     total = _Compare.apply(query, gather(keys, layout), positives, Own(layout.start, query.device))
     if exchange != Exchange.LOCAL:

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from common.checks import check_ids, check_number
+from common.checks import check_embeddings, check_ids, check_number
 from common.distributed import Exchange
 from common.losses.soft_targets import distilled, same_id, soft_target_cross_entropy
 from common.losses.temperature import inverse
@@ -34,16 +34,18 @@ def momentum_contrast(
         alpha: weight of the teacher, in [0, 1].
 
     Raises:
-        UserError: alpha is outside [0, 1], or ids do not fit queries and keys.
+        UserError: alpha is outside [0, 1], the temperature not above 0, or ids do not fit queries and keys.
     """
     check_number("alpha", alpha, least=0, most=1)
+    check_embeddings(query=query, key=key)
     check_ids("ids", ids, len(query))
     check_ids("key_ids", key_ids, len(key))
-    scores = Scores(query, key, scale=inverse(temperature), exchange=Exchange.LOCAL)
+    scale = inverse(temperature)
+    scores = Scores(query, key, scale=scale, exchange=Exchange.LOCAL)
     targets = same_id(scores, ids, key_ids)
     if alpha:
-        constant = temperature.detach() if isinstance(temperature, Tensor) else temperature
-        teacher = Scores(teacher_query, key, scale=inverse(constant), exchange=Exchange.LOCAL)
+        constant = scale.detach() if isinstance(scale, Tensor) else scale
+        teacher = Scores(teacher_query, key, scale=constant, exchange=Exchange.LOCAL)
         targets = distilled(teacher, targets, alpha)
     return soft_target_cross_entropy(scores, targets)
 

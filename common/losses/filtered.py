@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from common.checks import check_number
+from common.checks import check_embeddings, check_number
 from common.distributed import Exchange, gather, global_mean
 from common.errors import UserError
 from common.losses import examples
@@ -76,9 +76,9 @@ def filtered_info_nce(
 
     Source: Petrovich et al. 2023 (TMR), section 3.3, and the released InfoNCE_with_filtering.
     """
-    if not len(query) == len(key) == len(meaning):
-        raise UserError(f"{len(query)} queries, {len(key)} keys, {len(meaning)} meanings: expected as many of each")
-    if meaning.ndim != 2:
+    check_embeddings(same_rows=True, query=query, key=key)
+    check_embeddings(meaning=meaning)
+    if len(meaning) != len(query):
         raise UserError(f"meaning {tuple(meaning.shape)}: expected ({len(query)}, e), one vector a pair")
     check_number("threshold", threshold)
     meaning = at_least_float32(meaning)

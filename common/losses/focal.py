@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from common.checks import check_ids, check_number
+from common.checks import check_embeddings, check_ids, check_number
 from common.distributed import Exchange, global_mean
 from common.losses import examples
 from common.losses.registry import Example, Needs, loss
-from common.losses.temperature import inverse
+from common.losses.temperature import above_zero, inverse
 from common.scores import Scores
 
 
@@ -51,7 +51,7 @@ def focal_info_nce(
     Args:
         query: (n, d), normalized by the caller.
         key: (n, d); key i is the positive of query i.
-        temperature: number, 0-d tensor (learnable) or, one way only, (n,).
+        temperature: number, 0-d tensor (learnable) or, one way only, (n,), one for each query.
         gamma: at least 0, which gives InfoNCE.
         symmetric: half the sum with the same loss from key to query.
         exchange: which keys a query meets on several processes.
@@ -60,7 +60,7 @@ def focal_info_nce(
         The mean over the queries of all processes.
 
     Raises:
-        UserError: the temperature is a number not above 0, or gamma is below 0.
+        UserError: the temperature is not above 0, gamma is below 0, or shapes do not fit.
 
     Relations: `info_nce` at gamma 0; `focal_sup_con` for positives by label; `focal_sigmoid` decides pair by pair.
 
@@ -68,7 +68,9 @@ def focal_info_nce(
     masks).
     """
     check_number("gamma", gamma, least=0)
-    scores = Scores(query, key, scale=inverse(temperature), exchange=exchange)
+    check_embeddings(same_rows=symmetric, query=query, key=key)
+    scale = inverse(temperature, rows=None if symmetric else len(query))
+    scores = Scores(query, key, scale=scale, exchange=exchange)
     diagonal = scores.diagonal()
     if not symmetric:
         return global_mean(_focal(diagonal - scores.logsumexp(dim=1), gamma))
@@ -106,13 +108,14 @@ def focal_sup_con(
         The mean over the anchors of all processes that have a positive; 0 if none has.
 
     Raises:
-        UserError: the temperature is a number not above 0, gamma is below 0, or labels do not fit the embeddings.
+        UserError: the temperature is not above 0, gamma is below 0, or labels do not fit the embeddings.
 
     Relations: `sup_con` at gamma 0, `focal_info_nce` where each anchor has one positive.
 
     Source: Zhang et al. 2021 (Core-tuning), focal contrastive loss. Their code divides the sum over positives by n
     instead of |P(i)|.
     """
+    check_embeddings(embeddings=embeddings)
     check_ids("labels", labels, len(embeddings))
     check_number("gamma", gamma, least=0)
     scores = Scores(embeddings, embeddings, scale=inverse(temperature), exchange=exchange)
@@ -173,7 +176,7 @@ def focal_sigmoid(
 
     Source: Kim et al. 2023 (RO-ViT), focal contrastive loss. Their code gives the sum, unless handed a divisor.
     """
-    check_number("scale", scale, above=0)
+    scale = above_zero("scale", scale)
     check_number("gamma", gamma, least=0)
     check_number("alpha", alpha, least=0, most=1)
     scores = Scores(query, key, scale=scale, bias=bias, exchange=exchange)

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from common.checks import check_number
+from common.checks import check_embeddings, check_number
 from common.distributed import Exchange, global_mean, logsumexp_over_processes, shards
 from common.errors import UserError
 from common.losses import examples
@@ -46,8 +46,7 @@ def alignment(x: Tensor, y: Tensor, *, alpha: float = 2.0) -> Tensor:
     Source: Wang and Isola 2020, section 4.1.1.
     """
     check_number("alpha", alpha, above=0)
-    if x.shape != y.shape:
-        raise UserError(f"x {tuple(x.shape)} and y {tuple(y.shape)}: expected the same shape")
+    check_embeddings(same_rows=True, x=x, y=y)
     distance = torch.linalg.vector_norm(at_least_float32(x) - at_least_float32(y), dim=1)
     if alpha < 1:
         apart = distance > 0
@@ -87,6 +86,7 @@ def uniformity(x: Tensor, *, t: float = 2.0, exchange: Exchange = Exchange.GATHE
     """
     # -t d^2 is itself an inner product, of vectors longer by two, and so the log-sum-exp is that of a score matrix.
     check_number("t", t, above=0)
+    check_embeddings(x=x)
     layout = shards(len(x), x.device, exchange)
     x = centred(at_least_float32(x), layout.total, exchange)
     energy = -t * x.square().sum(dim=1, keepdim=True)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from common.checks import check_ids, check_number
+from common.checks import check_embeddings, check_ids, check_number
 from common.distributed import Exchange, global_mean
 from common.losses import examples
 from common.losses.registry import Example, Needs, loss
@@ -60,6 +60,7 @@ def pairwise_hinge(
     Source: Faghri et al. 2018 (VSE++), max of hinges; the sum of hinges is their baseline VSE.
     """
     check_number("margin", margin, least=0)
+    check_embeddings(same_rows=symmetric, query=query, key=key)
     if ids is not None:
         check_ids("ids", ids, len(query))
     total = _one_way(query, key, margin, ids, hardest, exchange)

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from common.checks import check_ids, check_number
+from common.checks import check_embeddings, check_ids, check_number
 from common.distributed import Exchange, global_mean
 from common.errors import UserError
 from common.losses import examples
@@ -109,15 +109,17 @@ def info_nce(
     Source: van den Oord et al. 2018, eq. 4. Hard negatives with scope "all" and `log_weight`: SimCSE, Gao et al. 2021,
     eq. 5 and appendix.
     """
-    scores = Scores(query, key, scale=inverse(temperature), exchange=exchange)
+    check_embeddings(query=query, key=key)
+    scale = inverse(temperature, rows=len(query))
+    scores = Scores(query, key, scale=scale, exchange=exchange)
     candidates = _candidates(scores, ids, ignore_ids, label_smoothing, margin)
     if log_weights is not None:
         candidates = candidates.add(log_weights)
     total = candidates.logsumexp(dim=1)
     if hard_negatives is not None:
-        total = torch.logaddexp(total, _hard_logsumexp(scores, query, hard_negatives, inverse(temperature), exchange))
+        total = torch.logaddexp(total, _hard_logsumexp(scores, query, hard_negatives, scale, exchange))
     if queue is not None:
-        total = torch.logaddexp(total, Scores(query, queue.detach(), scale=inverse(temperature)).logsumexp(dim=1))
+        total = torch.logaddexp(total, Scores(query, queue.detach(), scale=scale).logsumexp(dim=1))
     return global_mean(total - _target(scores, ids, label_smoothing, margin, dim=1))
 
 
@@ -206,11 +208,10 @@ def symmetric_info_nce(
 
     Source: Radford et al. 2021 (CLIP), figure 3; before it Zhang et al. 2020 (ConVIRT), eq. 2-4.
     """
-    if len(query) != len(key):
-        raise UserError(f"query {tuple(query.shape)} and key {tuple(key.shape)}: expected as many keys as queries")
+    check_embeddings(same_rows=True, query=query, key=key)
     if directions not in ("mean", "sum"):
         raise UserError(f"directions '{directions}': expected 'mean' or 'sum'")
-    scores = Scores(query, key, scale=inverse(temperature), exchange=exchange)
+    scores = Scores(query, key, scale=inverse(temperature, rows=len(query)), exchange=exchange)
     row, column = _candidates(scores, ids, ignore_ids, label_smoothing, margin).logsumexps()
     target = _target(scores, ids, label_smoothing, margin, dim=1)
     if ids is None and not label_smoothing:

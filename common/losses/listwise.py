@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from common.checks import check_ids, check_number
+from common.checks import check_embeddings, check_floating, check_ids, check_mask, check_number
 from common.distributed import Exchange, global_mean
 from common.errors import UserError
 from common.losses import examples
-from common.losses.precision import at_least_float32
+from common.losses.precision import at_least_float32, same_precision
 from common.losses.registry import Example, Needs, loss
 from common.losses.temperature import inverse
 from common.scores import Scores
@@ -56,7 +56,7 @@ def listwise_kl(
         The mean over the queries of all processes.
 
     Raises:
-        UserError: a temperature is a number not above 0, or the shapes differ.
+        UserError: a temperature is not above 0, or the shapes differ.
 
     Relations: ListNet's cross-entropy has the same gradient, and is larger by the teacher's entropy. With a one-hot
     teacher it is the cross-entropy of `info_nce` over a list of its own.
@@ -64,8 +64,9 @@ def listwise_kl(
     Source: Cao et al. 2007 (ListNet) with top-one probabilities, as a divergence; for retrieval Tamber et al. 2025.
     """
     _check_lists(scores, teacher=teacher, mask=mask)
-    target = at_least_float32(teacher.detach()) * inverse(teacher_temperature)
-    logits = at_least_float32(scores) * inverse(temperature)
+    logits, target = same_precision(scores, teacher.detach())
+    target = target * inverse(teacher_temperature, "teacher_temperature")
+    logits = logits * inverse(temperature)
     if mask is not None:
         # A finite floor: with -inf on both sides the difference of logarithms would be NaN.
         floor = torch.finfo(logits.dtype).min / 2
@@ -124,6 +125,11 @@ def _check_lists(scores: Tensor, **lists: Tensor | None) -> None:
     for name, values in lists.items():
         if values is not None and (values.shape != scores.shape or scores.ndim != 2):
             raise UserError(f"{name} {tuple(values.shape)} and scores {tuple(scores.shape)}: expected (n, k) of both")
+        if values is not None and name in ("mask", "positive"):
+            check_mask(name, values)
+        elif values is not None:
+            check_floating(**{name: values})
+    check_floating(scores=scores)
 
 
 def _check_circle(margin: float, gamma: float) -> None:
@@ -169,6 +175,7 @@ def circle(
 
     Source: Sun et al. 2020 (circle loss), section 3.
     """
+    check_embeddings(embeddings=embeddings)
     check_ids("labels", labels, len(embeddings))
     _check_circle(margin, gamma)
     scores = Scores(embeddings, embeddings, exchange=exchange)

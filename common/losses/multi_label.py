@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from common.checks import check_number
+from common.checks import check_embeddings, check_integers, check_number
 from common.distributed import global_mean, global_ratio
 from common.errors import UserError
 from common.losses import examples
@@ -77,14 +77,21 @@ def _scores(
     query: Tensor, label: Tensor, positive: Tensor, temperature: float | Tensor
 ) -> tuple[Scores, Tensor, Tensor]:
     """The score matrix, the positives' scores (m, p), and which of them are no padding."""
-    _check_columns("positive", positive, query)
+    check_embeddings(query=query, label=label)
+    _check_columns("positive", positive, query, label)
     scores = Scores(query, label, scale=inverse(temperature))
     return scores, scores.pairs(positive.clamp(min=0)), positive >= 0
 
 
-def _check_columns(name: str, columns: Tensor, query: Tensor) -> None:
-    if columns.ndim != 2 or len(columns) != len(query) or columns.is_floating_point():
+def _check_columns(name: str, columns: Tensor, query: Tensor, label: Tensor) -> None:
+    if columns.ndim != 2 or len(columns) != len(query):
         raise UserError(f"{name} {tuple(columns.shape)}: expected columns of labels, integers ({len(query)}, p)")
+    check_integers(name, columns)
+    # A look would stall a GPU, which says itself that an index is out of bounds.
+    if columns.device.type == "cpu" and columns.numel() and not -1 <= columns.min() <= columns.max() < len(label):
+        raise UserError(
+            f"{name} {columns.min()} to {columns.max()}: expected columns from 0 to {len(label) - 1}, or -1 for none"
+        )
 
 
 @loss(_labels, needs=Needs.NOTHING)
@@ -104,7 +111,7 @@ def multi_label_softmax(query: Tensor, label: Tensor, positive: Tensor, *, tempe
         The mean over the queries of all processes; those without a positive count as 0.
 
     Raises:
-        UserError: the temperature is a number not above 0, or there are not as many lists of positives as queries.
+        UserError: the temperature is not above 0, or the positives are no columns of labels, a list for each query.
 
     Relations: `decoupled_softmax` takes the other positives out of the denominator, and divides by |P|.
 
@@ -159,7 +166,7 @@ def decoupled_softmax(
     scores, own, real = _scores(query, label, positive, temperature)
     negatives = scores.exclude(Listed(positive))
     if ignored is not None:
-        _check_columns("ignored", ignored, query)
+        _check_columns("ignored", ignored, query, label)
         negatives = negatives.exclude(Listed(ignored))
     terms = F.softplus(negatives.logsumexp(dim=1)[:, None] - own)
     return global_mean(_mean(terms, real))
@@ -198,13 +205,11 @@ def soft_top_k(
     check_number("alpha", alpha, above=0)
     scores, own, real = _scores(query, label, positive, temperature)
     if ignored is not None:
-        _check_columns("ignored", ignored, query)
+        _check_columns("ignored", ignored, query, label)
         scores = scores.exclude(Listed(ignored))
-    if not isinstance(k, Tensor):
-        if not 0 < k < len(label):
-            raise UserError(f"k {k:g}: expected above 0, below {len(label)} labels")
-    elif k.shape not in (torch.Size(), query.shape[:1]):
-        raise UserError(f"k {tuple(k.shape)}: expected a number, or ({len(query)},), one for each query")
+    check_number("k", k, rows=len(query))
+    if not isinstance(k, Tensor) and not 0 < k < len(label):
+        raise UserError(f"k {k:g}: expected above 0, below {len(label)} labels")
     goal = torch.as_tensor(k, dtype=scores.dtype, device=query.device).expand(len(query))
     if isinstance(k, Tensor) or ignored is not None:  # else it is known without a look at the device
         _check_k(goal, scores.sum(torch.ones_like).detach())

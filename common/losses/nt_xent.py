@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 
-from common.checks import check_number
+from common.checks import check_embeddings, check_number
 from common.distributed import Exchange, global_mean
-from common.errors import UserError
 from common.losses import examples
 from common.losses.registry import Example, Needs, loss
 from common.losses.temperature import inverse
@@ -90,6 +89,5 @@ def decoupled_nt_xent(
 
 
 def _both(view_a: Tensor, view_b: Tensor) -> Tensor:
-    if view_a.shape != view_b.shape:
-        raise UserError(f"view_a {tuple(view_a.shape)} and view_b {tuple(view_b.shape)}: expected the same shape")
+    check_embeddings(same_rows=True, view_a=view_a, view_b=view_b)
     return torch.cat([view_a, view_b])

@@ -11,6 +11,12 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
+def same_precision(*tensors: Tensor) -> list[Tensor]:
+    """All of them in the widest precision among them, at least float32."""
+    widest = torch.float64 if any(x.dtype == torch.float64 for x in tensors) else torch.float32
+    return [x.to(widest) for x in tensors]
+
+
 def centred(x: Tensor, total: int, exchange: Exchange) -> Tensor:
     """The rows less the mean of all rows, a constant: distances stay, and far from the origin keep their digits.
 

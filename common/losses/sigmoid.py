@@ -2,10 +2,12 @@
 
 from torch import Tensor
 
-from common.checks import check_ids, check_number
+from common.checks import check_embeddings, check_ids
 from common.distributed import Exchange, global_ratio
+from common.errors import UserError
 from common.losses import examples
 from common.losses.registry import Example, Needs, loss
+from common.losses.temperature import above_zero
 from common.scores import Scores
 
 
@@ -45,13 +47,16 @@ def sigmoid_pairwise(
         The sum over all pairs divided by the number of queries, over all processes.
 
     Raises:
-        UserError: the scale is a number not above 0, or the ids do not fit the queries.
+        UserError: the scale is not above 0, a query has no key of its own, or the ids do not fit the queries.
 
     Relations: unlike `symmetric_info_nce` no pair competes with another, so the loss is symmetric as it stands.
 
     Source: Zhai et al. 2023 (SigLIP), eq. 1 and algorithm 1.
     """
-    check_number("scale", scale, above=0)
+    scale = above_zero("scale", scale)
+    check_embeddings(query=query, key=key)
+    if len(key) < len(query):
+        raise UserError(f"{len(query)} queries and {len(key)} keys: a query has no key of its own")
     if ids is not None:
         check_ids("ids", ids, len(query))
     scores = Scores(query, key, scale=scale, bias=bias, exchange=exchange)

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from common.checks import check_floating, check_mask, check_number
 from common.distributed import global_mean
 from common.errors import UserError
 from common.losses import examples
@@ -95,12 +96,16 @@ def _check(student: Tensor, teacher: Tensor, mask: Tensor | None) -> None:
         raise UserError(
             f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)}: expected (n, t, v) of both"
         )
+    check_floating(student=student, teacher=teacher)
     if mask is not None and mask.shape != student.shape[:2]:
         raise UserError(f"mask {tuple(mask.shape)}: expected {tuple(student.shape[:2])}, one value a token")
+    if mask is not None:
+        check_mask("mask", mask)
 
 
 def _mixture(first: Tensor, second: Tensor, alpha: float, name: str) -> Tensor:
     """log(alpha exp(first) + (1 - alpha) exp(second))."""
+    check_number("alpha", alpha)
     if not 0 <= alpha < 1:
         raise UserError(f"{name}: alpha {alpha}: expected a number in [0, 1)")
     # Log space: a token that neither model believes in still has a finite log-probability.

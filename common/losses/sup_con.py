@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from common.checks import check_ids
+from common.checks import check_embeddings, check_ids
 from common.distributed import Exchange, global_mean
 from common.errors import UserError
 from common.losses import examples
@@ -53,6 +53,7 @@ def sup_con(
 
     Source: Khosla et al. 2020 (SupCon), eq. 2 and 3.
     """
+    check_embeddings(embeddings=embeddings)
     check_ids("labels", labels, len(embeddings))
     if positives not in ("out", "in"):
         raise UserError(f"positives '{positives}': expected 'out' or 'in'")

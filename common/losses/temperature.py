@@ -10,14 +10,28 @@ from common.errors import UserError
 from common.losses.precision import at_least_float32
 
 
-def inverse(temperature: float | Tensor) -> float | Tensor:
+def inverse(temperature: float | Tensor, name: str = "temperature", rows: int | None = None) -> float | Tensor:
     """1 / temperature, the scale of the scores; of a bf16 or fp16 temperature in float32.
 
+    Args:
+        temperature: a number or a 0-d tensor.
+        name: what it is called in an error.
+        rows: it may have this many values as well, one for each query.
+
     Raises:
-        UserError: a number that is not finite and above zero. Tensors are not looked at, which would stall a GPU.
+        UserError: of another shape, or not finite and above zero. On a GPU, which a look would stall, the inverse is
+            NaN then, and so is the loss.
     """
-    check_number("temperature", temperature, above=0)
-    return 1 / (at_least_float32(temperature) if isinstance(temperature, Tensor) else temperature)
+    return 1 / above_zero(name, temperature, rows)
+
+
+def above_zero(name: str, value: float | Tensor, rows: int | None = None) -> float | Tensor:
+    """A temperature or a scale that is above zero, at least in float32; arguments and errors as for `inverse`."""
+    check_number(name, value, above=0, rows=rows)
+    if not isinstance(value, Tensor):
+        return value
+    value = at_least_float32(value)
+    return value if value.device.type == "cpu" else torch.where(value > 0, value, math.nan)
 
 
 class LearnableTemperature(nn.Module):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from common.checks import check_ids, check_number
+from common.checks import check_embeddings, check_ids, check_number
 from common.distributed import Exchange, gather, global_mean, shards
 from common.errors import UserError
 from common.losses import examples
@@ -83,6 +83,7 @@ def triplet(
     Source: Schroff et al. 2015 (FaceNet), section 3; Hermans et al. 2017 (batch hard and the soft margin), section 2.
     """
     check_number("margin", margin, least=0)
+    check_embeddings(embeddings=embeddings)
     check_ids("labels", labels, len(embeddings))
     layout = shards(len(embeddings), embeddings.device, exchange)
     embeddings = centred(at_least_float32(embeddings), layout.total, exchange)

@@ -55,6 +55,99 @@ def test_a_hinge_has_no_margin_below_0(name: str) -> None:
         call(case.entry.function, case.example(8), arguments(case.example(8)) | {"margin": -0.1})
 
 
+@pytest.mark.parametrize(("case", "name", "value"), WRONG_NUMBERS)
+def test_a_tensor_out_of_range_is_named(case: Case, name: str, value: float) -> None:
+    example = case.example(8)
+    for given in (torch.tensor(value), torch.tensor(value, dtype=torch.float64, requires_grad=True)):
+        if given.requires_grad and math.isnan(value):
+            continue  # what training may lead to: the loss is NaN, and whoever logs it names the step
+        with pytest.raises(UserError, match=f"{name} {value:g}".replace("+", r"\+")):
+            call(case.entry.function, example, arguments(example) | {name: given})
+
+
+@pytest.mark.parametrize(("case", "name"), sorted({param.values[:2] for param in WRONG_NUMBERS}, key=str))
+@pytest.mark.parametrize("wrong", ["(1,)", "(n, 1)", "(n + 1,)", "bool", "complex"])
+def test_a_tensor_in_place_of_a_number_is_real_and_0_d(case: Case, name: str, wrong: str) -> None:
+    example = case.example(8)
+    given = {
+        "(1,)": torch.full((1,), 0.5),
+        "(n, 1)": torch.full((8, 1), 0.5),
+        "(n + 1,)": torch.full((9,), 0.5),
+        "bool": torch.tensor(True),
+        "complex": torch.tensor(0.5 + 0j),
+    }[wrong]
+    with pytest.raises(UserError, match=f"{name} (\\(|is )"):
+        call(case.entry.function, example, arguments(example) | {name: given})
+
+
+def test_one_temperature_a_query_where_it_says_so() -> None:
+    query, key = (torch.eye(4, requires_grad=True) for _ in range(2))
+    each = torch.tensor([0.1, 0.2, 0.3, 0.0])
+    losses = (L.info_nce, L.symmetric_info_nce, lambda q, k, **t: L.focal_info_nce(q, k, gamma=1.0, **t))
+    for loss in (*losses, lambda q, k, **t: L.queue_info_nce(q, k, k, **t)):
+        assert loss(query, key, temperature=each + 0.1).isfinite()
+        with pytest.raises(UserError, match="temperature 0: expected a finite number above 0"):
+            loss(query, key, temperature=each)
+        with pytest.raises(UserError, match=r"temperature \(5,\): .* or \(4,\), one for each query"):
+            loss(query, key, temperature=torch.ones(5))
+    with pytest.raises(UserError, match="temperature"):
+        L.sup_con(query, torch.arange(4) // 2, temperature=each + 0.1)
+
+
+def test_a_learnt_temperature_that_is_nan_gives_a_loss_that_is() -> None:
+    temperature = torch.tensor(math.nan, requires_grad=True)
+    assert L.info_nce(torch.eye(3), torch.eye(3), temperature=temperature).isnan()
+
+
+WRONG_EMBEDDINGS = {
+    "0-d": lambda x: x.flatten()[0],
+    "1-d": lambda x: x.flatten()[: len(x)],
+    "[None]": lambda x: x[None],
+    "[..., None]": lambda x: x[..., None],
+    "no rows but one": lambda x: x[:1],
+    "complex": lambda x: x.to(torch.complex64),
+    "integers": lambda x: x.long(),
+    "bool": lambda x: x > 0,
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_EMBEDDINGS)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_embeddings_of_another_shape_or_type_are_refused(case: Case, wrong: str) -> None:
+    example = case.example(8)
+    for name, given in (example.embeddings | {k: v for k, v in example.shared.items() if k == "label"}).items():
+        if name in ("hard", "negatives") and wrong in ("0-d", "1-d"):
+            continue  # the example itself would fail
+        if wrong == "no rows but one" and name != "key":
+            continue  # one key cannot be the own one of eight queries; other embeddings may be of any number
+        with pytest.raises(UserError):
+            call(case.entry.function, example, arguments(example) | {name: WRONG_EMBEDDINGS[wrong](given.detach())})
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_one_argument_may_be_of_another_precision(case: Case) -> None:
+    example = case.example(8)
+    want = call(case.entry.function, example)
+    for name, value in arguments(example).items():
+        if isinstance(value, Tensor) and value.dtype == torch.float64:
+            got = call(case.entry.function, example, arguments(example) | {name: value.float()})
+            torch.testing.assert_close(got.double(), want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if {"mask", "positive", "ignored"} & c.example(8).samples.keys()], ids=str
+)
+def test_masks_are_bool_and_columns_integers_of_a_label(case: Case) -> None:
+    example = case.example(8)
+    for name in {"mask", "positive", "ignored"} & example.samples.keys():
+        given = example.samples[name]
+        wrong = [given.double(), given.to(torch.complex64)]
+        wrong += [given.long()] if given.dtype == torch.bool else [given > 0, given + 99, given - 7]
+        for values in wrong:
+            with pytest.raises(UserError, match=f"{name} "):
+                call(case.entry.function, example, arguments(example) | {name: values})
+
+
 def test_every_number_of_every_loss_is_tried() -> None:
     plain = {"positives", "mining", "exchange", "hardest", "symmetric", "directions", "squared", "stop_gradient"}
     for entry in LOSSES.values():
