@@ -16,6 +16,7 @@ from harness.cli.rerun import logs_of, rerun, results_of, say_doubts, tune
 from harness.console import print_table, say, shown_path
 from harness.recipes import catalog
 from harness.recipes.arms import check_arms
+from harness.records.metric_names import names_of
 from harness.records.standing import Standing, standing, standings
 
 __all__ = ["rerun", "tune"]  # commands like those below, in a file of their own
@@ -52,7 +53,7 @@ def _standings(given: argparse.Namespace, whole: bool = False) -> list[Standing]
 
 def list_papers(given: argparse.Namespace) -> None:
     """Papers with their verdicts, or bare names for shells."""
-    if given.names and not (given.verdict or given.benchmark or given.by == "benchmark"):
+    if given.names and not (given.verdict or given.benchmark or given.by in ("benchmark", "metric")):
         # Completion asks for this at every press of Tab: folders tell it, no card is read.
         folders = [path.parent for path in catalog.found(given.root)]
         folders = [folder for folder in folders if given.family in (None, folder.parent.name)]
@@ -77,6 +78,11 @@ def list_papers(given: argparse.Namespace) -> None:
         and (given.benchmark is None or given.benchmark in paper.benchmarks)
     ]
     if given.names:
+        if given.by == "metric":
+            if given.benchmark is None:
+                raise UserError("--by metric needs --benchmark NAME, whose metrics are listed")
+            print(*sorted(names_of(given.benchmark, results_of(given))), sep="\n")
+            return
         of = {"slug": lambda p: [p.card.slug], "family": lambda p: [p.card.family], "benchmark": lambda p: p.benchmarks}
         print(*dict.fromkeys(name for paper in chosen for name in of[given.by](paper)), sep="\n")
         return

@@ -170,7 +170,9 @@ def build_parser() -> Parser:
     one.add_argument("--verdict", help="only papers with a claim of this verdict, as in 'reproduced' or 'not run'")
     complete_with(one.add_argument("--benchmark", help="only papers with an experiment on this benchmark"), "benchmark")
     one.add_argument("--names", action="store_true", help="print bare names, one a line")
-    one.add_argument("--by", choices=["slug", "family", "benchmark"], default="slug", help="what --names prints")
+    one.add_argument(
+        "--by", choices=["slug", "family", "benchmark", "metric"], default="slug", help="what --names prints"
+    )
 
     one = command("show", "show_paper", "show idea, loss, published numbers, claims and commands of a paper", SHOW)
     slug(one, "slug")

@@ -17,8 +17,8 @@ from harness.records.standing import Standing, Trial, verdict_words
 
 
 def width() -> int:
-    """Columns that text may fill: those of the terminal up to a readable line."""
-    return min(120, shutil.get_terminal_size((100, 24)).columns)
+    """Columns that text may fill: those of the terminal, or in a pipe of COLUMNS or 80, up to a readable line."""
+    return min(120, shutil.get_terminal_size((80, 24)).columns)
 
 
 def print_papers(papers: Sequence[Standing]) -> None:
@@ -78,7 +78,7 @@ def print_trials(paper: Standing, trials: Sequence[Trial]) -> None:
         if isinstance(trial.experiment, Comparison):
             title = f"{trial.experiment.name}: {trial.recipe} on {trial.benchmark}"
             if trial.records:
-                _print_arms(trial, f"{title}; mean and (standard deviation) of each arm")
+                _print_arms(trial, fill(f"{title}; mean and (standard deviation) of each arm", width()))
             print()
             print(title)
             _print_claims(paper, trial)
@@ -155,16 +155,17 @@ def _print_claims(paper: Standing, trial: Trial) -> None:
         if isinstance(result, ClaimResult) and result.primary and (opposing := trial.opposing(result)):
             told = "; ".join(f"{metric} {with_interval(d, sign=True)}" for metric, d in opposing.items())
             lines.append(f"Metrics that go the other way: {told}.")
+        text = fill(text, width(), initial_indent="  ", subsequent_indent="    ")
         if sys.stdout.isatty():
             from rich.console import Console
             from rich.text import Text
 
-            shown = Text(fill(text, width(), initial_indent="  ", subsequent_indent="    "))
+            shown = Text(text)
             shown.stylize(STYLES.get(str(result.verdict), ""), 2, 2 + len(str(result.verdict)))
             Console(soft_wrap=True).print(shown)
-            print(*(fill(x, width(), initial_indent="    ", subsequent_indent="      ") for x in lines), sep="\n")
-        else:  # in a pipe a line stays one
-            print(f"  {text}", *(f"    {line}" for line in lines), sep="\n")
+        else:
+            print(text)
+        print(*(fill(x, width(), initial_indent="    ", subsequent_indent="      ") for x in lines), sep="\n")
 
 
 def _print_arms(trial: Trial, title: str) -> None:

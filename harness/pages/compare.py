@@ -12,6 +12,7 @@ from common.experiments.paired import Interval, interval
 from common.experiments.verdict import arm_values
 from harness.records.entries import Entry, arms_on_record
 from harness.records.floors import Floor
+from harness.records.metric_names import choices, command
 from harness.records.standing import Standing
 
 
@@ -76,8 +77,10 @@ def rankings(
     if metric is not None and not found:
         scored = [r.metrics for entries in groups.values() for e in entries for r in e.records]
         scored += [row for key in groups if key in known for row in known[key].rows.values()]
-        names = sorted({name for metrics in scored for name in metrics})
-        raise UserError(f"nothing on {benchmark} has the metric '{metric}'; there are: {', '.join(names)}")
+        names = {name for metrics in scored for name in metrics}
+        raise UserError(
+            f"nothing on {benchmark} has the metric '{metric}'{choices(metric, names, command(str(benchmark)))}"
+        )
     return found
 
 

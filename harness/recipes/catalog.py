@@ -79,12 +79,18 @@ def benchmark_of(card: Card, recipe: str = "mini.yaml") -> str | None:
 
 def benchmark_constant(card: Card, constant: str, recipe: str = "mini.yaml") -> str | None:
     """A text that a recipe's data class or its bases define, such as its `name` or `primary` metric."""
+    class_path = benchmark_class(card, recipe)
+    return class_constant(class_path, constant, card.root) if class_path is not None else None
+
+
+def benchmark_class(card: Card, recipe: str = "mini.yaml") -> str | None:
+    """The path of a recipe's data class, as it is written there."""
     path = card.folder / recipe
     if not path.is_file():
         return None
     data = load(path, card.root).data.get("data")
     class_path = data.get("class_path") if isinstance(data, dict) else None
-    return class_constant(class_path, constant, card.root) if isinstance(class_path, str) else None
+    return class_path if isinstance(class_path, str) else None
 
 
 def benchmarks_read(batch: str, root: Path = REPOSITORY) -> list[str]:

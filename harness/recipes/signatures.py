@@ -38,6 +38,8 @@ class _Module(NamedTuple):
     values: dict[str, ast.expr]
     imports: dict[str, tuple[str, str]]
     """Where a name comes from: (module, name there)."""
+    words: set[str]
+    """What stands in its texts, docstrings among them, in runs of letters and underscores."""
 
 
 def signature(class_path: str, root: Path) -> Signature | None:
@@ -81,6 +83,26 @@ def _lineage(class_path: str, root: Path) -> Iterator[ast.ClassDef]:
         yield node
         above = [base.id for base in node.bases if isinstance(base, ast.Name)]
         place = _find(module, above[0], root) if above else None
+
+
+def spells(class_path: str, name: str, root: Path) -> bool:
+    """Whether the module of a class, or one of ours that it imports, has all words of a name in its texts.
+
+    A name such as "text_to_image/recall@5/gallery4000" is put together of the texts "text_to_image", "recall@" and
+    "gallery" there; a word may be put together of two.
+    """
+    left, seen, words = [class_path.rpartition(".")[0]], set(), set()
+    while left:
+        module = left.pop()
+        read = _read(module, root) if module not in seen else None
+        seen.add(module)
+        if read is not None:
+            words |= read.words
+            left += [there for there, _ in read.imports.values() if there.split(".")[0] in ("common", "data", "papers")]
+    return all(
+        word in words or any(word[:i] in words and word[i:] in words for i in range(1, len(word)))
+        for word in re.findall("[A-Za-z_]+", name)
+    )
 
 
 def trainer_signature() -> Signature:
@@ -188,7 +210,8 @@ def _read(module: str, root: Path) -> _Module | None:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return None  # whoever imports it will say what is wrong
-    read = _Module({}, {}, {})
+    texts = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    read = _Module({}, {}, {}, {word for text in texts for word in re.findall("[A-Za-z_]+", text)})
     for node in tree.body:
         if isinstance(node, ast.ClassDef):
             read.classes[node.name] = node

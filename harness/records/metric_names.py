@@ -1,12 +1,18 @@
 """Whether the claims of a card are about metrics that their benchmarks are known to give."""
 
+import difflib
+import re
+from collections.abc import Collection
 from pathlib import Path
 
 from common.experiments.card import Card, Comparison
 from common.experiments.records import Ledger
-from common.experiments.schema import closest
 from harness.recipes import catalog
+from harness.recipes.signatures import spells
 from harness.records.floors import read_floors
+
+MOST = 8
+"""Metrics that a line names; of more it says where they stand."""
 
 
 def doubtful_metrics(card: Card, experiment: Comparison, results: Path) -> list[str]:
@@ -21,16 +27,36 @@ def doubtful_metrics(card: Card, experiment: Comparison, results: Path) -> list[
     unseen = [metric for metric in experiment.metrics if metric not in own]
     if not unseen or benchmark is None:
         return []
-    known = names_of(benchmark, results)
-    lines = []
+    known, lines = names_of(benchmark, results), []
     for metric in unseen:
         if known and metric not in known:
-            hint = closest(metric, known)
-            lines.append(
-                f"{card.slug}/{experiment.name}: nothing on record for {benchmark} has the metric '{metric}'{hint}; "
-                f"there are: {', '.join(sorted(known))}"
-            )
+            # Where only a number differs, as in recall@7, what was seen is the better guide.
+            varied = re.sub(r"\d+", "", metric) in {re.sub(r"\d+", "", name) for name in known}
+            if not varied and spells(str(catalog.benchmark_class(card, experiment.recipe)), metric, card.root):
+                what = f"no record of {benchmark} has '{metric}' yet; its code spells that name, so it seems to be new"
+            else:
+                meant = choices(metric, known, command(benchmark))
+                what = f"nothing on record for {benchmark} has the metric '{metric}'{meant}"
+            lines.append(f"{card.slug}/{experiment.name}: {what}")
     return lines
+
+
+def choices(metric: str, known: Collection[str], listing: str) -> str:
+    """What may have been meant by a metric that is not `known`: the nearest, and all if they are few.
+
+    Args:
+        listing: where they stand if they are many.
+    """
+    near = difflib.get_close_matches(metric, known, n=3)
+    hint = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
+    if len(known) <= MOST:
+        return f"{hint}; there are: {', '.join(sorted(known))}"
+    return f"{hint}; {listing} names the {len(known)} that there are"
+
+
+def command(benchmark: str) -> str:
+    """What lists the metrics of a benchmark."""
+    return f"`papers list --names --by metric --benchmark {benchmark}`"
 
 
 def names_of(benchmark: str, results: Path) -> set[str]:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from common.experiments.records import Ledger, Record, select
 from common.experiments.tries import Try, TryLedger
+from harness.records.metric_names import choices
 from harness.running.locks import RunLocks
 from harness.running.plan import prepare_data
 from harness.running.pool import Pool, uninterrupted
@@ -197,8 +198,8 @@ class _Execution:
         self.outcome.finished.append(record)
         self.reporter.finish(run, record.metrics, record.seconds)
         if missing := [name for name in run.metrics if name not in record.metrics]:
-            known = ", ".join(record.metrics)
-            message = f"a claim is about the metric '{missing[0]}'; {record.benchmark} gives: {known}"
+            known = choices(missing[0], record.metrics, f"the record of {run.name}")
+            message = f"a claim is about the metric '{missing[0]}', which {record.benchmark} does not give{known}"
             self.outcome.failed.append(Failure(run, message))
             self.outcome.lacking |= {(run.paper, run.experiment, name) for name in missing}
             self.reporter.note(f"{run.name}: {message}")

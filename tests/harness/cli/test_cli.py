@@ -42,7 +42,8 @@ def test_list_names(root: Path, capsys: Capture) -> None:
     assert papers(root, capsys, "list", "--names", "--by", "benchmark")[1] == "coins\n"
 
 
-def test_show(root: Path, capsys: Capture) -> None:
+def test_show(root: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     code, out, _ = papers(root, capsys, "show", "alpha")
     assert code == 0
     for part in (

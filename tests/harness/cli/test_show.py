@@ -38,6 +38,14 @@ def test_a_paper_reads_at_the_width_of_the_terminal(
     assert "+0.100 [+0.089, +0.111] over 5 seeds, margin" in numbers
 
 
+def test_in_a_pipe_a_paper_reads_at_80_columns(root: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    card = root / "papers/toys/alpha/paper.yaml"
+    card.write_text(card.read_text().replace("text: Alpha beats Beta,", f'text: "{"Alpha beats Beta, " * 9}",'))
+    show.print_paper(alpha(root), root / "results")
+    assert max(len(line) for line in capsys.readouterr().out.splitlines() if "Figure" not in line) <= 80
+
+
 def test_papers_are_listed_in_two_lines_on_a_narrow_terminal(
     root: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
