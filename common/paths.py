@@ -20,3 +20,19 @@ def as_path(text: str | Path, name: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         raise UserError(f"{name} is '{text}', whose home directory is not known; write the path out") from None
+
+
+def checkpoint_path(text: str | Path, name: str) -> Path:
+    """As `as_path`, of a file that is there.
+
+    Raises:
+        UserError: there is no such file; says what there is instead.
+    """
+    path = as_path(text, name)
+    try:
+        if path.is_file():
+            return path
+        what = "is a folder" if path.is_dir() else "is no file" if path.exists() else "does not exist"
+    except OSError as error:
+        what = f"cannot be read: {error.strerror}"
+    raise UserError(f"{name}: {str(path)[:200]} {what}; it must be a checkpoint, as `papers fit` writes them")

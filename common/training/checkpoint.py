@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
-from common.paths import as_path
+from common.paths import checkpoint_path
 
 
 def read_checkpoint(checkpoint: str | Path, name: str) -> dict[str, Any]:
@@ -24,10 +24,7 @@ def read_checkpoint(checkpoint: str | Path, name: str) -> dict[str, Any]:
         UserError: there is no such file, it is damaged or holds more than plain values, it has no weights, or some of
             them are NaN.
     """
-    path = as_path(checkpoint, name)
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "is no file" if path.exists() else "does not exist"
-        raise UserError(f"{name}: {path} {what}; it must be a checkpoint, as `papers fit` writes them")
+    path = checkpoint_path(checkpoint, name)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -11,16 +11,15 @@ from torch import Tensor, nn
 from common.errors import UserError
 from common.paths import as_path
 from harness.console import say, shown_path
+from harness.recipes.early import OPTION, check_file
 from harness.records.identity import class_identity
-
-OPTION = "--ckpt_path"
 
 
 def find_checkpoint(given: str, logs: Path) -> Path:
     """The file that --ckpt_path means: a path, or `last` for the newest one under the paper's logs.
 
     Raises:
-        UserError: there is none yet, or it is another of Lightning's words.
+        UserError: there is none, or it is another of Lightning's words.
     """
     if given == "last":
         found = sorted(logs.rglob("*.ckpt"), key=lambda path: path.stat().st_mtime)
@@ -28,8 +27,7 @@ def find_checkpoint(given: str, logs: Path) -> Path:
             raise UserError(f"{OPTION} is 'last', but there is no checkpoint under {shown_path(logs)} yet")
         say(f"{OPTION} last is {shown_path(found[-1])}")
         return found[-1]
-    if given in ("best", "hpc", "registry") or given.startswith("registry:"):
-        raise UserError(f"{OPTION} is '{given}'; it must be a checkpoint's path, or 'last' for the newest one")
+    check_file(given)
     return as_path(given, OPTION)
 
 

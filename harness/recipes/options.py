@@ -16,6 +16,7 @@ from common.experiments import yaml_lines
 from common.experiments.card import Card
 from common.experiments.schema import closest
 from common.experiments.yaml_lines import Document
+from harness.recipes import early
 from harness.recipes.signatures import Signature, signature, trainer_signature
 from harness.recipes.trainer_rules import RULES
 from harness.recipes.written import load_recipe, recipe_names
@@ -72,7 +73,9 @@ def check_options(card: Card, words: list[str]) -> None:
         UserError: names the option, the value and what is allowed.
     """
     options = list(parsed(words))
-    takes = _signatures(card, recipe_of(card, words), options)
+    recipe = recipe_of(card, words)
+    takes = _signatures(card, recipe, options)
+    early.check(options, {section: _class_of(recipe, section) for section in ("model", "data")}, card.root)
     for option in options:
         section, _, rest = option.key.partition(".")
         rest = rest.removeprefix("init_args.")
@@ -101,13 +104,18 @@ def _signatures(card: Card, recipe: Document, options: list[Option]) -> dict[str
     """What the trainer and the classes that recipe and options name take; None where the source does not say."""
     takes: dict[str, Signature | None] = {"trainer": trainer_signature()}
     for section in ("model", "data"):
-        written = recipe.data.get(section)
-        class_path = written.get("class_path") if isinstance(written, dict) else None
+        class_path = _class_of(recipe, section)
         for option in options:
             if option.key in (section, f"{section}.class_path"):
                 class_path = option.value
-        takes[section] = signature(class_path, card.root) if isinstance(class_path, str) else None
+        takes[section] = signature(class_path, card.root) if class_path is not None else None
     return takes
+
+
+def _class_of(recipe: Document, section: str) -> str | None:
+    written = recipe.data.get(section)
+    class_path = written.get("class_path") if isinstance(written, dict) else None
+    return class_path if isinstance(class_path, str) else None
 
 
 def _check_value(section: str, name: str, kind: str, text: str) -> None:

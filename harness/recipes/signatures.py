@@ -91,18 +91,51 @@ def spells(class_path: str, name: str, root: Path) -> bool:
     A name such as "text_to_image/recall@5/gallery4000" is put together of the texts "text_to_image", "recall@" and
     "gallery" there; a word may be put together of two.
     """
-    left, seen, words = [class_path.rpartition(".")[0]], set(), set()
+    words = set().union(*(read.words for read in _reached(class_path, ("common", "data", "papers"), root)))
+    return all(
+        word in words or any(word[:i] in words and word[i:] in words for i in range(1, len(word)))
+        for word in re.findall("[A-Za-z_]+", name)
+    )
+
+
+def found(class_path: str, root: Path) -> bool:
+    """Whether the source of a class is found."""
+    module, _, name = class_path.rpartition(".")
+    return bool(module) and _find(module, name, root) is not None
+
+
+def is_importable(module: str, root: Path) -> bool:
+    """Whether there is a file for a module, or it is one that Python itself would know of."""
+    try:
+        return _path(module, root) is not None or (
+            importlib.util.find_spec(module.split(".")[0]) is not None
+            and (module.split(".")[0] not in ("common", "data", "papers"))
+        )
+    except (ImportError, ValueError):
+        return False
+
+
+def mentions(path: str, name: str, root: Path, deep: bool = False) -> bool:
+    """Whether a module defines or imports `name`, or cannot be read.
+
+    Args:
+        path: the module's.
+        deep: `path` is that of a class, and what its module imports of the benchmarks counts too.
+    """
+    modules = _reached(path, ("data",), root) if deep else [_read(path, root)]
+    return any(read is None or name in read.classes or name in read.imports or name in read.values for read in modules)
+
+
+def _reached(class_path: str, packages: tuple[str, ...], root: Path) -> Iterator[_Module]:
+    """The module of a class and those that it imports from some packages."""
+    left, seen = [class_path.rpartition(".")[0]], set()
     while left:
         module = left.pop()
         read = _read(module, root) if module not in seen else None
         seen.add(module)
         if read is not None:
-            words |= read.words
-            left += [there for there, _ in read.imports.values() if there.split(".")[0] in ("common", "data", "papers")]
-    return all(
-        word in words or any(word[:i] in words and word[i:] in words for i in range(1, len(word)))
-        for word in re.findall("[A-Za-z_]+", name)
-    )
+            yield read
+            left += [there for there, _ in read.imports.values() if there.split(".")[0] in packages]
 
 
 def trainer_signature() -> Signature:
@@ -244,6 +277,9 @@ def _path(module: str, root: Path) -> Path | None:
     for place in places:
         for path in (place.joinpath(*parts).with_suffix(".py"), place.joinpath(*parts, "__init__.py")):
             if path.is_file():
+                return path
+        if parts[:2] == ["data", "benchmarks"] and len(parts) == 3:  # its bare name, without the room
+            for path in sorted(place.glob(f"data/benchmarks/*/{parts[2]}.py")):
                 return path
     return None
 

@@ -6,10 +6,11 @@ import pytest
 from common.errors import UserError
 from common.experiments.yaml_lines import load
 from harness import cli
-from harness.recipes import catalog
+from harness.recipes import catalog, early
 from harness.recipes.catalog import REPOSITORY
 from harness.recipes.options import check_options
-from harness.recipes.signatures import signature, trainer_signature
+from harness.recipes.signatures import batch_read, signature, trainer_signature
+from harness.recipes.trainer_rules import ACCELERATORS, STRATEGIES
 
 CLASSES = sorted(
     {
@@ -74,6 +75,29 @@ def test_a_class_that_cannot_be_read_is_none(class_path: str) -> None:
         (["--colour", "red"], "unknown arguments: --colour red"),
         (["red"], "unknown arguments: red"),
         (["--config", "huge.yaml"], "simcse has no recipe 'huge.yaml'"),
+        (["--trainer.accelerator", "tpu"], "trainer.accelerator is 'tpu'; this machine has auto, cpu"),
+        (["--trainer.strategy", "dp"], "trainer.strategy is 'dp'; it must be one of auto, ddp, "),
+        (["--ckpt_path", "nowhere.ckpt"], "--ckpt_path: nowhere.ckpt does not exist; it must be a checkpoint"),
+        (["--ckpt_path=/"], "--ckpt_path: / is a folder; it must be a checkpoint"),
+        (["--ckpt_path", "best"], "--ckpt_path is 'best'; it must be a checkpoint's path, or 'last'"),
+        (["--ckpt_path", "x" * 400], "--ckpt_path: xxx"),
+        (["--data", "Verses5"], "data.class_path is 'Verses5'; it must be 'package.module.Class'"),
+        (
+            ["--data.class_path=no.such.Data"],
+            "data.class_path is 'no.such.Data', which cannot be imported: no 'no.such'",
+        ),
+        (
+            ["--model", "papers.sentence.simcse.module.No"],
+            "model.class_path is 'papers.sentence.simcse.module.No', which",
+        ),
+        (
+            ["--data", "data.benchmarks.worlds.scenes.Scenes"],
+            "SimCSE reads Sentences, and the benchmark scenes has no such batches; benchmarks that fit: ",
+        ),
+        (
+            ["--model", "papers.video.tmr.module.TMR"],
+            "TMR reads CaptionedMotions, and the benchmark glosses has no such batches; benchmarks that fit: humanml3d",
+        ),
         (["--config", "x" * 300], "simcse has no recipe"),
     ],
 )
@@ -91,11 +115,36 @@ def test_a_slip_of_the_pen_is_told_at_once(words: list[str], message: str) -> No
         ["--trainer.callbacks.logging_interval", "step"],
         ["--model", "torch.nn.Linear", "--model.in_features", "3"],
         ["--trainer.devices", "auto", "--trainer.max_steps", "-1", "--seed_everything", "3"],
+        ["--data", "data.benchmarks.verses.Verses", "--trainer.accelerator", "auto", "--ckpt_path", "last"],
+        ["--trainer.strategy", "lightning.pytorch.strategies.DDPStrategy", "--model", "SimCSE"],
         ["-c", "full.yaml", "--trainer.devices", "0,1", "--model.dropout", "${x}"],
     ],
 )
 def test_what_the_source_does_not_tell_is_left_to_lightning(words: list[str]) -> None:
     check_options(catalog.find("simcse"), words)
+
+
+def test_every_recipe_stands_on_every_benchmark_of_its_kind() -> None:
+    """What recipes pair is never refused by looks alone, nor is what the modules speak of."""
+    stands: dict[str | None, set[str]] = {}
+    models = set()
+    for path in REPOSITORY.glob("papers/*/*/*.yaml"):
+        if path.name != "paper.yaml":
+            model, data = (load(path).data[section]["class_path"] for section in ("model", "data"))
+            stands.setdefault(batch_read(model, REPOSITORY), set()).add(data)
+            models.add(model)
+    assert len(stands) > 8
+    for model in models:
+        for data in stands[batch_read(model, REPOSITORY)]:
+            early.check_batches(model, data, REPOSITORY)
+
+
+def test_what_lightning_knows_by_name() -> None:
+    from lightning.pytorch.accelerators import AcceleratorRegistry
+    from lightning.pytorch.strategies import StrategyRegistry
+
+    assert set(STRATEGIES) == {"auto", *StrategyRegistry.available_strategies()}
+    assert {"auto", "gpu", *AcceleratorRegistry.available_accelerators()} == set(ACCELERATORS)
 
 
 def test_help_lists_the_options_of_the_recipe(capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,7 +167,8 @@ def test_help_and_slips_load_no_torch() -> None:
     program = (
         "import sys\nfrom harness.cli import main\n"
         "codes = [main(['fit', 'simcse', '--help']), main(['fit', 'simcse', '--model.temprature', '1'])]\n"
-        "assert codes == [0, 2] and not {'torch', 'lightning', 'jsonargparse'} & set(sys.modules), codes"
+        "codes += [main(['fit', 'simcse', '--trainer.strategy', 'x']), main(['fit', 'simcse', '--ckpt_path', 'x'])]\n"
+        "assert codes == [0, 2, 2, 2] and not {'torch', 'lightning', 'jsonargparse'} & set(sys.modules), codes"
     )
     run = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

@@ -24,7 +24,7 @@ def test_a_metric_that_was_never_seen_is_named_with_those_that_were(
         assert cli.main(command, root) == 0
         assert capsys.readouterr().err == (
             "papers: alpha/main: nothing on record for coins has the metric 'probe/top2' "
-            "(did you mean 'probe/top1' or 'knn/top1'?); there are: knn/top1, loss, probe/top1\n"
+            "(did you mean 'probe/top1'?); there are: knn/top1, loss, probe/top1\n"
         )
 
 

@@ -208,7 +208,7 @@ def test_a_run_leaves_no_data_behind_in_its_worker(root):
 def test_a_claim_about_a_metric_that_no_one_measures_is_reported_and_the_run_kept(root):
     outcome, shown = outcome_of(slow_runs(root, metrics=("top1",))[:1], Ledger(root / "runs"))
     assert len(outcome.finished) == 1 and outcome.exit_code == 2
-    assert "a claim is about the metric 'top1'; property gives: deviation" in shown
+    assert "a claim is about the metric 'top1', which property does not give; there are: deviation" in shown
 
 
 def test_records_that_cannot_be_written_are_noticed_before_anything_runs(root, monkeypatch):
