@@ -75,7 +75,6 @@ def check_options(card: Card, words: list[str]) -> None:
     options = list(parsed(words))
     recipe = recipe_of(card, words)
     takes = _signatures(card, recipe, options)
-    early.check(options, {section: _class_of(recipe, section) for section in ("model", "data")}, card.root)
     for option in options:
         section, _, rest = option.key.partition(".")
         rest = rest.removeprefix("init_args.")
@@ -92,6 +91,7 @@ def check_options(card: Card, words: list[str]) -> None:
             continue
         if rest == name and option.value is not None:
             _check_value(section, name, taken.arguments[name].kind, option.value)
+    early.check(options, {section: _class_of(recipe, section) for section in ("model", "data")}, card.root)
 
 
 def unknown(key: str, taken: Signature) -> str:
