@@ -4,6 +4,7 @@ Only what is certain is refused here; the rest is checked again, and more thorou
 """
 
 import importlib.util
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,13 +13,13 @@ from common.errors import UserError
 from common.paths import checkpoint_path
 from harness.recipes import catalog
 from harness.recipes.signatures import batch_read, class_constant, found, is_importable, mentions
-from harness.recipes.trainer_rules import ACCELERATORS, STRATEGIES
+from harness.recipes.trainer_rules import ACCELERATORS, SEED, STRATEGIES
 
 OPTION = "--ckpt_path"
 
 
 def check_trainer_options(key: str, value: str) -> None:
-    """Whether an accelerator may be on this machine, and whether a strategy has a known name.
+    """Whether an accelerator may be on this machine, a strategy has a known name and the seed is one.
 
     Raises:
         UserError: names the option, the value and what there is.
@@ -27,6 +28,9 @@ def check_trainer_options(key: str, value: str) -> None:
         there = [name for name in ACCELERATORS if _may_have(name)]
         if value.isalnum() and value not in there:
             raise UserError(f"trainer.accelerator is '{value}'; this machine has {', '.join(there)}")
+    if key == "seed_everything" and re.fullmatch(r"[-+]?[\d.]+|[\[{].*", value):
+        if not (value.isdigit() and len(value) < 11 and SEED.right(int(value))):
+            raise UserError(f"seed_everything is {value[:200]}; it must be {SEED.allowed}")
     if key == "trainer.strategy" and value.replace("_", "").isalnum() and value not in STRATEGIES:
         raise UserError(f"trainer.strategy is '{value}'; it must be one of {', '.join(STRATEGIES)}")
 

@@ -43,6 +43,13 @@ def _val_check_interval(value: Any) -> bool:
     return 0 < value <= 1 if isinstance(value, float) else value >= 1
 
 
+def _share(value: Any) -> bool:
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float):
+        return value is None
+    return value >= 0 if isinstance(value, int) else 0 <= value <= 1
+
+
+SHARE = Rule(_share, "a number of batches of at least 0, a share from 0.0 to 1.0 or null")
 SEED = Rule(
     lambda value: isinstance(value, bool) or (isinstance(value, int) and 0 <= value < 2**32), "from 0 to 2^32 - 1"
 )
@@ -61,6 +68,7 @@ RULES: dict[str, Rule] = {
     "log_every_n_steps": _at_least(1, None),
     "num_sanity_val_steps": _at_least(0, -1, None),
     "reload_dataloaders_every_n_epochs": _at_least(0),
+    **{f"limit_{part}_batches": SHARE for part in ("train", "val", "test", "predict")},
     "overfit_batches": _at_least(0),
     "devices": Rule(_devices, "auto, a number of devices of at least 1 or a list of their indices, as in '0,2'"),
     # Weights in half precision would meet the data and the scoring, which are in float32.
