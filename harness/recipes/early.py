@@ -28,9 +28,10 @@ def check_trainer_options(key: str, value: str) -> None:
         there = [name for name in ACCELERATORS if _may_have(name)]
         if value.isalnum() and value not in there:
             raise UserError(f"trainer.accelerator is '{value}'; this machine has {', '.join(there)}")
-    if key == "seed_everything" and re.fullmatch(r"[-+]?[\d.]+|[\[{].*", value):
-        if not (value.isdigit() and len(value) < 11 and SEED.right(int(value))):
-            raise UserError(f"seed_everything is {value[:200]}; it must be {SEED.allowed}")
+    numeric = re.fullmatch(r"[-+]?[\d.]+|[\[{].*", value)
+    seed = int(value) if re.fullmatch(r"[0-9]{1,10}", value) else -1
+    if key == "seed_everything" and numeric and not SEED.right(seed):
+        raise UserError(f"seed_everything is {value[:200]}; it must be {SEED.allowed}")
     if key == "trainer.strategy" and value.replace("_", "").isalnum() and value not in STRATEGIES:
         raise UserError(f"trainer.strategy is '{value}'; it must be one of {', '.join(STRATEGIES)}")
 
