@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.distributed import sum_over_processes
+from common.errors import UserError
 
 
 class Quantized(NamedTuple):
@@ -28,10 +29,15 @@ class GumbelQuantizer(nn.Module):
         output: width d of what comes out; the groups divide it.
         codes: in a group.
         groups: whose choices are put side by side.
+
+    Raises:
+        UserError: the groups do not divide `output`.
     """
 
     def __init__(self, inputs: int, output: int, codes: int = 320, groups: int = 2) -> None:
         super().__init__()
+        if output % groups:
+            raise UserError(f"quantized vectors of width {output}: expected a multiple of their {groups} groups")
         self.codes, self.groups = codes, groups
         self.choose = nn.Linear(inputs, groups * codes)
         nn.init.normal_(self.choose.weight)

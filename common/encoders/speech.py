@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from common.audio import BANDS
 from common.encoders.sequence import Sequences
+from common.errors import UserError
 
 
 class FrameFeatures(nn.Module):
@@ -76,10 +77,15 @@ class ConvolutionalPositions(nn.Module):
         depth: convolutions.
         kernel: frames that each sees, odd.
         groups: divide the width.
+
+    Raises:
+        UserError: the kernel is even.
     """
 
     def __init__(self, width: int, depth: int = 5, kernel: int = 19, groups: int = 16) -> None:
         super().__init__()
+        if kernel % 2 == 0:
+            raise UserError(f"positions by convolutions over {kernel} frames: expected an odd number")
         self.convolutions = nn.ModuleList(
             nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=groups) for _ in range(depth)
         )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from common.checks import check_number
 from common.encoders.sequence import Sequences
 from common.encoders.text import TextEncoder, Tokens
 from common.errors import UserError
@@ -72,8 +73,10 @@ def span_mask(ids: Tensor, frames: int, share: float, span: int, *key: int) -> T
         bool of shape (n, t), the same number of True in every row.
 
     Raises:
-        UserError: a row is shorter than a span.
+        UserError: `share` or `span` is out of range, or a row is shorter than a span.
     """
+    check_number("share of masked frames", share, least=0, most=1)
+    check_number("span of masked frames", span, least=1)
     if frames < span:
         raise UserError(
             f"rows of {frames} frames cannot be masked in spans of {span}: expected at least as many frames"

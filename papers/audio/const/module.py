@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from common.audio import BANDS
 from common.batches import SpeechTranslations
+from common.checks import check_number
 from common.distributed import global_ratio
 from common.encoders.audio import Wav2Vec2, mean_of_real
 from common.encoders.sequence import Sequences
@@ -79,6 +80,7 @@ class ConST(Method):
         super().__init__(**optimization)
         if not 0 <= hardness < 1:
             raise UserError(f"model.hardness is {hardness}; it must be at least 0 and below 1")
+        check_number("model.label_smoothing", label_smoothing, least=0, most=1)
         if level == "high" and hardening != "none":
             raise UserError(f"model.hardening is {hardening!r}; with model.level 'high' it must be 'none'")
         front = nn.Identity() if acoustic == "log_mel" else Wav2Vec2(weights)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from common.batches import SpeechViews
+from common.checks import check_number
 from common.distributed import global_mean
 from common.encoders.momentum import MomentumTeacher
 from common.encoders.quantizer import GumbelQuantizer
@@ -82,6 +83,9 @@ class Data2VecAQC(Method):
         super().__init__(**optimization)
         if not 1 <= top <= layers:
             raise UserError(f"model.top is {top}; it must be from 1 to model.layers, {layers}")
+        check_number("model.anneal", anneal, least=1)
+        check_number("model.cluster_factor", cluster_factor, least=1)
+        check_number("model.gumbel, the lowest temperature,", gumbel[1], above=0)
         front = dict(features=features, feature_width=feature_width)
         positions = dict(position_depth=position_depth, position_kernel=position_kernel)
         shape = dict(width=width, layers=layers, heads=heads, feedforward=feedforward, layerdrop=layerdrop)

@@ -4,6 +4,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from common.batches import CaptionedMotions
+from common.checks import check_number
 from common.distributed import global_mean
 from common.encoders.gaussian import Gaussian
 from common.encoders.sequence import SequenceDecoder, SequenceEncoder, Sequences
@@ -119,12 +120,16 @@ class TMR(TEMOS):
         filter_above: pairs of captions more similar than this are no negatives of each other; the similarity is in
             [0, 1], half of one plus the cosine, and 1 filters nothing.
         others: the arguments of `TEMOS` and `Method`.
+
+    Raises:
+        UserError: `filter_above` is out of range.
     """
 
     contrastive = True
 
     def __init__(self, *, contrast: float = 0.1, temperature: float = 0.1, filter_above: float = 0.8, **others) -> None:
         super().__init__(**others)
+        check_number("model.filter_above", filter_above, least=0, most=1)
         self.contrast = contrast
         self.temperature = temperature
         self.filter_above = filter_above

@@ -62,6 +62,9 @@ def test_masks_are_spans_and_as_many_in_every_row() -> None:
     assert span_mask(ids, 10, 0.65, 10, 3).all(), "one span is all of the row"
     with pytest.raises(UserError, match="rows of 9 frames cannot be masked in spans of 10"):
         span_mask(ids, 9, 0.65, 10, 3)
+    for share, span in ((-0.1, 10), (1.5, 10), (0.65, 0)):
+        with pytest.raises(UserError, match=r"of masked frames .* expected a finite number"):
+            span_mask(ids, 100, share, span, 3)
 
 
 def test_silent_spans_are_whole_and_as_many_as_asked_for() -> None:

@@ -178,6 +178,21 @@ def test_one_view_is_too_few() -> None:
     assert terms(module(parts=""), SpeechViews(data.views[:1], data.ids))["loss"].isfinite()
 
 
+@pytest.mark.parametrize(
+    "argument",
+    [
+        dict(anneal=0),
+        dict(cluster_factor=0),
+        dict(gumbel=(2.0, 0.0, 0.9)),
+        dict(output_width=7),
+        dict(position_kernel=4),
+    ],
+)
+def test_arguments_out_of_range_are_told_in_one_line(argument: dict) -> None:
+    with pytest.raises(UserError, match="expected a"):
+        module(**argument)
+
+
 def test_too_many_layers_asked_for() -> None:
     with pytest.raises(UserError, match=r"model.top is 4; it must be from 1 to model.layers, 3"):
         module(top=4)

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from common.batches import CaptionedMotions
+from common.errors import UserError
 from papers.video.tmr.module import TEMOS, TMR
 
 TEXTS = ["A person lifts the arm.", "Someone rows.", "Someone lifts the arm slowly.", "A trainee lifts the arm."]
@@ -111,3 +112,8 @@ def test_embeddings_are_the_means_and_know_no_neighbours() -> None:
     (mean_t, _), (mean_m, _) = distributions(module, given)
     torch.testing.assert_close(module.embed_text(TEXTS), mean_t, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(module.embed_motion(motions), mean_m, atol=1e-5, rtol=1e-4)
+
+
+def test_a_similarity_out_of_range_is_told() -> None:
+    with pytest.raises(UserError, match=r"model.filter_above 1.5: expected a finite number at least 0 and at most 1"):
+        small(filter_above=1.5)
