@@ -53,11 +53,11 @@ def open_streams() -> None:
 def close_streams() -> None:
     """After output failed: nothing more is written, and Python does not complain once more when it ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.__stdout__, sys.__stderr__):
+    for stream in filter(None, (sys.__stdout__, sys.__stderr__)):
         try:
             stream.flush()
-        except (OSError, ValueError, AttributeError):
-            os.dup2(nowhere, stream.fileno()) if stream is not None else None
+        except (OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:

@@ -1,7 +1,6 @@
 """The record of what was run: one line of JSON a run, in results/runs/<slug>.jsonl, appended and never rewritten."""
 
 import dataclasses
-import functools
 import json
 import typing
 from collections.abc import Iterable
@@ -104,12 +103,8 @@ class Record:
 _LISTS = {"first_losses": (float, (int, float), "numbers"), "means": (str, (str,), "names")}
 
 
-@functools.cache
-def _plain(annotation: Any) -> type:
-    """`dict` of `dict[str, float]`."""
-    wanted = typing.get_origin(annotation) or annotation
-    assert isinstance(wanted, type)
-    return wanted
+_TYPES = {field.name: typing.get_origin(field.type) or field.type for field in dataclasses.fields(Record)}
+"""`dict` of `dict[str, float]`."""
 
 
 def _typed(field: dataclasses.Field, value: Any) -> Any:
@@ -118,7 +113,8 @@ def _typed(field: dataclasses.Field, value: Any) -> Any:
         if type(value) is not list or any(type(v) not in allowed for v in value):
             raise ValueError(f"the field '{field.name}' is {value!r}, not a list of {what}")
         return tuple(map(kind, value))
-    wanted = _plain(field.type)
+    wanted = _TYPES[field.name]
+    assert isinstance(wanted, type)
     if wanted is float and type(value) is int:
         value = float(value)
     # A boolean is an int to Python, but no seed: its type is another.

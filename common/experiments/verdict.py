@@ -317,7 +317,7 @@ def judge(
     records: Sequence[Record],
     *,
     items: RunItems | None = None,
-    floors: Mapping[str, Floors] | None = None,
+    floors: Mapping[str, Floors | None] | None = None,
 ) -> list[ClaimResult] | list[PropertyResult]:
     """The result of each claim of an experiment, in the order of the card.
 

@@ -49,10 +49,8 @@ def differences(root: Path, results: Path, slugs: Collection[str] = ()) -> Itera
     if faulty:
         return  # what the tables should say is unknown
     papers = [standing(card, ledger) for card in cards]
-    if slugs:
-        files = (file for paper in papers for file in report.paper_files(paper, results))
-    else:
-        files = report.outputs(root, results, papers)
+    of_each = (file for paper in papers for file in report.paper_files(paper, results))
+    files = of_each if slugs else report.outputs(root, results, papers)
     expected = set()
     try:
         for path, text in track(files, "files", report.count(papers)):

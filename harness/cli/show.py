@@ -107,7 +107,7 @@ def print_beside_record(own: Standing, recorded: Standing, results: Path) -> Non
         if there is None or not isinstance(trial.experiment, Comparison):
             continue
         for metric in trial.experiment.metrics:
-            lines = [line for arm in trial.experiment.arms for line in _beside(trial, there, arm, metric)]
+            lines = [line for arm in trial.comparison.arms for line in _beside(trial, there, arm, metric)]
             if lines:
                 print(f"\n{trial.experiment.name}: {metric}")
                 print(*lines, sep="\n")
@@ -121,7 +121,7 @@ def print_beside_record(own: Standing, recorded: Standing, results: Path) -> Non
 def _beside(own: Trial, recorded: Trial, arm: str, metric: str) -> list[str]:
     """ "SupCon (L_out), seed 0: 0.970 here, 0.978 on record, within 0.02"."""
     mine, theirs = (arm_values(trial.records, arm, metric) for trial in (own, recorded))
-    label = own.experiment.arms[arm].label
+    label = own.comparison.arms[arm].label
     lines = []
     for seed in sorted(mine.keys() & theirs.keys()):
         text = f"  {label}, seed {seed}: {number(mine[seed])} here, {number(theirs[seed])} on record"
@@ -170,7 +170,7 @@ def _print_claims(paper: Standing, trial: Trial) -> None:
 
 def _print_arms(trial: Trial, title: str) -> None:
     """The arms by the claimed metrics, as many beside each other as the terminal has room for."""
-    arms = trial.experiment.arms.values()
+    arms = trial.comparison.arms.values()
     metrics = list(trial.experiment.metrics)
     room = width() - 10 - max(len(trial.label(arm.name)) for arm in arms)
     while metrics:

@@ -95,7 +95,7 @@ class _FitCLI(PapersCLI):
 
     def instantiate_classes(self) -> None:
         super().instantiate_classes()
-        if self.checkpoint is not None:
+        if self.checkpoint is not None and self.path is not None:
             check_weights(self.checkpoint, self.path, self.model, self.differing)
             self.checkpoint = None  # Lightning reads the file once more
             if self.differing:

@@ -107,7 +107,7 @@ class Watch(L.Callback):
 
     def _save(self, trainer: L.Trainer) -> None:
         folder = getattr(trainer.checkpoint_callback, "dirpath", None)
-        if folder is None or trainer.fast_dev_run:
+        if folder is None or getattr(trainer, "fast_dev_run", False):
             return
         path = Path(folder) / "last.ckpt"
         trainer.save_checkpoint(path)

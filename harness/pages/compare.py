@@ -89,7 +89,7 @@ def _rows(entries: Iterable[Entry], metric: str) -> list[Row]:
     for entry in entries:
         values = arm_values(entry.records, entry.arm, metric)
         if values:
-            label = entry.trial.experiment.arms[entry.arm].label
+            label = entry.trial.comparison.arms[entry.arm].label
             label += " (full recipe)" if entry.trial.recipe == "full.yaml" else ""
             seconds = statistics.median(record.seconds for record in entry.records)
             estimate = interval([value for _, value in sorted(values.items())])

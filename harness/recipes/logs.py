@@ -20,7 +20,7 @@ class RunLogger(TensorBoardLogger):
 
     @property
     def experiment(self) -> Any:
-        found = self._attempt(TensorBoardLogger.experiment.fget, self)
+        found = self._attempt(lambda: super(RunLogger, self).experiment)
         return found if self.failure is None else _Nothing()
 
     def log_metrics(self, *arguments: Any, **keywords: Any) -> None:

@@ -47,11 +47,12 @@ def _place(card: Card, experiment: Comparison, arm: str, recipe: str | None, mes
     if not key:
         return document.shown
     section, *rest = key[0].split(".")
-    ways = [(section, *rest), *([(section, "init_args", *rest)] if section != "trainer" else [])]
+    ways: list[tuple[str, ...]] = [(section, *rest), *([(section, "init_args", *rest)] if section != "trainer" else [])]
     index, arm = card.experiments.index(experiment), arm.removesuffix(untrained(""))
     in_card = yaml_lines.load(card.path, card.root)
     for way in reversed(ways):
-        if (where := ("experiments", index, "arms", arm, *way)) in in_card.lines:
+        where: yaml_lines.Location = ("experiments", index, "arms", arm, *way)
+        if where in in_card.lines:
             return in_card.at(where)
         if way in document.lines:
             return document.at(way)

@@ -154,7 +154,7 @@ def _signature(module: str, name: str, root: Path) -> Signature | None:
     constructor = next((f for f in node.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"), None)
     own: dict[str, Argument] = {}
     # A class without a constructor has that of its bases.
-    takers = [(base, set()) for base in node.bases]
+    takers: list[tuple[ast.expr, set[str]]] = [(base, set()) for base in node.bases]
     if constructor is not None:
         documented |= _documented(ast.get_docstring(constructor) or "")
         own = {a.name: a for a in _own(constructor, module, documented, root)}

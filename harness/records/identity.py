@@ -44,6 +44,7 @@ def class_identity(class_path: str) -> ClassIdentity:
     `added_later = {"margin": 0.0}`. Those records stay valid.
     """
     cls = pydoc.locate(class_path)
+    assert isinstance(cls, type), class_path
     added = {k: v for base in cls.__mro__ for k, v in vars(base).get("added_later", {}).items()}
     return ClassIdentity(vars(cls).get("recorded_as", cls.__name__), added)
 

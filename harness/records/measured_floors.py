@@ -53,8 +53,8 @@ def _measure(entry: Entry) -> Floor:
 
     name, data_hash = entry.data
     trial = entry.trial
-    data = recipe.resolve_arm(trial.card, trial.experiment, entry.arm, trial.recipe)["data"]
-    config = recipe.arm_config(trial.card, trial.experiment, entry.arm, trial.recipe)
+    data = recipe.resolve_arm(trial.card, trial.comparison, entry.arm, trial.recipe)["data"]
+    config = recipe.arm_config(trial.card, trial.comparison, entry.arm, trial.recipe)
     defaults = recipe.resolve(config | {"data": {"class_path": data["class_path"]}})["data"].get("init_args", {})
     benchmark = recipe.build_benchmark(recipe.with_seed({"data": data}, entry.records[0].seed)["data"])
     benchmark.prepare_data()

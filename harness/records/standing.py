@@ -31,11 +31,17 @@ class Trial:
 
     def label(self, arm: str) -> str:
         """The name of an arm in tables and figures; says if its records are stale."""
-        return self.experiment.arms[arm].label + (" (stale)" if arm in self.stale else "")
+        return self.comparison.arms[arm].label + (" (stale)" if arm in self.stale else "")
 
     @property
     def is_comparison(self) -> bool:
         return isinstance(self.experiment, Comparison)
+
+    @property
+    def comparison(self) -> Comparison:
+        """The experiment, where it is one."""
+        assert isinstance(self.experiment, Comparison)
+        return self.experiment
 
     @property
     def command(self) -> str:
@@ -151,11 +157,9 @@ def standing(card: Card, ledger: Ledger, floors: Sequence[Floor] | None = None) 
     trials = []
     for experiment in card.experiments:
         own = select(records, experiment=experiment.name)
-        if isinstance(experiment, Comparison):
-            recipes = dict.fromkeys([experiment.recipe, *sorted({record.recipe for record in own})])
-        else:
-            recipes = [experiment.check]
-        for recipe in recipes:
+        first = experiment.recipe if isinstance(experiment, Comparison) else experiment.check
+        others = sorted({record.recipe for record in own}) if isinstance(experiment, Comparison) else []
+        for recipe in dict.fromkeys([first, *others]):
             # The file that a check stands in may have moved since.
             of_recipe = select(own, recipe=recipe) if isinstance(experiment, Comparison) else own
             benchmark = catalog.benchmark_of(card, recipe) if isinstance(experiment, Comparison) else None

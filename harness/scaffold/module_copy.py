@@ -91,14 +91,15 @@ def _class(text: str, node: ast.ClassDef, name: str) -> str:
     dropped: set[int] = set()
     for part in node.body:
         if _assigned(part) & _OF_RECORDS:
-            dropped |= set(range(part.lineno, part.end_lineno + 1))
+            dropped |= set(range(part.lineno, (part.end_lineno or part.lineno) + 1))
     first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
     body = [line for number, line in enumerate(lines[first - 1 : node.end_lineno], first) if number not in dropped]
     at = node.lineno - first
     body[at] = body[at].replace(f"class {node.name}", f"class {name}", 1)
     documented = ast.get_docstring(node, clean=False)
     if documented is not None:
-        start, end = node.body[0].lineno - first, node.body[0].end_lineno - first
+        start = node.body[0].lineno - first
+        end = (node.body[0].end_lineno or node.body[0].lineno) - first
         rest = documented.partition("Args:")[2]
         kept = [f'    """{_edited(node.name)[3:-3]}', "", f"    Args:{rest.rstrip()}", '    """'] if rest else []
         body[start : end + 1] = kept or [f"    {_edited(node.name)}"]
