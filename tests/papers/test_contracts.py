@@ -1,5 +1,8 @@
 """What every paper promises, found by looking at the folders: a new paper is tested without a line being added here."""
 
+import copy
+import functools
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,7 @@ import lightning as L
 import pytest
 import torch
 
+from common.benchmark import Benchmark
 from common.experiments.card import Comparison
 from common.experiments.records import Ledger
 from harness.recipes import catalog, recipe
@@ -91,48 +95,52 @@ def test_arms_differ_only_where_the_card_says(slug: str) -> None:
             check_arms(card, experiment)
 
 
-def started(slug: str, class_path: str, steps: int, callback: L.Callback) -> tuple[L.Trainer, Any, Any]:
+@functools.lru_cache(maxsize=2)
+def built(data: str) -> Benchmark:
+    """The benchmark of a `data` section, which the modules of a paper mostly share."""
+    benchmark = recipe.build_benchmark(json.loads(data))
+    benchmark.prepare_data()
+    benchmark.setup()
+    return benchmark
+
+
+def started(slug: str, class_path: str, steps: int, callback: L.Callback) -> tuple[L.Trainer, Any, Benchmark]:
     """Trainer, module and benchmark of a short run of seed 0."""
     config = recipe.with_seed(trained_modules(slug)[class_path], 0)
     config["trainer"] = {k: v for k, v in config["trainer"].items() if k != "max_epochs"}
     config["trainer"] |= {"max_steps": steps, "accelerator": "cpu"}
     config["trainer"] |= {"limit_val_batches": 1.0, "check_val_every_n_epoch": 99}
-    return recipe.build(config, callbacks=(callback,))
+    trainer, module, _ = recipe.build(config, callbacks=(callback,))
+    # As built again: what a run leaves on its benchmark stays on its copy.
+    return trainer, module, copy.deepcopy(built(json.dumps(config["data"])))
 
 
 @pytest.mark.parametrize(("slug", "class_path"), MODULES)
-def test_two_steps_and_a_checkpoint(slug: str, class_path: str, tmp_path: Path) -> None:
-    """Two steps give finite losses and move exactly what is to be trained; a checkpoint gives the same scores."""
-    steps = Steps()
-    trainer, module, benchmark = started(slug, class_path, 2, steps)
+def test_a_short_run_and_its_checkpoints(slug: str, class_path: str, tmp_path: Path) -> None:
+    """Four steps move exactly what is to be trained; from a checkpoint come the same end and the same scores."""
+    whole, rest = Steps(save_at=2, path=tmp_path / "mid.ckpt"), Steps()
+    trainer, module, benchmark = started(slug, class_path, 4, whole)
     before = {name: p.detach().clone() for name, p in module.named_parameters()}
     trainer.fit(module, benchmark)
-    assert len(steps.losses) == 2 and all(map(math.isfinite, steps.losses))
+    assert len(whole.losses) == 4 and all(map(math.isfinite, whole.losses))
     trainable = {name for name, p in module.named_parameters() if p.requires_grad}
     changed = {name for name, p in module.named_parameters() if not torch.equal(p, before[name])}
-    assert steps.moved == trainable == changed
+    assert whole.moved == trainable == changed
 
-    # Training-time evaluation, and a checkpoint loaded elsewhere, go through the same `embed_*`.
-    (during,) = trainer.validate(module, benchmark, verbose=False)
-    trainer.save_checkpoint(tmp_path / "two.ckpt")
-    loaded = type(module).load_from_checkpoint(tmp_path / "two.ckpt", weights_only=True, map_location="cpu")
-    assert {f"val/{name}": value for name, value in benchmark.evaluate(loaded, "val").items()} == pytest.approx(
-        during, abs=1e-6
-    )
-
-
-@pytest.mark.parametrize(("slug", "class_path"), MODULES)
-def test_a_run_resumed_in_mid_run_ends_where_the_whole_run_ends(slug: str, class_path: str, tmp_path: Path) -> None:
-    """Batches, dropout masks, schedule, teacher and queue go on: the same losses and weights, to the last bit."""
-    path = tmp_path / "mid.ckpt"
-    whole, rest = Steps(save_at=2, path=path), Steps()
-    trainer, module, benchmark = started(slug, class_path, 4, whole)
-    trainer.fit(module, benchmark)
-    trainer, resumed, benchmark = started(slug, class_path, 4, rest)
-    trainer.fit(resumed, benchmark, ckpt_path=path, weights_only=True)
+    # Batches, dropout masks, schedule, teacher and queue go on: the same losses and weights, to the last bit.
+    again, resumed, fresh = started(slug, class_path, 4, rest)
+    again.fit(resumed, fresh, ckpt_path=tmp_path / "mid.ckpt", weights_only=True)
     assert rest.losses == whole.losses[2:]
     state = module.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in resumed.state_dict().items())
+
+    # Training-time evaluation, and a checkpoint loaded elsewhere, go through the same `embed_*`.
+    (during,) = trainer.validate(module, benchmark, verbose=False)
+    trainer.save_checkpoint(tmp_path / "end.ckpt")
+    loaded = type(module).load_from_checkpoint(tmp_path / "end.ckpt", weights_only=True, map_location="cpu")
+    assert {f"val/{name}": value for name, value in benchmark.evaluate(loaded, "val").items()} == pytest.approx(
+        during, abs=1e-6
+    )
 
 
 COMPARISONS = [

@@ -9,17 +9,8 @@ import torch
 
 from common.errors import NonFiniteLoss, UserError
 from harness.fitting import fit as fitting
-from harness.recipes.catalog import find
 
 QUIET = ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
-
-
-@pytest.fixture
-def card(toy_root, monkeypatch):
-    # Another copy of the toy may have been imported by an earlier test.
-    monkeypatch.syspath_prepend(str(toy_root))
-    monkeypatch.setattr(sys, "argv", ["papers"])
-    return find("toy", toy_root)
 
 
 @pytest.fixture

@@ -1,37 +1,12 @@
 import copy
-import sys
 
 import pytest
 import torch
 
 from common.errors import UserError
 from harness.recipes import recipe
-from harness.recipes.catalog import find
 from harness.recipes.lightning_cli import explain
-from harness.records.identity import arm_hash
-
-
-@pytest.fixture
-def card(toy_root, monkeypatch):
-    # Another copy of the toy may have been imported by an earlier test.
-    monkeypatch.syspath_prepend(str(toy_root))
-    monkeypatch.setattr(sys, "argv", ["papers"])
-    return find("toy", toy_root)
-
-
-def edit(card, old: str, new: str, file: str = "mini.yaml") -> None:
-    path = card.folder / file
-    assert path.read_text().count(old) == 1
-    path.write_text(path.read_text().replace(old, new))
-
-
-def reread(card):
-    return find(card.slug, card.root)
-
-
-def toy_hash(card, arm: str = "repeat") -> str:
-    card = reread(card)
-    return arm_hash(card, card.experiment("main"), arm)
+from tests.harness.toy import edit, reread, toy_hash
 
 
 def toy_config(card, arm: str = "repeat", seed: int = 0) -> dict:

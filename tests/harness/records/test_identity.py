@@ -1,7 +1,6 @@
 import copy
 import importlib
 import pkgutil
-import sys
 
 import pytest
 from lightning.pytorch import Callback, LightningModule
@@ -10,27 +9,8 @@ from common.benchmark import Benchmark
 from common.errors import UserError
 from common.training.method import Method
 from harness.recipes import recipe
-from harness.recipes.catalog import find
 from harness.records import identity
-
-
-@pytest.fixture
-def card(toy_root, monkeypatch):
-    # Another copy of the toy may have been imported by an earlier test.
-    monkeypatch.syspath_prepend(str(toy_root))
-    monkeypatch.setattr(sys, "argv", ["papers"])
-    return find("toy", toy_root)
-
-
-def edit(card, old: str, new: str, file: str = "mini.yaml") -> None:
-    path = card.folder / file
-    assert path.read_text().count(old) == 1
-    path.write_text(path.read_text().replace(old, new))
-
-
-def toy_hash(card, arm: str = "repeat") -> str:
-    card = find(card.slug, card.root)
-    return identity.arm_hash(card, card.experiment("main"), arm)
+from tests.harness.toy import edit, toy_hash
 
 
 @pytest.mark.parametrize(
