@@ -114,6 +114,14 @@ class Benchmark(L.LightningDataModule):
         """What needs no learning (chance, raw pixels, bag of words): rows of the same metrics on the test split."""
         raise NotImplementedError
 
+    def training_ids(self) -> Tensor:
+        """The id of each sample that is trained on, int64 (n,): for a method that keeps something for each of them.
+
+        Raises:
+            UserError: this benchmark does not know them.
+        """
+        raise UserError(f"benchmark {self.name} does not name its training samples, of which a method keeps a state")
+
     def sizes(self) -> dict[str, int]:
         """How many samples each split has; by default the length of what `splits` holds."""
         self.setup()

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from common.errors import UserError
+
 
 class Images(NamedTuple):
     """Augmented views of `n` images."""
@@ -14,6 +16,16 @@ class Images(NamedTuple):
     """Class of each image, shape (n,)."""
     ids: Tensor
     """Global sample id of each image, shape (n,)."""
+
+    def pair(self) -> tuple[Tensor, Tensor]:
+        """The first two views, each (n, channels, height, width).
+
+        Raises:
+            UserError: there is one view.
+        """
+        if len(self.views) < 2:
+            raise UserError(f"data.views is {len(self.views)}; this method compares views, and it must be at least 2")
+        return self.views[0], self.views[1]
 
 
 class CrossViews(NamedTuple):

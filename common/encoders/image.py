@@ -106,22 +106,26 @@ class SmallConvNet(nn.Module):
         return F.adaptive_avg_pool2d(self.map(pixels), self.parts).flatten(1)
 
 
-class CifarResNet50(nn.Module):
-    """ResNet-50 with the CIFAR stem: a 3x3 first convolution of stride 1, no max-pooling, no classifier (2048-d).
+class CifarResNet(nn.Module):
+    """A ResNet with the CIFAR stem: a 3x3 first convolution of stride 1, no max-pooling, no classifier.
 
     Pictures in colour are normalized by the mean and deviation of CIFAR-10, as in SupContrast.
+
+    Args:
+        channels: colour channels of the input.
+        depth: 18 layers, of which come 512 numbers, or 50 and 2,048.
     """
 
     MEAN, DEVIATION = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
-    def __init__(self, channels: int = 3) -> None:
+    def __init__(self, channels: int = 3, depth: Literal[18, 50] = 50) -> None:
         super().__init__()
         if channels == 3:
             self.normalize = torchvision.transforms.Normalize(self.MEAN, self.DEVIATION)
         else:
             self.normalize = nn.Identity()
-        self.output_dim = 2048
-        self.body = torchvision.models.resnet50()
+        self.body = {18: torchvision.models.resnet18, 50: torchvision.models.resnet50}[depth]()
+        self.output_dim = self.body.fc.in_features
         self.body.conv1 = nn.Conv2d(channels, 64, 3, 1, 1, bias=False)
         nn.init.kaiming_normal_(self.body.conv1.weight, mode="fan_out", nonlinearity="relu")  # as all others
         self.body.maxpool = nn.Identity()
@@ -140,6 +144,7 @@ ImageEncoderName = Literal[
     "small_resnet",
     "small_convnet",
     "small_convnet_2x2",
+    "cifar_resnet18",
     "cifar_resnet50",
     "vit_mini",
     "vit_b16",
@@ -150,7 +155,7 @@ ImageEncoderName = Literal[
 
 def image_encoder(
     name: ImageEncoderName, channels: int, width: int = 32, image_size: int = 32, weights: str | None = None
-) -> SmallResNet | SmallConvNet | CifarResNet50 | VisionTransformer | ClipVisionTransformer | ConvNeXt:
+) -> SmallResNet | SmallConvNet | CifarResNet | VisionTransformer | ClipVisionTransformer | ConvNeXt:
     """Builds the encoder that a recipe names; `encoder.output_dim` is the width of its vectors.
 
     Args:
@@ -174,8 +179,10 @@ def image_encoder(
             return SmallConvNet(channels, width)
         case "small_convnet_2x2":
             return SmallConvNet(channels, width, parts=2)
+        case "cifar_resnet18":
+            return CifarResNet(channels, 18)
         case "cifar_resnet50":
-            return CifarResNet50(channels)
+            return CifarResNet(channels, 50)
         case "vit_mini":
             return VisionTransformer(image_size, 8, 96, 4, 3, channels)
         case "vit_b16":

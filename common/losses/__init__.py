@@ -1,6 +1,7 @@
 """Contrastive losses: pure functions of embeddings. Each registers itself, and its tests follow from that."""
 
 from common.losses.auc import mann_whitney
+from common.losses.barlow_twins import barlow_twins
 from common.losses.distillation import distilled_cross_entropy, momentum_contrast
 from common.losses.filtered import filtered_info_nce
 from common.losses.focal import focal_info_nce, focal_sigmoid, focal_sup_con
@@ -9,6 +10,8 @@ from common.losses.hinge import pairwise_hinge
 from common.losses.info_nce import HardNegatives, info_nce, symmetric_info_nce
 from common.losses.listwise import circle, circle_list, listwise_kl
 from common.losses.multi_label import decoupled_softmax, multi_label_softmax, one_vs_all, soft_top_k
+from common.losses.multi_view import multi_view_info_nce
+from common.losses.nce import NormalizationConstant, noise_contrastive
 from common.losses.nt_xent import decoupled_nt_xent, nt_xent
 from common.losses.queue import queue_info_nce
 from common.losses.sigmoid import sigmoid_pairwise
@@ -21,8 +24,10 @@ from common.losses.triplet import triplet
 __all__ = [
     "HardNegatives",
     "LearnableTemperature",
+    "NormalizationConstant",
     "PlainTemperature",
     "alignment",
+    "barlow_twins",
     "circle",
     "circle_list",
     "decoupled_nt_xent",
@@ -38,6 +43,8 @@ __all__ = [
     "mann_whitney",
     "momentum_contrast",
     "multi_label_softmax",
+    "multi_view_info_nce",
+    "noise_contrastive",
     "nt_xent",
     "one_vs_all",
     "pairwise_hinge",

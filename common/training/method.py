@@ -140,6 +140,16 @@ class Method(L.LightningModule):
         rank = (self.global_rank,) if per_process else ()
         return torch.initial_seed() % (1 << 63), self.global_step, zlib.crc32(purpose.encode()), *rank
 
+    def training_ids(self) -> Tensor:
+        """The id of each sample that is trained on, int64 (n,), for `PerSample.cover`; from `setup` on.
+
+        Raises:
+            UserError: the data are no benchmark, or one that does not know them.
+        """
+        if self.trainer.datamodule is None:
+            raise UserError(f"{type(self).__name__} keeps a state for each sample; train it on a benchmark")
+        return self.trainer.datamodule.training_ids()
+
     def on_fit_start(self) -> None:
         """Refuses gradient accumulation with a contrastive loss, which would meet fewer negatives than it seems to.
 

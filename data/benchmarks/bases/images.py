@@ -86,6 +86,10 @@ class AugmentedImages(Benchmark):
         self.splits = self.load()
         self.train = self.training_set(self.splits["train"])
 
+    def training_ids(self) -> Tensor:
+        self.setup()
+        return self.train.ids
+
     def order(self) -> GlobalBatchSampler:
         """Who meets whom in a batch."""
         return GlobalBatchSampler(len(self.train.ids), self.batch_size, self.seed)

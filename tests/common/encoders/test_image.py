@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from common.encoders.image import CifarResNet50, SmallResNet, image_encoder
+from common.encoders.image import CifarResNet, SmallResNet, image_encoder
 
 
 @pytest.mark.parametrize("batch", [0, 1, 29])
@@ -24,10 +24,10 @@ def test_a_batch_in_pieces_is_the_batch(batch: int, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_cifar_network_normalizes_colour() -> None:
-    network = CifarResNet50().eval()
+    network = CifarResNet().eval()
     seen = []
     network.body.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    network(torch.tensor(CifarResNet50.MEAN)[None, :, None, None].expand(1, 3, 32, 32))
+    network(torch.tensor(CifarResNet.MEAN)[None, :, None, None].expand(1, 3, 32, 32))
     network(torch.zeros(1, 3, 32, 32))
     torch.testing.assert_close(seen[0], torch.zeros(1, 3, 32, 32))
     assert seen[1][0, :, 0, 0].tolist() == pytest.approx([-0.4914 / 0.2023, -0.4822 / 0.1994, -0.4465 / 0.2010])

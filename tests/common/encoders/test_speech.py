@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import Data2VecAudioConfig, Data2VecAudioModel
 
 from common.encoders.audio import ConvSubsampler, Wav2Vec2, mean_of_real
-from common.encoders.momentum import MomentumTeacher
+from common.encoders.momentum import MomentumTeacher, cosine_decay
 from common.encoders.sequence import Sequences, means_of_parts
 from common.encoders.speech import ConvolutionalPositions, FrameFeatures, SpeechTransformer, WaveformFeatures
 from common.encoders.speech_text import SpeechTextTransformer, Tokens
@@ -198,3 +198,23 @@ def test_a_teacher_normalizes_by_the_statistics_of_its_student() -> None:
     assert int(teacher.body[1].num_batches_tracked) == 1
     with pytest.raises(UserError, match=r"decay 1\.5: expected a finite number at least 0 and at most 1"):
         teacher.update(student, 1.5)
+
+
+def test_a_teacher_with_statistics_of_its_own_normalizes_by_its_batches() -> None:
+    student = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    teacher = MomentumTeacher(student, statistics="own")
+    x = 5 + 3 * torch.randn(32, 4)
+    assert teacher.training and torch.equal(teacher(x), student(x)) and not teacher(x).requires_grad
+    before = [b.clone() for b in (teacher.body[1].running_mean, teacher.body[1].running_var)]
+    student(x - 9)
+    with torch.no_grad():
+        student[0].weight += 1
+    teacher.update(student, 0.75)
+    assert torch.equal(teacher.body[1].running_mean, before[0]) and torch.equal(teacher.body[1].running_var, before[1])
+    torch.testing.assert_close(student[0].weight - teacher.body[0].weight, torch.full((3, 4), 0.75))
+    assert not teacher.eval().body.training and not list(teacher.parameters())
+
+
+def test_a_decay_rises_along_half_a_cosine() -> None:
+    assert [cosine_decay(0.9, 1.0, step, 4) for step in (0, 2, 4, 9)] == pytest.approx([0.9, 0.95, 1.0, 1.0])
+    assert cosine_decay(0.9, 1.0, 5, float("inf")) == pytest.approx(0.9)

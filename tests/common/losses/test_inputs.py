@@ -30,6 +30,9 @@ NUMBERS: dict[str, tuple[float, ...]] = {
     "threshold": (),
     "label_smoothing": (-0.1, 1.1),
     "k": (0, 9, -1),
+    "weight": (-0.1,),
+    "log_z": (),
+    "eps": (-1.0,),
 }
 AT_LEAST_0 = ("triplet", "pairwise_hinge")
 WRONG_NUMBERS = [
