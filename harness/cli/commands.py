@@ -108,13 +108,17 @@ def show_paper(given: argparse.Namespace) -> None:
 
 def lightning(given: argparse.Namespace) -> None:
     """LightningCLI on a recipe of the paper, once the options have been looked at without loading it."""
-    from harness.recipes.options import check_options, print_help
+    from harness.recipes.early import needs_checkpoint
+    from harness.recipes.options import check_options, parsed, print_help
 
     card = catalog.find(given.slug, given.root)
     if {"--help", "-h"} & set(given.overrides):
         print_help(card, given.command, given.overrides)
         return
     check_options(card, given.overrides)
+    keys = {option.key for option in parsed(given.overrides)}
+    if given.command != "fit" and not {"ckpt_path", "untrained", "print_config", "config", "c"} & keys:
+        raise needs_checkpoint(given.command, card.slug)
     from harness.fitting.fit import run_subcommand  # loads torch
 
     run_subcommand(card, given.command, given.overrides)
@@ -151,19 +155,19 @@ def compare(given: argparse.Namespace) -> None:
 
 def _ready(given: argparse.Namespace, papers: list[Standing]) -> "Benchmark":
     """The benchmark of that name, although nothing is on record for it."""
-    catalog.importable(given.root)
-    from data.benchmarks import catalog as benchmarks  # loads torch
-
-    known = benchmarks()
-    names = sorted({*known, *(name for paper in papers for name in paper.benchmarks)})
+    shared = catalog.shared_benchmarks()
+    names = sorted({*shared, *(name for paper in papers for name in paper.benchmarks)})
     if given.benchmark not in names:
         hint = closest(given.benchmark, names)
         raise UserError(f"unknown benchmark '{given.benchmark}'{hint}; there are: {', '.join(names) or 'none'}")
-    if given.benchmark not in known:
+    if given.benchmark not in shared:
         slugs = " ".join(paper.card.slug for paper in papers if given.benchmark in paper.benchmarks)
         raise UserError(f"nothing is on record for the benchmark '{given.benchmark}'; run: papers rerun {slugs}")
     say(f"nothing is on record for {given.benchmark} yet; computing what needs no learning")
-    benchmark = known[given.benchmark]()
+    catalog.importable(given.root)
+    from data.benchmarks import catalog as benchmarks  # loads torch
+
+    benchmark = benchmarks()[given.benchmark]()
     benchmark.prepare_data()
     benchmark.setup("test")
     return benchmark

@@ -40,6 +40,8 @@ def rerun(given: argparse.Namespace) -> int:
     for card in cards:
         if not card.experiments:
             raise UserError(f"{card.slug} has no experiments of its own; those of other papers train it")
+        if given.experiment is not None:
+            card.experiment(given.experiment)  # raises where there is none, before torch is loaded
         if not given.dry_run:
             ledger.check_writable(card.slug)
     jobs = _full_jobs(given, cards) if given.recipe == "full" else _mini_jobs(given, cards)
@@ -132,11 +134,13 @@ def _conclude(given: argparse.Namespace, cards: list[Card], ledger: Ledger) -> N
 
 def tune(given: argparse.Namespace) -> int:
     """Makes the tries that are not on record and prints all of them; recipes are left as they are."""
+    card = catalog.find(given.slug, given.root)
+    if given.experiment is not None:
+        card.experiment(given.experiment)  # as in `rerun`
     from common.experiments.tries import TryLedger
     from harness.running import tune as tuning
     from harness.running.runner import cores, execute
 
-    card = catalog.find(given.slug, given.root)
     ledger = TryLedger(results_of(given) / "tuning")
     tried = tuning.settings(card, given.experiment)
     runs, code = tuning.plan(card, ledger, tried), 0

@@ -14,15 +14,14 @@ from common.experiments.card import Card
 from common.paths import as_path
 from common.training.checkpoint import read_checkpoint
 from harness.console import say, shown_path
-from harness.fitting.checkpoint import OPTION, check_origin, check_weights, find_checkpoint
+from harness.fitting.checkpoint import check_origin, check_weights, find_checkpoint
 from harness.fitting.watch import Watch
 from harness.recipes import catalog
 from harness.recipes.catalog import importable
+from harness.recipes.early import OPTION, UNTRAINED, needs_checkpoint
 from harness.recipes.lightning_cli import PapersCLI
 from harness.recipes.recipe import tensorboard
 from harness.recipes.written import load_recipe
-
-UNTRAINED = "--untrained"
 
 
 def run_subcommand(card: Card, subcommand: str, args: list[str], logs: Path | None = None) -> None:
@@ -67,10 +66,7 @@ class _FitCLI(PapersCLI):
         if given is not None:
             self._read(str(given), fitting)
         elif not fitting and not self.untrained:
-            raise UserError(
-                f"papers {self.config.subcommand} needs {OPTION} FILE, as from `papers fit {self.card.slug}` ('last' "
-                f"for its newest); with {UNTRAINED} it scores the weights that a training starts from"
-            )
+            raise needs_checkpoint(self.config.subcommand, self.card.slug)
         elif self.untrained and not fitting:
             say(f"{self.card.slug} is scored untrained: with the weights that a training starts from")
         _check_writable(self.logs)

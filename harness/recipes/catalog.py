@@ -8,7 +8,7 @@ from common.errors import UserError
 from common.experiments.card import Card
 from common.experiments.card_file import load_card
 from common.experiments.yaml_lines import load, shown
-from harness.recipes.signatures import batch_read, class_constant
+from harness.recipes.signatures import batch_read, class_constant, classes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -102,6 +102,16 @@ def benchmarks_read(batch: str, root: Path = REPOSITORY) -> list[str]:
             if isinstance(model, dict) and batch_read(str(model.get("class_path")), root) == batch:
                 names.add(benchmark_of(card, path.name))
     return sorted(name for name in names if name)
+
+
+def shared_benchmarks() -> set[str]:
+    """The names of the benchmarks of this repository whose data nobody has to bring, found without importing them."""
+    names = set()
+    for room in ("mini", "worlds"):
+        for path in sorted((REPOSITORY / "data/benchmarks" / room).glob("*.py")):
+            module = f"data.benchmarks.{room}.{path.stem}"
+            names |= {class_constant(f"{module}.{name}", "name", REPOSITORY) for name in classes(module, REPOSITORY)}
+    return {name for name in names if name is not None}
 
 
 def importable(root: Path) -> None:

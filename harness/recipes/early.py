@@ -16,6 +16,15 @@ from harness.recipes.signatures import batch_read, class_constant, found, is_imp
 from harness.recipes.trainer_rules import ACCELERATORS, SEED, STRATEGIES
 
 OPTION = "--ckpt_path"
+UNTRAINED = "--untrained"
+
+
+def needs_checkpoint(command: str, slug: str) -> UserError:
+    """What `papers validate` and `test` say where nothing tells which weights to score."""
+    return UserError(
+        f"papers {command} needs {OPTION} FILE, as from `papers fit {slug}` ('last' for its newest); with {UNTRAINED} "
+        "it scores the weights that a training starts from"
+    )
 
 
 def check_trainer_options(key: str, value: str) -> None:

@@ -104,6 +104,12 @@ def found(class_path: str, root: Path) -> bool:
     return bool(module) and _find(module, name, root) is not None
 
 
+def classes(module: str, root: Path) -> list[str]:
+    """The names of the classes that a module defines."""
+    read = _read(module, root)
+    return [] if read is None else list(read.classes)
+
+
 def is_importable(module: str, root: Path) -> bool:
     """Whether there is a file for a module, or it is one that Python itself would know of."""
     try:

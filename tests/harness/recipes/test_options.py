@@ -182,3 +182,9 @@ def test_help_and_slips_load_no_torch() -> None:
 def test_the_benchmarks_on_which_a_method_could_stand() -> None:
     assert "mnist5k" in catalog.benchmarks_read("Images") and "verses" in catalog.benchmarks_read("Sentences")
     assert catalog.benchmarks_read("Nothing") == []
+
+
+def test_the_shared_benchmarks_are_known_without_importing_them() -> None:
+    from data.benchmarks import catalog as benchmarks
+
+    assert catalog.shared_benchmarks() == set(benchmarks())
