@@ -21,6 +21,20 @@ def split_lines(text: str) -> list[str]:
     return [line.removesuffix("\r") for line in lines]
 
 
+def read_text(path: Path) -> str:
+    """A whole file in UTF-8.
+
+    Raises:
+        UserError: the file cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
 def read_lines(path: Path) -> Iterator[str]:
     """The lines of a file in UTF-8, one at a time and as `split_lines` has them.
 

@@ -8,6 +8,7 @@ import yaml
 
 from common.errors import UserError
 from common.experiments.card import Card
+from common.lines import read_text
 
 PARTICLES = frozenset(
     ("van", "von", "der", "den", "de", "del", "della", "di", "da", "dos", "du", "ten", "ter", "zu", "bin", "ibn")
@@ -84,4 +85,4 @@ def citation_file(path: Path, cards: Iterable[Card]) -> str:
     """What the file at `path` should hold; the head is read from it."""
     if not path.is_file():
         raise UserError(f"{path} is missing; its head (cff-version, message, title, authors) is kept by hand")
-    return citation(path.read_text(encoding="utf-8"), cards)
+    return citation(read_text(path), cards)

@@ -18,6 +18,7 @@ from common.experiments.paired import Interval, false_discovery_rates
 from common.experiments.records import Record
 from common.experiments.texts import NOTHING, duration, number, probability, with_interval, with_spread
 from common.experiments.verdict import ClaimResult, PropertyResult, Verdict
+from common.lines import read_text
 from harness.console import track
 from harness.files import write_text
 from harness.pages import citation, claim_text, compare, figures
@@ -103,7 +104,7 @@ def shared_files(root: Path, results: Path, papers: Sequence[Standing]) -> Itera
     if ranked := compare.rankings(shown, read_floors(results)):
         yield results / "benchmarks.md", _render("rankings.md.j2", root, results, rankings=ranked)
     front = root / "README.md"
-    if front.is_file() and block("verdicts").search(front.read_text(encoding="utf-8")):
+    if front.is_file() and block("verdicts").search(read_text(front)):
         yield front, _filled(front, "verdicts", _totals(shown) if shown else "Nothing is on record yet.")
     yield root / "CITATION.cff", citation.citation_file(root / "CITATION.cff", [paper.card for paper in papers])
 
@@ -281,10 +282,7 @@ def _negated(value: Interval) -> Interval:
 
 
 def _filled(page: Path, name: str, content: str) -> str:
-    try:
-        text = fill(page.read_text(encoding="utf-8"), name, content)
-    except OSError as error:
-        raise UserError(f"{page}: cannot be read: {error.strerror}") from None
+    text = fill(read_text(page), name, content)
     if text is None:
         raise UserError(f"{page}: has no block for the results; add the lines <!-- {name} --> and <!-- /{name} -->")
     return text

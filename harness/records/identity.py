@@ -135,6 +135,8 @@ def function_hash(path: Path, name: str) -> str:
         body = ast.parse(path.read_text(encoding="utf-8")).body
     except SyntaxError as error:
         raise UserError(f"{path}:{error.lineno}: {error.msg}") from None
+    except ValueError as error:  # no UTF-8, or a null byte
+        raise UserError(f"{path}: {error}") from None
     defined: dict[str, list[str]] = {}
     reached_by: dict[str, set[str]] = {}
     for statement in body:

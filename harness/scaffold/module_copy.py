@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from common.errors import UserError
 from common.experiments.card import Card
+from common.lines import read_text
 
 # What a class says of its own records; a new one has none.
 _OF_RECORDS = {"recorded_as", "added_later"}
@@ -17,15 +18,19 @@ def copied(class_path: str, name: str, like: Card) -> str:
     What else its module defines is imported from there. A class from outside `papers` is not copied but subclassed.
 
     Raises:
-        UserError: its module has no such class.
+        UserError: its module has no such class, or is no Python.
     """
     module, _, old = class_path.rpartition(".")
     docstring = f'"""EDIT: {name} in one line. So far it is {old} under another name."""\n'
     path = like.root / (module.replace(".", "/") + ".py")
     if not module.startswith("papers.") or not path.is_file():
         return f"{docstring}\nfrom {module} import {old}\n\n\nclass {name}({old}):\n    {_edited(old)}\n"
-    text = path.read_text(encoding="utf-8")
-    tree = ast.parse(text)
+    text = read_text(path)
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError) as error:
+        line = f":{error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise UserError(f"{path}{line}: {error.args[0]}") from None
     node = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == old), None)
     if node is None:
         raise UserError(f"{path}: there is no class '{old}'")

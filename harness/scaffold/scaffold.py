@@ -19,6 +19,7 @@ from common.errors import UserError
 from common.experiments.card import Card, Claim, Comparison
 from common.experiments.card_file import load_card
 from common.experiments.records import Ledger
+from common.lines import read_text
 from harness.files import write_text
 from harness.pages import report
 from harness.recipes import catalog
@@ -104,7 +105,7 @@ def _files(like: Card, slug: str, family: str) -> dict[str, str]:
     for name in ("mini.yaml", "full.yaml"):
         path = like.folder / name
         if path.is_file():
-            files[name] = _recipe(path.read_text(encoding="utf-8"), old, new, like.slug)
+            files[name] = _recipe(read_text(path), old, new, like.slug)
     return files
 
 
@@ -137,7 +138,7 @@ def _card(like: Card, slug: str, family: str, recipe: dict[str, Any]) -> str:
         "published: []\ndifferences: []",
     ]
     if like.processes is not None:
-        parts.append(_block(like.path.read_text(encoding="utf-8"), "processes"))
+        parts.append(_block(read_text(like.path), "processes"))
     parts.append(_experiments(like, slug, recipe))
     return "\n".join(part for part in parts if part) + "\n"
 
