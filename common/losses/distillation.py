@@ -44,8 +44,9 @@ def momentum_contrast(
     scores = Scores(query, key, scale=scale, exchange=Exchange.LOCAL)
     targets = same_id(scores, ids, key_ids)
     if alpha:
-        constant = scale.detach() if isinstance(scale, Tensor) else scale
-        teacher = Scores(teacher_query, key, scale=constant, exchange=Exchange.LOCAL)
+        # `distilled` takes no gradient to the scale. Detached, one that training made NaN would be refused as given so,
+        # where the loss is to say it.
+        teacher = Scores(teacher_query, key, scale=scale, exchange=Exchange.LOCAL)
         targets = distilled(teacher, targets, alpha)
     return soft_target_cross_entropy(scores, targets)
 

@@ -234,3 +234,8 @@ def test_a_weight_of_0_leaves_out(path: tuple[int, int, int]) -> None:
     loss = (lower.logsumexp(1) - lower.diagonal()).mean()
     for ours, theirs in zip(out, torch.autograd.grad(loss, (query, key)), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_a_learnt_temperature_that_is_nan_gives_a_loss_of_momentum_that_is() -> None:
+    nan, x, ids = torch.tensor(math.nan, requires_grad=True), torch.eye(3), torch.arange(3)
+    assert L.momentum_contrast(x, x, x, ids=ids, key_ids=ids, temperature=nan, alpha=0.5).isnan()
