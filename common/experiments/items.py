@@ -107,7 +107,7 @@ def _parse(line: str) -> tuple[ItemKey, dict[str, Items]]:
         metrics = {name: _decode(entry) for name, entry in data["metrics"].items()}
     except KeyError as error:
         raise ValueError(f"the field {error} is missing") from None
-    except (TypeError, AttributeError, IndexError, zlib.error) as error:
+    except (TypeError, AttributeError, IndexError, OverflowError, MemoryError, zlib.error) as error:
         raise ValueError(f"its values cannot be read ({error})") from None
     if [type(part) for part in key] != [str, str, str, int] or key.seed < 0:
         raise ValueError(f"it names no run: {key}")

@@ -102,7 +102,8 @@ class Journal:
             try:
                 found.append((number, parse(line.decode("utf-8"))))
             except ValueError as error:
-                reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error
+                reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+                reason = reason if len(reason) <= 300 else f"{reason[:300]} ..."  # some quote what stands there
                 warnings.append(f"{path}:{number}: skipped a broken {what}: {reason}")
         return found, warnings
 
