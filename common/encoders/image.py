@@ -106,6 +106,45 @@ class SmallConvNet(nn.Module):
         return F.adaptive_avg_pool2d(self.map(pixels), self.parts).flatten(1)
 
 
+class DeepConvNet(nn.Module):
+    """Five 3x3 convolutions, three of them of stride 2: a tower for self-supervision on pictures of 28 and 32 pixels.
+
+    About 107,000 parameters at width 16; 800 steps of 64 pictures in two views take some 20 seconds.
+
+    Args:
+        channels: colour channels of the input.
+        width: channels of the first layer; the others have two, two, four and eight times as many.
+        norm: behind each convolution: over the "batch", whose statistics are the evaluated mode's too; over "group"s of
+            eight channels of each picture alone; or "none", and biases instead.
+    """
+
+    def __init__(self, channels: int = 1, width: int = 16, norm: Literal["batch", "group", "none"] = "batch") -> None:
+        super().__init__()
+        self.output_dim = 8 * width
+        widths = (channels, width, 2 * width, 2 * width, 4 * width, 8 * width)
+        layers: list[nn.Module] = []
+        for (inputs, outputs), stride in zip(pairwise(widths), (2, 2, 1, 2, 1), strict=True):
+            convolution = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=norm == "none")
+            layers.append(convolution)
+            if norm == "batch":
+                layers.append(nn.BatchNorm2d(outputs))
+            elif norm == "group":
+                layers.append(nn.GroupNorm(max(1, outputs // 8), outputs))
+            else:
+                # PyTorch's own start loses two thirds of the variance a layer, which no norm restores here.
+                nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+            layers.append(nn.ReLU(inplace=True))
+        self.layers = nn.Sequential(*layers)
+
+    def map(self, pixels: Tensor) -> Tensor:
+        """Maps float pixels in [0, 1] of shape (n, channels, h, w) to the features (n, 8 * width, h / 8, w / 8)."""
+        return self.layers((pixels - 0.5).contiguous(memory_format=torch.channels_last))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Maps float pixels in [0, 1] of shape (n, channels, h, w) to vectors of shape (n, 8 * width)."""
+        return self.map(pixels).mean(dim=(2, 3))
+
+
 class CifarResNet(nn.Module):
     """A ResNet with the CIFAR stem: a 3x3 first convolution of stride 1, no max-pooling, no classifier.
 
@@ -144,6 +183,9 @@ ImageEncoderName = Literal[
     "small_resnet",
     "small_convnet",
     "small_convnet_2x2",
+    "deep_convnet_batch",
+    "deep_convnet_group",
+    "deep_convnet_plain",
     "cifar_resnet18",
     "cifar_resnet50",
     "vit_mini",
@@ -155,15 +197,15 @@ ImageEncoderName = Literal[
 
 def image_encoder(
     name: ImageEncoderName, channels: int, width: int = 32, image_size: int = 32, weights: str | None = None
-) -> SmallResNet | SmallConvNet | CifarResNet | VisionTransformer | ClipVisionTransformer | ConvNeXt:
+) -> SmallResNet | SmallConvNet | DeepConvNet | CifarResNet | VisionTransformer | ClipVisionTransformer | ConvNeXt:
     """Builds the encoder that a recipe names; `encoder.output_dim` is the width of its vectors.
 
     Args:
         name: "vit_mini" has 4 layers of width 96 over patches of 8 pixels, "vit_b16" is ViT-B/16, both in
             SigLIP's shape; "clip_vit_b32" is CLIP's own ViT-B/32.
         channels: colour channels of the pictures.
-        width: of the first stage of "small_resnet" and "small_convnet"; "small_convnet_2x2" is averaged over each
-            quarter of the picture.
+        width: of the first stage of "small_resnet", "small_convnet" and "deep_convnet"; "small_convnet_2x2" is averaged
+            over each quarter of the picture, and of "deep_convnet" the name says which norm it has.
         image_size: side of the pictures, for the vision transformers.
         weights: folder with the weights to start from, for "convnext_base", which takes colour pictures alone.
 
@@ -179,6 +221,12 @@ def image_encoder(
             return SmallConvNet(channels, width)
         case "small_convnet_2x2":
             return SmallConvNet(channels, width, parts=2)
+        case "deep_convnet_batch":
+            return DeepConvNet(channels, width, "batch")
+        case "deep_convnet_group":
+            return DeepConvNet(channels, width, "group")
+        case "deep_convnet_plain":
+            return DeepConvNet(channels, width, "none")
         case "cifar_resnet18":
             return CifarResNet(channels, 18)
         case "cifar_resnet50":

@@ -1,9 +1,10 @@
-"""Batches of one task at a time, from several data sets."""
+"""Batches of one task at a time: from several data sets, or one task after the other."""
 
 import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from torch import Tensor
 
 from common.errors import UserError
 from common.sampling.batches import GlobalBatchSampler
@@ -50,3 +51,46 @@ class SingleTaskSampler(GlobalBatchSampler):
             batches += [order[i : i + batch_size] for i in range(0, size - batch_size + 1, batch_size)]
             offset += size
         return [batches[i] for i in rng.permutation(len(batches))]
+
+
+class TaskSequenceSampler(GlobalBatchSampler):
+    """One task after the other: all batches of the first, then all of the second; no task comes back.
+
+    An epoch is the whole sequence, so a run has one. Class-incremental learning as in CaSSLe (Fini et al. 2022).
+
+    Args:
+        tasks: the task of each sample, numbers from 0 without a gap, integers of shape (n,).
+        batch_size: samples in one global batch, all of one task.
+        seed: fixes, together with the epoch, every batch.
+        passes: over the samples of a task before the next begins, each in a new order.
+
+    Raises:
+        UserError: a task does not fill a batch, a number between is missing, or `passes` is below 1.
+    """
+
+    def __init__(self, tasks: Tensor, batch_size: int, seed: int = 0, *, passes: int = 1) -> None:
+        super().__init__(len(tasks), batch_size, seed)
+        if passes < 1:
+            raise UserError(f"data.task_epochs is {passes}; it must be at least 1")
+        numbers = tasks.cpu().numpy()
+        self.members = [np.flatnonzero(numbers == task) for task in range(int(numbers.max()) + 1)]
+        self.passes = passes
+        smallest = min(map(len, self.members))
+        if smallest < batch_size:
+            raise UserError(f"data.batch_size is {batch_size}; the smallest task has {smallest} samples")
+
+    @property
+    def starts(self) -> list[int]:
+        """The position, from 0, of the first batch of each task."""
+        counts = [self.passes * (len(members) // self.batch_size) for members in self.members]
+        return [sum(counts[:task]) for task in range(len(counts))]
+
+    def __len__(self) -> int:
+        return self.passes * sum(len(members) // self.batch_size for members in self.members)
+
+    def global_batches(self, rng: np.random.Generator) -> Iterable[Sequence[int]]:
+        for members in self.members:
+            for _ in range(self.passes):
+                order = rng.permutation(members)
+                for start in range(0, len(order) - self.batch_size + 1, self.batch_size):
+                    yield order[start : start + self.batch_size]

@@ -152,10 +152,10 @@ def boxes_of(instances: Tensor) -> Tensor:
 def cut_outs(stamps: list[Stamp], pictures: dict[str, np.ndarray]) -> list[list[np.ndarray]]:
     """For each of `THINGS` its pictures without margin, uint8 of shape (h, w, 4), colours times opacity."""
     keys = {name: [s.key for s in stamps if s.key in pictures and named(s) == name] for name in THINGS}
-    return [[_cut_out(pictures[key]) for key in keys[name]] for name in THINGS]
+    return [[cut_out(pictures[key]) for key in keys[name]] for name in THINGS]
 
 
-def _cut_out(rgba: np.ndarray) -> np.ndarray:
+def cut_out(rgba: np.ndarray) -> np.ndarray:
     """The picture without its transparent margin, colours times opacity, uint8."""
     rows, columns = (np.flatnonzero((rgba[..., 3] > 8).any(axis=axis)) for axis in (1, 0))
     cut = rgba[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.uint16)

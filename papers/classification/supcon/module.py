@@ -1,11 +1,12 @@
 """Supervised Contrastive Learning (Khosla et al. 2020): every view of the same class is a positive."""
 
-from typing import Literal
+from functools import partial
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from common.batches import Images
-from common.encoders.heads import Projected
+from common.encoders.heads import Projected, ProjectionHead, normalized_mlp
 from common.encoders.image import ImageEncoderName, image_encoder, to_float
 from common.losses import sup_con
 from common.training.method import Method
@@ -19,6 +20,7 @@ class SupCon(Method):
         channels: colour channels of the images.
         width: channels of the small network's first stage.
         projection_dim: width of the projections that the loss compares.
+        normalized_head: batch normalization inside of the projection head.
         temperature: divides the cosine similarities. The released code also multiplies the loss by temperature / 0.07,
             which is left out: SGD does the same at that many times the rate and so much less decay.
         positives: whether the mean over the positives stands "out"side the logarithm (eq. 2) or "in"side (eq. 3).
@@ -26,6 +28,7 @@ class SupCon(Method):
     """
 
     contrastive = True
+    added_later: ClassVar = {"normalized_head": False}
 
     def __init__(
         self,
@@ -34,12 +37,15 @@ class SupCon(Method):
         channels: int = 1,
         width: int = 16,
         projection_dim: int = 64,
+        normalized_head: bool = False,
         temperature: float = 0.1,
         positives: Literal["out", "in"] = "out",
         **optimization,
     ) -> None:
         super().__init__(**optimization)
-        self.network = Projected(image_encoder(encoder, channels, width), projection_dim)
+        network = image_encoder(encoder, channels, width)
+        head = partial(normalized_mlp, network.output_dim) if normalized_head else ProjectionHead
+        self.network = Projected(network, projection_dim, head)
         self.temperature = temperature
         self.positives = positives
 

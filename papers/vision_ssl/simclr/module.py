@@ -1,9 +1,12 @@
 """SimCLR (Chen et al. 2020): the other view of an image is its only positive."""
 
+from functools import partial
+from typing import ClassVar
+
 from torch import Tensor
 
 from common.batches import Images
-from common.encoders.heads import Projected
+from common.encoders.heads import Projected, ProjectionHead, normalized_mlp
 from common.encoders.image import ImageEncoderName, image_encoder, to_float
 from common.losses import nt_xent
 from common.training.method import Method
@@ -17,11 +20,13 @@ class SimCLR(Method):
         channels: colour channels of the images.
         width: channels of the small network's first stage.
         projection_dim: width of the projections that the loss compares.
+        normalized_head: batch normalization inside of the projection head.
         temperature: divides the cosine similarities.
         optimization: the arguments of `Method`.
     """
 
     contrastive = True
+    added_later: ClassVar = {"normalized_head": False}
 
     def __init__(
         self,
@@ -30,11 +35,14 @@ class SimCLR(Method):
         channels: int = 1,
         width: int = 16,
         projection_dim: int = 64,
+        normalized_head: bool = False,
         temperature: float = 0.5,
         **optimization,
     ) -> None:
         super().__init__(**optimization)
-        self.network = Projected(image_encoder(encoder, channels, width), projection_dim)
+        network = image_encoder(encoder, channels, width)
+        head = partial(normalized_mlp, network.output_dim) if normalized_head else ProjectionHead
+        self.network = Projected(network, projection_dim, head)
         self.temperature = temperature
 
     def training_step(self, batch: Images, batch_idx: int) -> Tensor:

@@ -1,6 +1,9 @@
+from functools import partial
+
 import pytest
 import torch
 
+from common.encoders.heads import Projected, normalized_mlp
 from common.encoders.image import CifarResNet, SmallResNet, image_encoder
 
 
@@ -42,3 +45,26 @@ def test_the_small_convolution_looks_at_each_picture_alone() -> None:
     assert rows.shape == (5, net.output_dim)
     torch.testing.assert_close(net(pixels[2:3])[0], rows[2])
     assert sum(p.numel() for p in image_encoder("small_convnet", 3, 32).parameters()) == 93_472
+
+
+@pytest.mark.parametrize(("norm", "count"), [("batch", 106_672), ("group", 106_672), ("plain", 106_400)])
+def test_the_deep_convolution_and_its_norms(norm: str, count: int) -> None:
+    torch.manual_seed(0)
+    net, pixels = image_encoder(f"deep_convnet_{norm}", 1, 16), torch.rand(6, 1, 28, 28)
+    assert sum(p.numel() for p in net.parameters()) == count
+    assert net.map(pixels).shape == (6, 128, 4, 4)
+    rows = net(pixels)
+    assert rows.shape == (6, net.output_dim)
+    assert rows.std() > 0.02, "the signal gets through"
+    alone = net(pixels[2:4])[0]
+    # By the batch's statistics a picture depends on the others, until evaluation takes the running ones.
+    assert torch.allclose(alone, rows[2], atol=1e-5) == (norm != "batch")
+    net.eval()
+    torch.testing.assert_close(net(pixels[2:4])[0], net(pixels)[2])
+
+
+def test_a_normalized_head_is_that_of_the_recipe() -> None:
+    network = Projected(image_encoder("deep_convnet_batch", 1, 16), 64, partial(normalized_mlp, 128))
+    assert [type(part).__name__ for part in network.head] == ["Linear", "BatchNorm1d", "ReLU", "Linear"]
+    assert (network.head[0].out_features, network.head[3].out_features) == (128, 64)
+    torch.testing.assert_close(network(torch.rand(4, 1, 28, 28)).norm(dim=1), torch.ones(4))

@@ -1,0 +1,170 @@
+"""The base of grounds for self-supervision: pictures to learn from, and a gallery of known class to score by."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from common.batches import Images
+from common.benchmark import Metrics, digest
+from common.errors import UserError
+from common.evaluation.classes import class_chance, class_metrics
+from common.evaluation.continual import continual_metrics
+from common.evaluation.embed import embed_dataset
+from common.protocols import EmbedsImage
+from common.random import uniform
+from common.sampling.batches import GlobalBatchSampler
+from common.sampling.tasks import TaskSequenceSampler
+from data.benchmarks.bases.images import AugmentedImages, Pictures, RawPixels
+
+_RARE, _TASK = 1, 2
+"""Keys of what the seed draws about classes."""
+_AT_ONCE = 500
+
+
+class GalleryImages(AugmentedImages):
+    """Learns from views without labels; classes are asked of a gallery that no method trains on, by `class_metrics`.
+
+    The seed draws what is trained on. The gallery, the validation and the test pictures are the same for every seed,
+    and balanced whatever the switches do to the training pictures.
+
+    Args:
+        train_size: pictures to train on, of all classes together.
+        class_count: how many of the classes there are, the first ones; the others are neither trained on nor scored.
+        long_tail: how many times rarer the rarest class is than the commonest; class sizes fall geometrically and sum
+            to `train_size`. The seed draws which classes are rare. 1 is balanced.
+        tasks: the classes are parted into so many tasks, drawn by the seed and trained on one after the other; 1 trains
+            on all at once. A run is one epoch then.
+        task_epochs: passes over a task before the next one begins.
+        others: as in `AugmentedImages`.
+    """
+
+    primary = "probe_ridge/top1"
+    most_classes: ClassVar[int]
+    """How many there are."""
+    most_per_class: ClassVar[int]
+    """Pictures of a class that there are to train on."""
+
+    def __init__(
+        self,
+        *,
+        train_size: int,
+        class_count: int,
+        long_tail: float,
+        tasks: int,
+        task_epochs: int,
+        **others,
+    ) -> None:
+        super().__init__(**others)
+        if not 2 <= class_count <= self.most_classes:
+            raise UserError(f"data.class_count is {class_count}; it must be from 2 to {self.most_classes}")
+        if not long_tail >= 1:
+            raise UserError(f"data.long_tail is {long_tail}; it must be at least 1, which is balanced")
+        if not (tasks >= 1 and class_count % tasks == 0 and class_count > tasks):
+            parts = [part for part in range(1, class_count) if class_count % part == 0]
+            raise UserError(
+                f"data.tasks is {tasks}; it must part the {class_count} classes evenly, two at least in each: "
+                f"{', '.join(map(str, parts))}"
+            )
+        if task_epochs < 1:
+            raise UserError(f"data.task_epochs is {task_epochs}; it must be at least 1")
+        self.class_count, self.train_size, self.long_tail = class_count, train_size, long_tail
+        self.tasks, self.task_epochs = tasks, task_epochs
+        ranks = uniform(torch.arange(class_count), 1, self.seed, _RARE).flatten().argsort(stable=True)
+        self.class_sizes = self._sizes(ranks.argsort())
+        """Training pictures of each class."""
+        order = uniform(torch.arange(class_count), 1, self.seed, _TASK).flatten().argsort(stable=True).argsort()
+        self.task_of = order * tasks // class_count
+        """The task of each class, int64, shape (class_count,)."""
+        self._ends: list[dict[str, Tensor]] = []
+
+    def _sizes(self, ranks: Tensor) -> list[int]:
+        """Of each class, given its place from the commonest to the rarest: whole numbers that sum to `train_size`."""
+        falling = torch.arange(self.class_count, dtype=torch.float64) / (self.class_count - 1)
+        weights = self.long_tail**-falling
+        most = int(self.most_per_class * weights.sum())
+        least = int(-(-weights.sum() // weights[-1]))
+        tail = f" with data.long_tail {self.long_tail}" if self.long_tail > 1 else ""
+        if not least <= self.train_size <= most:
+            raise UserError(
+                f"data.train_size is {self.train_size}; of {self.class_count} classes{tail} it must be from {least} to "
+                f"{most}"
+            )
+        ends = (weights.cumsum(0) / weights.sum() * self.train_size).round().long()
+        sizes = ends.diff(prepend=ends.new_zeros(1)).clamp(1, self.most_per_class)
+        return sizes[ranks].tolist()
+
+    def order(self) -> GlobalBatchSampler:
+        if self.tasks == 1:
+            return super().order()
+        tasks = self.task_of[self.train.labels]
+        return TaskSequenceSampler(tasks, self.batch_size, self.seed, passes=self.task_epochs)
+
+    def augmented(self, batch: Pictures, epoch: int) -> Images:
+        if self.tasks > 1 and self.trainer is not None:
+            self._look_back(int(self.task_of[int(batch.labels[0])]), self.trainer.lightning_module)
+        return super().augmented(batch, epoch)
+
+    def _look_back(self, task: int, module: nn.Module) -> None:
+        """Keeps the weights as they are at the end of each task, which `evaluate` scores when the last one is over."""
+        del self._ends[task:]
+        if task > len(self._ends):
+            self._ends.append({name: x.detach().cpu().clone() for name, x in module.state_dict().items()})
+
+    def state_dict(self) -> dict[str, Any]:
+        """For checkpoints: a run that is resumed still knows the ends of its first tasks."""
+        return {"ends": self._ends} if self.tasks > 1 else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._ends = list(state.get("ends", []))
+
+    def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
+        """As `class_metrics`, the rows being embedded pictures.
+
+        Returns:
+            With several tasks also `continual/...` of `probe_ridge/top1`, see `continual_metrics`, where `module` was
+            trained on this benchmark; what was not is the same after every task.
+
+        Raises:
+            UserError: the module does not offer `embed_image`, or there is no such split.
+        """
+        self.setup()
+        self.check_request(module, split, EmbedsImage)
+        metrics = self._scores(module, split)
+        if self.tasks == 1:
+            return metrics
+        hits, last = [], {name: x.clone() for name, x in module.state_dict().items()}
+        for end in self._ends:
+            # A method may have taken on parts since, such as the network of the task before; they embed nothing.
+            module.load_state_dict(end, strict=False)
+            hits.append(self._scores(module, split)[self.primary].items)
+        module.load_state_dict(last)
+        hits += [metrics[self.primary].items] * (self.tasks - len(hits))
+        found = continual_metrics(torch.stack(hits), self.task_of[self.splits[split].labels])
+        return metrics | {f"continual/{name}": value for name, value in found.items()}
+
+    def _scores(self, module: nn.Module, split: str) -> Metrics:
+        embed_image = self.offered(module, EmbedsImage).embed_image
+        parts = [self.splits["gallery"], self.splits[split]]
+        gallery, rows = (embed_dataset(embed_image, part.pixels, _AT_ONCE, module).cpu() for part in parts)
+        return class_metrics(gallery, parts[0].labels, rows, parts[1].labels)
+
+    def floor(self) -> dict[str, Metrics]:
+        """Chance, and the protocol on the raw pixels."""
+        self.setup()
+        pixels = self.evaluate(RawPixels())
+        chance = class_chance(self.class_count, len(self.splits["gallery"].ids) // self.class_count)
+        for name in pixels.keys() - chance.keys():
+            chance[name] = 0.0 if name == "continual/forgetting" else 1 / self.class_count
+        return {"chance": chance, "raw pixels": pixels}
+
+    def used(self) -> list[Pictures]:
+        """What is scored on, the same for every seed; what the seed draws follows from the settings."""
+        return [part for name, part in self.splits.items() if name != "train"]
+
+    def settings(self) -> tuple[Any, ...]:
+        """What decides, beside the seed, what is trained on and scored."""
+        return self.class_count, self.train_size, self.long_tail, self.tasks
+
+    def fingerprint(self) -> str:
+        return digest(super().fingerprint(), self.settings())
