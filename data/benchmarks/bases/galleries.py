@@ -15,6 +15,7 @@ from common.protocols import EmbedsImage
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler
 from common.sampling.tasks import TaskSequenceSampler
+from common.table import take
 from data.benchmarks.bases.images import AugmentedImages, Pictures, RawPixels
 
 _RARE, _TASK = 1, 2
@@ -93,6 +94,9 @@ class GalleryImages(AugmentedImages):
         ends = (weights.cumsum(0) / weights.sum() * self.train_size).round().long()
         sizes = ends.diff(prepend=ends.new_zeros(1)).clamp(1, self.most_per_class)
         return sizes[ranks].tolist()
+
+    def kept(self, part: Pictures) -> Pictures:
+        return take(part, part.labels < self.class_count)
 
     def order(self) -> GlobalBatchSampler:
         if self.tasks == 1:

@@ -21,6 +21,7 @@ from common.protocols import ClassifiesImage, EmbedsImage
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
 from common.table import Table, take
+from data.benchmarks.bases.rendering import luma
 
 _AT_ONCE = 500
 """Pictures that a module embeds in one call."""
@@ -82,8 +83,12 @@ class AugmentedImages(Benchmark):
         """What methods train on, made from the train split; the switches of a subclass go here."""
         return train
 
+    def kept(self, part: Pictures) -> Pictures:
+        """What there is of a split, whatever it is for; switches that change all splits alike go here."""
+        return part
+
     def build(self) -> None:
-        self.splits = self.load()
+        self.splits = {name: self.kept(part) for name, part in self.load().items()}
         self.train = self.training_set(self.splits["train"])
 
     def training_ids(self) -> Tensor:
@@ -145,6 +150,9 @@ class LabelledImages(AugmentedImages):
     Args:
         shots: methods train on this many pictures of each class alone, which the seed draws out of what the other
             switches leave. Adds the metrics `probe_linear_Kshot/...` of a probe fitted on the same pictures.
+        long_tail: how many times rarer the last class is than the first; class sizes fall geometrically. 1 leaves them.
+        class_count: how many of the classes there are, the first ones; the others are neither trained on nor scored.
+        colour: without it pictures in colour are grey, of one channel, for methods and probes.
         others: as in `AugmentedImages`.
     """
 
@@ -152,12 +160,47 @@ class LabelledImages(AugmentedImages):
     classes: ClassVar[tuple[str, ...]]
     gallery_per_class: ClassVar[int]
     """Pictures of each class that the nearest-neighbour vote and the probe are fitted on."""
+    added_later: ClassVar[dict[str, Any]] = {"class_count": None, "colour": True}
 
-    def __init__(self, shots: int | None = None, **others) -> None:
+    def __init__(
+        self,
+        shots: int | None = None,
+        long_tail: float = 1.0,
+        class_count: int | None = None,
+        colour: bool = True,
+        **others,
+    ) -> None:
         super().__init__(**others)
         if shots is not None and shots < 1:
             raise UserError(f"data.shots is {shots}; it must be at least 1")
+        if not long_tail >= 1:
+            raise UserError(f"data.long_tail is {long_tail}; it must be at least 1, which is balanced")
+        if class_count is not None and not 2 <= class_count <= len(self.classes):
+            raise UserError(f"data.class_count is {class_count}; it must be from 2 to {len(self.classes)}")
         self.shots = shots
+        self.long_tail = long_tail
+        self.class_count = class_count or len(self.classes)
+        self.colour = colour
+
+    def kept(self, part: Pictures) -> Pictures:
+        if self.class_count < len(self.classes):
+            part = take(part, part.labels < self.class_count)
+        return part if self.colour or part.pixels.shape[1] == 1 else part._replace(pixels=luma(part.pixels))
+
+    def training_set(self, train: Pictures) -> Pictures:
+        return self.tailed(train)
+
+    def tailed(self, pictures: Pictures) -> Pictures:
+        """As many of these pictures as a long tail over their classes can have; the same for every seed."""
+        if self.long_tail == 1:
+            return pictures
+        counts = pictures.labels.bincount().tolist()
+        last = len(counts) - 1
+        most = min(count * self.long_tail ** (label / last) for label, count in enumerate(counts))
+        sizes = [max(1, round(most * self.long_tail ** (-label / last))) for label in range(last + 1)]
+        order = uniform(pictures.ids, 1, 4).flatten().argsort(stable=True)
+        kept = [order[pictures.labels[order] == label][:size] for label, size in enumerate(sizes)]
+        return take(pictures, torch.cat(kept))
 
     def build(self) -> None:
         super().build()
@@ -214,7 +257,7 @@ class LabelledImages(AugmentedImages):
     def floor(self) -> dict[str, Metrics]:
         """Chance, and the protocols on the raw pixels."""
         pixels = self.evaluate(RawPixels())
-        right = 1 / len(self.classes)
+        right = 1 / self.class_count
         chance = {name: math.log(right) if name.endswith("/log_likelihood") else right for name in pixels}
         return {"chance": chance, "raw pixels": pixels}
 
@@ -222,6 +265,10 @@ class LabelledImages(AugmentedImages):
         """The same for every seed, `shots` or not."""
         scored = (part for name, part in self.splits.items() if name != "train")
         return [self.labelled_set(0), *scored, self.gallery(self.gallery_per_class)]
+
+    def fingerprint(self) -> str:
+        found = super().fingerprint()
+        return found if self.colour else digest(found, "grey")
 
 
 class RawPixels(nn.Module):

@@ -1,5 +1,7 @@
 """MNIST-5k: handwritten digits, the benchmark that needs nothing but pip."""
 
+from typing import Any, ClassVar
+
 import torch
 
 from data.benchmarks.bases.images import LabelledImages, Pictures, stratified
@@ -16,6 +18,7 @@ class Digits(LabelledImages):
     sources = (MNIST5K,)
     classes = tuple("0123456789")
     gallery_per_class = 350
+    added_later: ClassVar[dict[str, Any]] = {"long_tail": 1.0}
 
     def load(self) -> dict[str, Pictures]:
         pixels, labels = map(torch.from_numpy, read_mnist5k(self.data_root))

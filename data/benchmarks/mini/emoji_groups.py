@@ -1,7 +1,7 @@
 """Emoji as labelled colour pictures: sub-categories to classify, concepts to find again in another style."""
 
 from collections import Counter
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from common.table import take
 from data.benchmarks.bases.emoji_concepts import VENDORS, VERSION, Concepts, read_concepts
 from data.benchmarks.bases.image_text import embedded
 from data.benchmarks.bases.images import LabelledImages, Pictures
+from data.benchmarks.bases.rendering import luma
 from data.sources.emoji_names import EMOJI_NAMES
 from data.sources.emoji_pictures import PICTURES, Vendor
 
@@ -37,6 +38,7 @@ class EmojiGroups(LabelledImages):
     sources = (*PICTURES.values(), EMOJI_NAMES)
     gallery_per_class = 52
     version = VERSION
+    added_later: ClassVar[dict[str, Any]] = {"long_tail": 1.0}
     classes: ClassVar[tuple[str, ...]] = (
         *("heart", "face-concerned", "person", "person-gesture", "person-role", "person-fantasy", "person-activity"),
         *("person-sport", "animal-mammal", "animal-bird", "food-fruit", "food-prepared", "drink", "place-building"),
@@ -84,10 +86,11 @@ class EmojiGroups(LabelledImages):
         return parts
 
     def training_set(self, train: Pictures) -> Pictures:
-        if self.labels == "subgroup":
-            return train
-        known = self.concepts["train"]
-        return _pictures(known, torch.arange(len(known.emoji)), self.vendors)
+        if self.labels == "concept":
+            known = self.concepts["train"]
+            train = _pictures(known, torch.arange(len(known.emoji)), self.vendors)
+            train = train if self.colour else train._replace(pixels=luma(train.pixels))
+        return self.tailed(train)
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """The accuracies of `LabelledImages` over the 30 classes, and concepts that were never seen, in two styles.
@@ -97,10 +100,8 @@ class EmojiGroups(LabelledImages):
             itself as the other does, among all 354 concepts of "test" or 186 of "val".
         """
         metrics = super().evaluate(module, split)
-        sides = [
-            embedded(module, "embed_image", self.concepts[split].pixels[:, VENDORS.index(vendor)])
-            for vendor in ("fluent", "openmoji")
-        ]
+        pixels = [self.concepts[split].pixels[:, VENDORS.index(vendor)] for vendor in ("fluent", "openmoji")]
+        sides = [embedded(module, "embed_image", side if self.colour else luma(side)) for side in pixels]
         return metrics | {f"fluent_to_openmoji/{name}": value for name, value in retrieval_metrics(*sides).items()}
 
     def floor(self) -> dict[str, Metrics]:

@@ -76,8 +76,7 @@ class PlacedFashion(GalleryImages):
         known = len(garments["train"][1])
         test, rest = (take(everything, rows) for rows in (everything.ids >= known, everything.ids < known))
         val, gallery, train = stratified(rest, [500, 500, -1], _SPLIT)
-        splits = {"train": train, "val": val, "gallery": gallery, "test": test}
-        return {name: take(part, part.labels < self.class_count) for name, part in splits.items()}
+        return {"train": train, "val": val, "gallery": gallery, "test": test}
 
     def training_set(self, train: Pictures) -> Pictures:
         order = uniform(train.ids, 1, _DRAWN, self.seed).flatten().argsort(stable=True)

@@ -6,7 +6,7 @@ quarter of its reference: so up to four references cover it, as in VIGOR (Zhu et
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -233,6 +233,7 @@ class Climate(LabelledImages):
     classes = CLIMATES
     gallery_per_class = 500
     version = _VERSION
+    added_later: ClassVar[dict[str, Any]] = {"long_tail": 1.0}
 
     def __init__(
         self, style: Style = "satellite", scored_style: Style | None = None, flip: float = 0.5, **others

@@ -10,6 +10,7 @@ from common.errors import UserError
 from common.random import uniform
 from common.table import take
 from data.benchmarks.bases.emoji_concepts import ALIKE, VENDORS, family_of, read_concepts
+from data.benchmarks.bases.rendering import luma
 from data.benchmarks.mini.emoji import Emoji, MeanPicture, colours, pixels
 from data.benchmarks.mini.emoji_groups import EmojiGroups
 from data.sources.emoji_pictures import Emoji as Concept
@@ -234,3 +235,14 @@ def test_floor_of_groups(groups: EmojiGroups) -> None:
     assert floor["chance"]["fluent_to_openmoji/recall@5/gallery354"] == pytest.approx(5 / 354)
     assert 0.3 < floor["raw pixels"]["probe_linear/top1"] < 0.4
     assert 0.15 < floor["raw pixels"]["fluent_to_openmoji/recall@1/gallery354"] < 0.3
+
+
+def test_grey_pictures_and_a_long_tail(fetched, groups: EmojiGroups) -> None:
+    grey = ready(fetched, EmojiGroups, colour=False, long_tail=4)
+    assert grey.splits["test"].pixels.shape == (480, 1, 32, 32)
+    assert grey.splits["test"].pixels.equal(luma(groups.splits["test"].pixels))
+    assert grey.fingerprint() != groups.fingerprint()
+    sizes = grey.train.labels.bincount()
+    assert sizes.sort(descending=True).values.equal(sizes)
+    assert sizes[0] / sizes[29] == pytest.approx(4, abs=0.3)
+    assert ready(fetched, EmojiGroups, colour=False, labels="concept").train.pixels.shape[1] == 1

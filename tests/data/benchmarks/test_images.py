@@ -258,3 +258,30 @@ def test_stratified_parts_are_disjoint(digits: Digits) -> None:
     assert [part.labels.bincount().tolist() for part in (first, second)] == [[10] * 10, [20] * 10]
     ids = torch.cat([first.ids, second.ids, rest.ids])
     assert ids.sort().values.equal(digits.splits["train"].ids.sort().values)
+
+
+def test_few_classes(fetched) -> None:
+    few = fashion(fetched, class_count=3, train_size=1000)
+    assert few.sizes() == {"train": 300, "val": 1500, "test": 3000}
+    assert few.gallery(50).labels.unique().tolist() == [0, 1, 2]
+    assert few.floor()["chance"][few.primary] == 1 / 3
+
+
+def test_a_long_tail_of_digits_and_grey_pictures_stay(fetched) -> None:
+    fetched(MNIST5K)
+    tailed = ready(Digits(long_tail=10, colour=False))
+    sizes = tailed.train.labels.bincount()
+    assert (int(sizes[0]), int(sizes[9])) == (350, 35)
+    assert tailed.splits["test"].pixels.shape == (1000, 1, 28, 28)
+
+
+def test_new_switches_leave_old_records_valid() -> None:
+    """Runs on record know none of them, but for Fashion's long tail."""
+    for kind, expected in ((Digits, {"class_count", "colour", "long_tail"}), (Fashion, {"class_count", "colour"})):
+        assert {name for base in kind.__mro__ for name in vars(base).get("added_later", {})} == expected
+
+
+@pytest.mark.parametrize(("switch", "value"), [("class_count", 11), ("class_count", 1), ("long_tail", 0.0)])
+def test_what_is_out_of_range_is_named(switch: str, value: float) -> None:
+    with pytest.raises(UserError, match=rf"data\.{switch} is {value}; it must be (from 2 to 10|at least 1)"):
+        Digits(**{switch: value})
