@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from common.errors import NonFiniteLoss, UserError, WrongBatch
 from common.training.adafactor import Adafactor
+from common.training.lars import LARS
 from common.training.rng import RandomState, capture, restore
 
 if TYPE_CHECKING:
@@ -67,12 +68,14 @@ class Method(L.LightningModule):
         lr: peak learning rate.
         weight_decay: decay on weights with two or more dimensions; biases and norms have none. With "adamw" it is
             multiplied by the learning rate, and with "sgd" it joins the gradient, which comes to the same.
-        optimizer: "adamw", "adafactor" (the same with less memory, see `Adafactor`) or "sgd" (momentum 0.9).
+        optimizer: "adamw", "adafactor" (the same with less memory, see `Adafactor`), "sgd" (momentum 0.9), or "lars"
+            and "larc" (its clipped form, see `LARS`), which adapt the tensors that decay.
         schedule: what follows the warm-up, stepped once a batch.
         warmup: share of all steps over which the learning rate rises linearly, in [0, 1].
         decay_all: biases, norms and temperatures decay too, as PyTorch's and fairseq's optimizers have it by default.
         beta2: of AdamW, how slowly its second moment forgets.
         eps: of AdamW, added to the root of the second moment.
+        eta: of "lars" and "larc", the trust coefficient.
 
     Raises:
         UserError: one of these, or a `temperature` among the subclass's arguments, is out of range.
@@ -81,7 +84,7 @@ class Method(L.LightningModule):
     contrastive: ClassVar[bool] = False
     """Whether the loss compares the samples of a batch, so that a smaller batch is another objective."""
     # A class that gains an argument after runs were recorded names it here: see `harness.records.identity`.
-    added_later: ClassVar[dict[str, Any]] = {"decay_all": False, "beta2": 0.999, "eps": 1e-8}
+    added_later: ClassVar[dict[str, Any]] = {"decay_all": False, "beta2": 0.999, "eps": 1e-8, "eta": 1e-3}
 
     if TYPE_CHECKING:
 
@@ -95,12 +98,13 @@ class Method(L.LightningModule):
         *,
         lr: float = 1e-3,
         weight_decay: float = 0.0,
-        optimizer: Literal["adamw", "sgd", "adafactor"] = "adamw",
+        optimizer: Literal["adamw", "sgd", "adafactor", "lars", "larc"] = "adamw",
         schedule: Schedule = "cosine",
         warmup: float = 0.0,
         decay_all: bool = False,
         beta2: float = 0.999,
         eps: float = 1e-8,
+        eta: float = 1e-3,
     ) -> None:
         super().__init__()
         # Collects the arguments of the subclasses too; plain values, so a checkpoint loads with weights_only=True.
@@ -120,8 +124,7 @@ class Method(L.LightningModule):
         self.schedule = schedule
         self.warmup = warmup
         self.decay_all = decay_all
-        self.beta2, self.eps = beta2, eps
-        self.decay_all = decay_all
+        self.beta2, self.eps, self.eta = beta2, eps, eta
         self._loader_states: list[dict[str, Any]] = []
         self._random_state: RandomState | None = None
         self._unread: list[tuple[int, tuple[str, ...], Tensor]] = []
@@ -261,6 +264,9 @@ class Method(L.LightningModule):
                 optimizer = Adafactor(groups, lr=self.lr)
             case "sgd":
                 optimizer = torch.optim.SGD(groups, lr=self.lr, momentum=0.9)
+            case "lars" | "larc":
+                groups = [g | {"adapt": self.decay_all or all(p.ndim >= 2 for p in g["params"])} for g in groups]
+                optimizer = LARS(groups, lr=self.lr, eta=self.eta, clip=self.optimizer == "larc")
         total = self.trainer.estimated_stepping_batches
         if math.isinf(total) and (self.schedule, self.warmup) != ("constant", 0):
             raise UserError(

@@ -6,7 +6,8 @@ import torch
 import tests.golden.fusion
 import tests.golden.lists
 import tests.golden.pairs
-import tests.golden.speech  # noqa: F401  (they register our side)
+import tests.golden.speech
+import tests.golden.views  # noqa: F401  (they register our side)
 from tests.golden.ours import OURS
 from tests.golden.recorded import Case, load, summary
 

@@ -125,6 +125,7 @@ def test_all_arguments_are_kept_as_plain_hyper_parameters() -> None:
         "decay_all": False,
         "beta2": 0.999,
         "eps": 1e-8,
+        "eta": 1e-3,
     }
 
 

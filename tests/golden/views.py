@@ -1,0 +1,84 @@
+"""Our side of self-supervision on views: some of it over several steps, as the parts of a paper's module take them."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from common.batches import Images
+from common.encoders.heads import Projected
+from common.encoders.momentum import MomentumTeacher
+from common.losses import alignment, barlow_twins, info_nce, multi_view_info_nce
+from common.sampling.queue import KeyQueue
+from papers.vision_ssl.insdis.module import InsDis
+from papers.vision_ssl.moco.module import MoCo
+from tests.golden.ours import like
+from tests.golden.recorded import Case
+
+
+def unit(x: Tensor) -> Tensor:
+    return F.normalize(x, dim=-1)
+
+
+class Body(nn.Sequential):
+    """tanh of a linear map."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__(nn.Linear(weight.shape[1], weight.shape[0], bias=False), nn.Tanh())
+        self.output_dim = len(weight)
+
+
+@like("moco/three_steps")
+def moco(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    a = case.arguments
+    module = MoCo(projection_dim=5, momentum=a["momentum"], temperature=a["temperature"])
+    module.network = Projected(Body(x["body"]), 5).double()
+    with torch.no_grad():
+        for layer, weight in ((module.network.encoder[0], "body"), (module.network.head[0], "hidden")):
+            layer.weight.copy_(x[weight])
+        module.network.head[2].weight.copy_(x["last"])
+        for layer in (module.network.head[0], module.network.head[2]):
+            layer.bias.zero_()
+    module.teacher = MomentumTeacher(module.network, statistics="own")
+    module.queue = KeyQueue(16, 5).double()
+    module.queue.enqueue(x["queue"])
+    module.log_loss = lambda loss: loss
+    optimizer = torch.optim.SGD(module.network.parameters(), a["lr"], momentum=0.9, weight_decay=1e-4)
+    for step, views in enumerate(torch.stack([x["queries"], x["keys"]], dim=1)):
+        loss = module.training_step(Images(views, torch.arange(8), torch.arange(8)), step)
+        if step < 2:
+            optimizer.zero_grad()
+            loss.backward(inputs=list(module.network.parameters()), retain_graph=True)
+            optimizer.step()
+            module.follow()
+    return loss
+
+
+@like("insdis/three_steps", "insdis/cold")
+def insdis(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
+    a, memory = case.arguments, x["memory"].detach()
+    module = InsDis(projection_dim=8, temperature=a["temperature"], bank_momentum=a["momentum"]).double()
+    module.bank.start = lambda ids: memory
+    module.bank.cover(torch.arange(len(memory)))
+    for features, ids, columns in zip(x["features"], given["ids"], given["columns"], strict=True):
+        loss = module.discriminate(unit(features), ids, columns)
+    return loss
+
+
+@like("barlow_twins/published_weight", "barlow_twins/odd")
+def barlow(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    return barlow_twins(x["view_a"], x["view_b"], weight=case.arguments["lambd"])
+
+
+@like("byol/symmetric")
+def byol(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    prediction = [unit(x[f"prediction_{view}"]) for view in "ab"]
+    target = [unit(x[f"target_{view}"]).detach() for view in "ab"]
+    return alignment(prediction[0], target[1]) + alignment(prediction[1], target[0])
+
+
+@like("cmc/two_views", "cmc/two_views_cold")
+def cmc(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    # Their banks have no gradient, our keys do: the value is that of both, the gradient that of one side at a time.
+    one, other = unit(x["l"]), unit(x["ab"])
+    sides = info_nce(one, other.detach(), **case.arguments) + info_nce(other, one.detach(), **case.arguments)
+    return sides + (multi_view_info_nce(torch.stack([one, other], dim=1), **case.arguments) - sides).detach()
