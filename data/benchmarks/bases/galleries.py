@@ -11,6 +11,7 @@ from common.errors import UserError
 from common.evaluation.classes import class_chance, class_metrics
 from common.evaluation.continual import continual_metrics
 from common.evaluation.embed import embed_dataset
+from common.evaluation.means import Mean
 from common.protocols import EmbedsImage
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler
@@ -96,7 +97,7 @@ class GalleryImages(AugmentedImages):
         return sizes[ranks].tolist()
 
     def kept(self, part: Pictures) -> Pictures:
-        return take(part, part.labels < self.class_count)
+        return part if self.class_count == self.most_classes else take(part, part.labels < self.class_count)
 
     def order(self) -> GlobalBatchSampler:
         if self.tasks == 1:
@@ -141,9 +142,9 @@ class GalleryImages(AugmentedImages):
         for end in self._ends:
             # A method may have taken on parts since, such as the network of the task before; they embed nothing.
             module.load_state_dict(end, strict=False)
-            hits.append(self._scores(module, split)[self.primary].items)
+            hits.append(_hits(self._scores(module, split)))
         module.load_state_dict(last)
-        hits += [metrics[self.primary].items] * (self.tasks - len(hits))
+        hits += [_hits(metrics)] * (self.tasks - len(hits))
         found = continual_metrics(torch.stack(hits), self.task_of[self.splits[split].labels])
         return metrics | {f"continual/{name}": value for name, value in found.items()}
 
@@ -172,3 +173,10 @@ class GalleryImages(AugmentedImages):
 
     def fingerprint(self) -> str:
         return digest(super().fingerprint(), self.settings())
+
+
+def _hits(metrics: Metrics) -> Tensor:
+    """Which test items the probe has right."""
+    found = metrics[GalleryImages.primary]
+    assert isinstance(found, Mean)
+    return found.items
