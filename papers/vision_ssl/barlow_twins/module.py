@@ -17,7 +17,7 @@ class BarlowTwins(Method):
     processes.
 
     Args:
-        encoder: a name that `image_encoder` knows, such as "small_convnet" or "cifar_resnet18".
+        encoder: a name that `image_encoder` knows, such as "deep_convnet_batch" or "cifar_resnet18".
         channels: colour channels of the images.
         width: channels of the small network's first stage.
         hidden_dim: width of the projector's two hidden layers.

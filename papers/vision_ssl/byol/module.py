@@ -19,7 +19,7 @@ class BYOL(Method):
     Batch normalization, of which there is some in the heads of any encoder, goes by the whole batch on all processes.
 
     Args:
-        encoder: a name that `image_encoder` knows, such as "small_convnet" or "cifar_resnet18".
+        encoder: a name that `image_encoder` knows, such as "deep_convnet_batch" or "cifar_resnet18".
         channels: colour channels of the images.
         width: channels of the small network's first stage.
         hidden_dim: hidden width of projector and predictor.

@@ -8,6 +8,7 @@ from common.batches import Images
 from common.checks import check_number
 from common.encoders.heads import Projected
 from common.encoders.image import ImageEncoderName, image_encoder, to_float
+from common.encoders.norms import with_global_statistics
 from common.errors import UserError
 from common.losses import NormalizationConstant, noise_contrastive
 from common.random import uniform
@@ -19,7 +20,7 @@ class InsDis(Method):
     """An image must tell its row of the bank, the mean of what it was before, from rows drawn at random (eq. 7).
 
     Args:
-        encoder: a name that `image_encoder` knows, such as "small_convnet" or "cifar_resnet18".
+        encoder: a name that `image_encoder` knows, such as "deep_convnet_batch" or "cifar_resnet18".
         channels: colour channels of the images.
         width: channels of the small network's first stage.
         projection_dim: width of a row, a linear map above the encoder.
@@ -45,7 +46,8 @@ class InsDis(Method):
         check_number("model.bank_momentum", bank_momentum, least=0, most=1)
         if negatives < 1:
             raise UserError(f"model.negatives is {negatives}; it must be at least 1")
-        self.network = Projected(image_encoder(encoder, channels, width), projection_dim, nn.Linear)
+        network = Projected(image_encoder(encoder, channels, width), projection_dim, nn.Linear)
+        self.network = with_global_statistics(network)
         self.bank = PerSample(projection_dim, start=self.first_rows)
         self.log_z = NormalizationConstant()
         self.negatives, self.bank_momentum, self.temperature = negatives, bank_momentum, temperature

@@ -17,7 +17,7 @@ class MoCo(Method):
     """The query of a view must tell the key of its image's other view from the keys of earlier batches (eq. 1).
 
     Args:
-        encoder: a name that `image_encoder` knows, such as "small_convnet" or "cifar_resnet18".
+        encoder: a name that `image_encoder` knows, such as "deep_convnet_batch" or "cifar_resnet18".
         channels: colour channels of the images.
         width: channels of the small network's first stage.
         projection_dim: width of queries and keys.

@@ -7,6 +7,7 @@ from torch import Tensor
 from common.batches import Images
 from common.encoders.heads import Projected
 from common.encoders.image import ImageEncoderName, image_encoder, to_float
+from common.encoders.norms import with_global_statistics
 from common.losses import multi_view_info_nce
 from common.training.method import Method
 
@@ -15,7 +16,7 @@ class MultiView(Method):
     """InfoNCE in both directions, summed over pairs of views: CMC (Tian et al. 2020) in the batch, with one encoder.
 
     Args:
-        encoder: a name that `image_encoder` knows, such as "small_convnet" or "cifar_resnet18".
+        encoder: a name that `image_encoder` knows, such as "deep_convnet_batch" or "cifar_resnet18".
         channels: colour channels of the images.
         width: channels of the small network's first stage.
         projection_dim: width of the projections that the loss compares.
@@ -38,7 +39,7 @@ class MultiView(Method):
         **optimization,
     ) -> None:
         super().__init__(**optimization)
-        self.network = Projected(image_encoder(encoder, channels, width), projection_dim)
+        self.network = with_global_statistics(Projected(image_encoder(encoder, channels, width), projection_dim))
         self.temperature, self.graph = temperature, graph
 
     def training_step(self, batch: Images, batch_idx: int) -> Tensor:
