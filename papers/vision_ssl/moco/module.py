@@ -7,7 +7,7 @@ from common.checks import check_number
 from common.encoders.heads import Projected, ProjectionHead
 from common.encoders.image import ImageEncoderName, image_encoder, to_float
 from common.encoders.momentum import MomentumTeacher
-from common.encoders.norms import encode_shuffled
+from common.encoders.norms import encode_shuffled, with_split_statistics
 from common.losses import queue_info_nce
 from common.sampling.queue import KeyQueue
 from common.training.method import Method
@@ -26,6 +26,8 @@ class MoCo(Method):
         momentum: of the key encoder, in [0, 1].
         temperature: divides the cosine similarities.
         symmetric: each view is once the query and once the key, and the two losses are summed.
+        norm_parts: parts of a batch that are normalized apart, if the encoder normalizes batches, as the published one
+            does on so many GPUs. Keys are in other parts than their queries, which could else be told by them.
         optimization: the arguments of `Method`.
     """
 
@@ -43,12 +45,15 @@ class MoCo(Method):
         momentum: float = 0.99,
         temperature: float = 0.2,
         symmetric: bool = False,
+        norm_parts: int = 8,
         **optimization,
     ) -> None:
         super().__init__(**optimization)
         check_number("model.momentum", momentum, least=0, most=1)
+        check_number("model.norm_parts", norm_parts, least=1)
         head = ProjectionHead if mlp else nn.Linear
-        self.network = Projected(image_encoder(encoder, channels, width), projection_dim, head)
+        network = Projected(image_encoder(encoder, channels, width), projection_dim, head)
+        self.network = with_split_statistics(network, norm_parts)
         self.teacher = MomentumTeacher(self.network, statistics="own")
         self.queue = KeyQueue(queue_size, projection_dim)
         self.momentum, self.temperature, self.symmetric = momentum, temperature, symmetric

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from common.encoders.norms import GlobalBatchNorm, encode_shuffled, with_global_statistics
+from common.encoders.norms import GlobalBatchNorm, encode_shuffled, with_global_statistics, with_split_statistics
+from common.errors import UserError
 from tests.processes import on_processes
 
 
@@ -63,10 +64,53 @@ def test_processes_agree_with_one(cuts: tuple[int, ...]) -> None:
             torch.testing.assert_close(ours, expected)
 
 
+def split(rows: slice) -> tuple[Tensor, list[Tensor]]:
+    """What these of twelve rows become with four parts of the batch, and the running statistics."""
+    torch.manual_seed(0)
+    layer = with_split_statistics(nn.BatchNorm2d(3), 4).double()
+    nn.init.normal_(layer.weight)
+    return layer(torch.cat([X, X[:3] + 1]).expand(-1, 3, -1, -1)[rows]).detach(), list(layer.buffers())
+
+
+def test_parts_are_normalized_apart_on_any_number_of_processes() -> None:
+    found, running = split(slice(None))
+    torch.manual_seed(0)
+    plain = nn.BatchNorm2d(3).double()
+    nn.init.normal_(plain.weight)
+    x, parts, means, variances = torch.cat([X, X[:3] + 1]).expand(-1, 3, -1, -1), [], [], []
+    for part in x.chunk(4):
+        plain.reset_running_stats()
+        parts.append(plain(part).detach())
+        means.append(plain.running_mean.clone())
+        variances.append(plain.running_var.clone())
+    torch.testing.assert_close(found, torch.cat(parts))
+    torch.testing.assert_close(running[0], torch.stack(means).mean(0))
+    torch.testing.assert_close(running[1], torch.stack(variances).mean(0))
+    for world in (2, 4):
+
+        def work(size: int = 12 // world) -> tuple[Tensor, list[Tensor]]:
+            rank = torch.distributed.get_rank()
+            return split(slice(size * rank, size * (rank + 1)))
+
+        several = on_processes(world, work)
+        torch.testing.assert_close(torch.cat([y for y, _ in several]), found)
+        for _, buffers in several:
+            for ours, expected in zip(buffers, running, strict=True):
+                torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize(("parts", "rows"), [(4, 10), (8, 8)])
+def test_a_batch_that_cannot_be_parted_is_refused(parts: int, rows: int) -> None:
+    layer = with_split_statistics(nn.BatchNorm1d(2), parts)
+    with pytest.raises(UserError, match=rf"model.norm_parts is {parts}; it must be a multiple of the 1 processes and"):
+        layer(torch.randn(rows, 2))
+    assert layer.eval()(torch.randn(rows, 2)).shape == (rows, 2)
+
+
 def test_rows_are_dealt_out_and_come_back_in_their_order() -> None:
     rows, seen = torch.arange(9.0)[:, None], []
     alone = encode_shuffled(lambda x: seen.append(x.flatten().tolist()) or 2 * x, rows, 1, 2)
-    assert torch.equal(alone, 2 * rows) and seen == [list(range(9))]
+    assert torch.equal(alone, 2 * rows) and sorted(seen[0]) == list(range(9)) and seen[0] != sorted(seen[0])
 
     def work() -> tuple[Tensor, list[list[float]]]:
         met, own = [], slice(0, 4) if torch.distributed.get_rank() == 0 else slice(4, 9)

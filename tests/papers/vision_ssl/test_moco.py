@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from common.batches import Images
 from common.encoders.heads import Projected
 from common.encoders.momentum import MomentumTeacher
+from common.encoders.norms import with_split_statistics
 from common.errors import UserError
 from papers.vision_ssl.moco.module import MoCo
 from tests.processes import on_processes
@@ -34,9 +35,9 @@ class Normalized(nn.Sequential):
 
 
 def normalized() -> MoCo:
-    """With batch normalization below the head."""
+    """With batch normalization below the head, of two parts of a batch."""
     moco = module()
-    moco.network = Projected(Normalized(), 5).double()
+    moco.network = with_split_statistics(Projected(Normalized(), 5).double(), 2)
     moco.teacher = MomentumTeacher(moco.network, statistics="own")
     return moco
 
@@ -97,25 +98,33 @@ def test_the_momentum_encoder_keeps_statistics_of_its_own() -> None:
     assert torch.equal(key.running_mean, before)
 
 
-def shuffled(views: Tensor) -> tuple[Tensor, Tensor]:
-    """The queue after a step of two processes, and what this one's key encoder was given."""
+def shuffled(views: Tensor, own: slice) -> tuple[Tensor, Tensor]:
+    """The queue after a step, and what the key encoder was given."""
     moco, met = normalized(), []
     moco.teacher.body.encoder.register_forward_pre_hook(lambda _, given: met.append(given[0].flatten(1).sum(1)))
-    own = slice(0, 3) if torch.distributed.get_rank() == 0 else slice(3, 6)
-    moco.training_step(Images(views[:, own], torch.arange(3), torch.arange(6)[own]), 0)
+    ids = torch.arange(6)[own]
+    moco.training_step(Images(views[:, own], ids, ids), 0)
     return moco.queue.keys, met[0]
 
 
 def test_keys_are_normalized_with_others_than_their_queries() -> None:
     views = batch(0).views
-    (queue, first), (same, second) = on_processes(2, lambda: shuffled(views))
-    assert torch.equal(queue, same)
+    queue, met = shuffled(views, slice(None))
     sums = views[1].flatten(1).sum(1)
-    dealt = [[int((sums - s).abs().argmin()) for s in part] for part in (first, second)]
-    assert sorted(dealt[0] + dealt[1]) == list(range(6)) and set(dealt[0]) != {0, 1, 2}
-    for part in dealt:
-        # The queue has the keys in the order of their images, whoever normalized them.
-        torch.testing.assert_close(queue[part], embedded(normalized().teacher, views[1][part]))
+    dealt = [int((sums - s).abs().argmin()) for s in met]
+    assert sorted(dealt) == list(range(6)) and set(dealt[:3]) not in ({0, 1, 2}, {3, 4, 5})
+    layer = Projected(Normalized(), 5).double()
+    layer.load_state_dict(normalized().teacher.body.state_dict())
+    for part in (dealt[:3], dealt[3:]):
+        # The queue has the keys in the order of their images, whatever they were normalized with.
+        torch.testing.assert_close(queue[part], embedded(layer.train(), views[1][part]))
+
+    def work() -> tuple[Tensor, Tensor]:
+        return shuffled(views, slice(0, 3) if torch.distributed.get_rank() == 0 else slice(3, 6))
+
+    (first, one), (second, other) = on_processes(2, work)
+    torch.testing.assert_close(first, queue)
+    assert torch.equal(first, second) and torch.equal(torch.cat([one, other]), met)
 
 
 @pytest.mark.parametrize(
