@@ -94,10 +94,9 @@ class Data2VecAQC(Method):
         self.teacher = MomentumTeacher(self.encoder.transformer)
         self.predict = nn.Linear(width, width)
         self.parts, self.top, self.feature_gradient = parts, top, feature_gradient
-        self.mask_share, self.mask_span = mask_share, mask_span
-        self.decay, self.end_decay, self.anneal = decay, end_decay, anneal
+        self.mask_share, self.mask_span, self.cluster_factor = mask_share, mask_span, cluster_factor
+        self.decay, self.end_decay, self.anneal, self.gumbel = decay, end_decay, anneal, gumbel
         self.negatives, self.temperature, self.scale = negatives, temperature, scale
-        self.cluster_factor, self.gumbel = cluster_factor, gumbel
         if "q" in parts:
             self.quantizer = GumbelQuantizer(feature_width, output_width, codes, groups)
             self.project_quantized = nn.Linear(output_width, output_width)
@@ -106,9 +105,7 @@ class Data2VecAQC(Method):
     def training_step(self, batch: SpeechViews, batch_idx: int) -> Tensor:
         ids, encoder = batch.ids, self.encoder
         if self.parts and len(batch.views) < 2:
-            raise UserError(
-                f"data.views gives 1 view of an excerpt; model.parts {self.parts!r} takes a clean and another"
-            )
+            raise UserError(f"data.views gives 1 view of an excerpt; model.parts {self.parts!r} takes two")
         clean = self.read(batch.views[0])
         features = encoder.norm(clean)
         seen = encoder.norm(self.read(batch.views[1])) if self.parts else features
@@ -160,16 +157,15 @@ class Data2VecAQC(Method):
         clusters: tuple[Tensor | None, Tensor | None] = (None, None)
         if "c" in self.parts:
             clusters = clusters_of_all(*keys, max(2, frames // self.cluster_factor), *self.key("clusters"))
-        terms = []
+        terms = {"diversity": sides[0].diversity}
+        options = dict(temperature=self.temperature, scale=self.scale)
         # Crosswise: the student, which saw the augmented view, and the clean codes; the teacher and the augmented ones.
-        names, queries = ("student", "teacher"), [self.project_states(x) for x in (state, target)]
-        for name, query, key, side, cluster in zip(names, queries, keys, sides, clusters, strict=True):
+        queries = {"student": self.project_states(state), "teacher": self.project_states(target)}
+        for (name, query), key, side, cluster in zip(queries.items(), keys, sides, clusters, strict=True):
             others = draw_negatives(ids, masked, self.negatives, *self.key(f"negatives of the {name}"))
-            loss = damped_cross_entropy(
-                query, key, side.codes, others, cluster, temperature=self.temperature, scale=self.scale
-            )
-            terms.append(global_mean(loss.flatten()))
-        return {"student": terms[0], "teacher": terms[1], "diversity": sides[0].diversity}
+            loss = damped_cross_entropy(query, key, side.codes, others, cluster, **options)
+            terms[name] = global_mean(loss.flatten())
+        return terms
 
     def follow(self) -> None:
         """Moves the teacher towards the student, at the decay of this step."""
