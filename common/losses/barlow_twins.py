@@ -3,11 +3,10 @@
 import torch
 from torch import Tensor
 
-from common.checks import check_number
+from common.checks import check_embeddings, check_number
 from common.distributed import sum_over_processes
-from common.errors import UserError
 from common.losses import examples
-from common.losses.precision import at_least_float32
+from common.losses.precision import same_precision
 from common.losses.registry import Example, Needs, loss
 from common.tiled.tiles import full_precision
 
@@ -33,7 +32,7 @@ def barlow_twins(view_a: Tensor, view_b: Tensor, *, weight: float = 0.0051, eps:
         0-d, the correlation being that over the samples of all processes; 0 for no samples. Holds a (d, d) matrix.
 
     Raises:
-        UserError: views of different shapes, a weight or an eps below 0.
+        UserError: views of different shapes or of other than floating-point numbers, a weight or an eps below 0.
 
     Relations: it compares dimensions where contrastive losses compare samples; its negatives are the other dimensions.
 
@@ -41,12 +40,12 @@ def barlow_twins(view_a: Tensor, view_b: Tensor, *, weight: float = 0.0051, eps:
     """
     check_number("weight", weight, least=0)
     check_number("eps", eps, least=0)
-    if view_a.ndim != 2 or view_a.shape != view_b.shape:
-        raise UserError(f"view_a {tuple(view_a.shape)} and view_b {tuple(view_b.shape)}: expected (n, d), alike")
-    samples = sum_over_processes(at_least_float32(view_a).new_tensor(len(view_a)))
+    check_embeddings(same_rows=True, view_a=view_a, view_b=view_b)
+    views = same_precision(view_a, view_b)
+    samples = sum_over_processes(views[0].new_tensor(len(view_a)))
     count = samples.clamp(min=1)
     with full_precision(view_a.device):
-        one, other = (_standardized(at_least_float32(view), count, eps) for view in (view_a, view_b))
+        one, other = (_standardized(view, count, eps) for view in views)
         correlation = sum_over_processes(one.T @ other) / count
     agreement = correlation.diagonal()
     redundancy = correlation - torch.diag(agreement)

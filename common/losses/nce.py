@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.checks import check_number
+from common.checks import check_embeddings, check_number
 from common.distributed import global_mean, logsumexp_over_processes, sum_over_processes
 from common.errors import UserError
 from common.losses import examples
@@ -50,13 +50,14 @@ def noise_contrastive(
         The mean over the queries of all processes; the m terms of the noise are summed.
 
     Raises:
-        UserError: columns of another shape, or without noise.
+        UserError: embeddings of another shape or type, columns of another shape, or without noise.
 
     Relations: the cross-entropy over the same columns does without Z; with every row for a column it is the softmax
     over the bank.
 
     Source: Wu et al. 2018 (instance discrimination), eq. 4 to 7; Gutmann and Hyvärinen 2010.
     """
+    check_embeddings(query=query, bank=bank)
     check_number("log_z", log_z)
     check_number("eps", eps, least=0)
     if columns.ndim != 2 or len(columns) != len(query) or columns.shape[1] < 2:

@@ -34,7 +34,8 @@ def copied(class_path: str, name: str, like: Card) -> str:
     node = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == old), None)
     if node is None:
         raise UserError(f"{path}: there is no class '{old}'")
-    used = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} | _quoted_names(node)
+    kept = [part for part in ast.iter_child_nodes(node) if not _names_records(part)]
+    used = {n.id for part in kept for n in ast.walk(part) if isinstance(n, ast.Name)} | _quoted_names(node)
     imports = list(_imports(tree, used))
     there = sorted(_defined(tree) & used - {old})
     if there:
@@ -60,6 +61,11 @@ def _imports(tree: ast.Module, used: set[str]) -> Iterator[str]:
             if kept:
                 names = ", ".join(f"{a.name} as {a.asname}" if a.asname else a.name for a in kept)
                 yield f"from {node.module} import {names}" if isinstance(node, ast.ImportFrom) else f"import {names}"
+
+
+def _names_records(part: ast.AST) -> bool:
+    """Whether it says under which names the records of the original know it, which a copy has none of."""
+    return isinstance(part, ast.stmt) and bool(_assigned(part) & _OF_RECORDS)
 
 
 def _defined(tree: ast.Module) -> set[str]:
@@ -95,7 +101,7 @@ def _class(text: str, node: ast.ClassDef, name: str) -> str:
     lines = text.splitlines()
     dropped: set[int] = set()
     for part in node.body:
-        if _assigned(part) & _OF_RECORDS:
+        if _names_records(part):
             dropped |= set(range(part.lineno, (part.end_lineno or part.lineno) + 1))
     first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
     body = [line for number, line in enumerate(lines[first - 1 : node.end_lineno], first) if number not in dropped]

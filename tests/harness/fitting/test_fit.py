@@ -82,7 +82,10 @@ def test_a_recipe_named_on_the_command_line_stands_alone(card, logs):
         (["--trainer.accumulate_grad_batches", "0"], "trainer.accumulate_grad_batches is 0; it must be at least 1"),
         (["--trainer.check_val_every_n_epoch", "0"], "trainer.check_val_every_n_epoch is 0; it must be at least 1"),
         (["--trainer.gradient_clip_val", "-1"], "trainer.gradient_clip_val is -1"),
-        (["--trainer.limit_train_batches", "1.5"], "trainer: "),
+        (
+            ["--trainer.limit_train_batches", "1.5"],
+            "trainer.limit_train_batches is 1.5; it must be a number",
+        ),
         (["--trainer.max_time", "soon"], "trainer: "),
         (["--trainer.profiler", "foo"], "trainer: "),
         (["--seed_everything", "-1"], "seed_everything is -1; it must be from 0 to 2^32 - 1"),
