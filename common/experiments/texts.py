@@ -36,6 +36,12 @@ def with_spread(estimate: Interval | None) -> str:
     return f"{number(estimate.mean)} ({number(estimate.std, abs(estimate.mean))})"
 
 
+def deviation(value: float, tolerance: float) -> str:
+    """ "2.2e-15 of 1e-10"; three decimals where two digits could not tell the one from the other: "1.004 of 0.970"."""
+    style = ".3f" if 0.1 <= tolerance < 10 and tolerance / 2 <= value <= tolerance * 2 else ".2g"
+    return f"{value:{style}} of {tolerance:{style}}"
+
+
 def probability(p: float) -> str:
     """Two digits, and no more zeros than say something: "0.032", "< 0.0001"."""
     return "< 0.0001" if p < 0.0001 else f"{p:.2g}"

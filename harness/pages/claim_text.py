@@ -1,7 +1,7 @@
 """A claim in a few lines, the same ones on the console and on the pages."""
 
 from common.experiments.card import Comparison
-from common.experiments.texts import number, probability, with_interval
+from common.experiments.texts import deviation, number, probability, with_interval
 from common.experiments.verdict import ClaimResult, PropertyResult, Verdict
 from harness.records.standing import Standing, Trial
 
@@ -38,10 +38,11 @@ def lines(paper: Standing, trial: Trial, result: ClaimResult | PropertyResult, c
 
 
 def _property(result: PropertyResult) -> str:
-    asked = f"of {result.experiment.tolerance:.2g} allowed ({result.experiment.where})"
+    tolerance, where = result.experiment.tolerance, result.experiment.where
     if result.deviation is None:
-        return f"No seed is on record; {result.experiment.tolerance:.2g} is allowed ({result.experiment.where})."
-    return f"Largest deviation {result.deviation:.2g} {asked}; {_count(len(result.seeds), 'seed')}."
+        return f"No seed is on record; {tolerance:.2g} is allowed ({where})."
+    found = deviation(result.deviation, tolerance)
+    return f"Largest deviation {found} allowed ({where}); {_count(len(result.seeds), 'seed')}."
 
 
 def _means(trial: Trial, result: ClaimResult, code: str) -> str:

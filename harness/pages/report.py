@@ -16,7 +16,7 @@ from common.errors import UserError
 from common.experiments.card import Comparison, Published
 from common.experiments.paired import Interval, false_discovery_rates
 from common.experiments.records import Record
-from common.experiments.texts import NOTHING, duration, number, probability, with_interval, with_spread
+from common.experiments.texts import NOTHING, deviation, duration, number, probability, with_interval, with_spread
 from common.experiments.verdict import ClaimResult, PropertyResult, Verdict
 from common.lines import read_text
 from harness.console import track
@@ -204,8 +204,10 @@ def central(papers: Sequence[Standing], results: Path) -> list[list[str]]:
             ]
         else:
             cells += [result.experiment.claim, str(len(result.seeds))]
-            worst = NOTHING if result.deviation is None else f"{result.deviation:.2g}"
-            cells += [f"{worst} of {result.experiment.tolerance:.2g} allowed", *[NOTHING] * 3]
+            tolerance = result.experiment.tolerance
+            worst = result.deviation
+            said = f"{NOTHING} of {tolerance:.2g}" if worst is None else deviation(worst, tolerance)
+            cells += [f"{said} allowed", *[NOTHING] * 3]
         cells += [f"**{result.verdict}**", probability(q[i]) if i in q else NOTHING]
         rows.append([_cell(cell) for cell in cells])
     return rows

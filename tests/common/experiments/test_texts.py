@@ -3,7 +3,7 @@ import math
 import pytest
 
 from common.experiments.paired import Interval
-from common.experiments.texts import number, probability, with_interval, with_spread
+from common.experiments.texts import deviation, number, probability, with_interval, with_spread
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,11 @@ def test_a_mean_and_its_spread() -> None:
 @pytest.mark.parametrize(("p", "text"), [(1.0, "1"), (0.0321, "0.032"), (0.00012, "0.00012"), (1e-9, "< 0.0001")])
 def test_probabilities(p: float, text: str) -> None:
     assert probability(p) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "tolerance", "shown"),
+    [(2.2e-15, 1e-10, "2.2e-15 of 1e-10"), (1.004, 0.97, "1.004 of 0.970"), (-0.0075, 0.05, "-0.0075 of 0.05")],
+)
+def test_a_deviation_is_told_from_what_is_allowed(value: float, tolerance: float, shown: str) -> None:
+    assert deviation(value, tolerance) == shown
