@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from common.experiments.card import Card, Comparison, Property, untrained
-from common.experiments.items import ItemLedger, Items
-from common.experiments.records import ItemKey, Ledger, Record, current, select
+from common.experiments.items import ItemLedger
+from common.experiments.records import Ledger, Record, current, select
 from common.experiments.stale import StaleLedger, is_stale
 from common.experiments.texts import duration
 from harness.recipes.arms import check_arms
 from harness.records.identity import arm_hash, check_hash
+from harness.running.twins import Twins, is_whole, same_data
 from harness.running.worker import Run
 
 
@@ -95,6 +96,7 @@ def plan(
     records = [record for record in records if not is_stale(record, marks)]
     # In a folder of their own the first runs have no earlier ones; the repository's took about as long.
     known = Ledger(card.root / "results/runs").read(card.slug)[0]
+    twins = Twins(ledger)
     runs: list[Run] = []
     recorded: list[Record] = []
     to_fetch: dict[str, None] = {}
@@ -114,15 +116,15 @@ def plan(
                 if seed >= wanted[arm.arm]:
                     continue
                 run = _seeded(arm, seed, _expected_seconds(own, arm) or _expected_seconds(elsewhere, arm))
-                found = [record for record in _found(own, run) if _whole(record, run, items)]
+                found = [record for record in _found(own, run) if is_whole(record, run, items)]
                 checked = check_data and run.config is not None and (fetch or not _not_there([arm]))
-                if found and checked and not _same_data(run, found[0]):
+                if found and checked and not same_data(run, found[0]):
                     found = []
                 if found:
                     recorded += found
                     continue
-                twin = _twin(records, run, items)
-                if twin is not None and checked and _same_data(run, twin):
+                twin = twins.find(run)
+                if twin is not None and checked and same_data(run, twin):
                     run = replace(run, twin=twin, expected_seconds=0.0)
                 runs.append(replace(run, planned=now))
     return Plan(tuple(runs), tuple(recorded), tuple(warnings), tuple(to_fetch))
@@ -132,23 +134,6 @@ def _found(records: Sequence[Record], run: Run) -> list[Record]:
     # The file that a check stands in may move; a comparison may have records of several recipe files.
     of = {} if run.check is not None else {"recipe": run.recipe}
     return select(records, arm=run.arm, seed=run.seed, recipe_hash=run.recipe_hash, **of)
-
-
-def _whole(record: Record, run: Run, items: Mapping[ItemKey, Mapping[str, Items]]) -> bool:
-    """Whether all that the claims ask of a run was kept of it."""
-    if run.check is not None or not run.metrics:
-        return True
-    key = ItemKey(record.experiment, record.arm, record.recipe_hash, record.seed)
-    # Records of before items were kept have no processor time either.
-    asked = set(record.means) & set(run.metrics) if run.keeps_items else set()
-    return record.cpu_seconds > 0 and asked <= items.get(key, {}).keys()
-
-
-def _twin(records: Sequence[Record], run: Run, items: Mapping[ItemKey, Mapping[str, Items]]) -> Record | None:
-    """The record of the same training in another experiment, if all that this one owes was kept of it."""
-    same = select(records, recipe_hash=run.recipe_hash, seed=run.seed) if run.config is not None else []
-    others = [r for r in same if (r.experiment, r.arm) != (run.experiment, run.arm) and _whole(r, run, items)]
-    return others[-1] if others else None
 
 
 def _owed(experiment: Comparison) -> dict[str, tuple[str, ...]]:
@@ -210,23 +195,6 @@ def _seeded(arm: Run, seed: int, expected_seconds: float | None) -> Run:
 def _expected_seconds(records: Sequence[Record], arm: Run) -> float | None:
     alike = select(records, arm=arm.arm, recipe=arm.recipe) or select(records, recipe=arm.recipe)
     return sum(r.seconds for r in alike) / len(alike) if alike else None
-
-
-def _same_data(run: Run, record: Record) -> bool:
-    # Most benchmarks are the same for every seed, so one of them answers for all; label noise is drawn by the seed.
-    data = run.config["data"]
-    first = {**data, "init_args": {**data["init_args"], "seed": 0}}
-    return any(_fingerprint(json.dumps(d, sort_keys=True)) == record.data_hash for d in (first, data))
-
-
-@functools.cache
-def _fingerprint(data: str) -> str:
-    from harness.recipes.recipe import build_benchmark
-
-    benchmark = build_benchmark(json.loads(data))
-    benchmark.prepare_data()
-    benchmark.setup("fit")
-    return benchmark.fingerprint()
 
 
 def _not_there(arms: Sequence[Run]) -> list[str]:

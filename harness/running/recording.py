@@ -88,15 +88,15 @@ def keep(ledger: Ledger | TryLedger, run: Run, record: Record, items: dict[str, 
         raise UserError(f"{error}; the result of the last run is {place}, append it when there is room") from None
 
 
-def adopt(ledger: Ledger, run: Run, twin: Record) -> Record:
-    """Puts the record of the same training in another experiment on record for this run, too.
+def adopt(ledger: Ledger | TryLedger, run: Run, twin: Record) -> Record:
+    """Puts the record of the same training in another experiment or paper on record for this run, too.
 
     Raises:
         UserError: as `keep` does.
     """
-    record = dataclasses.replace(twin, experiment=run.experiment, arm=run.arm, recipe=run.recipe)
+    record = dataclasses.replace(twin, paper=run.paper, experiment=run.experiment, arm=run.arm, recipe=run.recipe)
     key = ItemKey(twin.experiment, twin.arm, twin.recipe_hash, twin.seed)
-    items = ItemLedger(ledger.folder.parent / "items").read(run.paper).get(key, {})
+    items = ItemLedger(ledger.folder.parent / "items").read(twin.paper).get(key, {})
     keep(ledger, run, record, {name: items[name] for name in run.metrics if name in items})
     return record
 

@@ -4,7 +4,7 @@ import datetime
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from common.errors import UserError
@@ -12,6 +12,7 @@ from common.experiments.card import Card, Comparison, Tuning
 from common.experiments.records import select
 from common.experiments.schema import closest
 from common.experiments.tries import Try, TryLedger
+from harness.running.twins import Twins, same_data
 from harness.running.worker import Run
 
 
@@ -96,6 +97,7 @@ def plan(card: Card, ledger: TryLedger, tried: Sequence[Setting]) -> list[Run]:
 
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     known = [one.record for one in ledger.read(card.slug)[0]]
+    twins = Twins(ledger)
     runs: dict[tuple[str, str, str, int], Run] = {}
     for seed in dict.fromkeys(seed for setting in tried for seed in setting.tuning.seeds):
         for setting in tried:
@@ -103,7 +105,7 @@ def plan(card: Card, ledger: TryLedger, tried: Sequence[Setting]) -> list[Run]:
             if seed not in setting.tuning.seeds or select(known, **own, seed=seed):
                 continue
             alike = select(known, experiment=setting.experiment.name)
-            runs[(*own.values(), seed)] = Run(
+            run = Run(
                 card.slug,
                 setting.experiment.name,
                 setting.arm,
@@ -118,6 +120,10 @@ def plan(card: Card, ledger: TryLedger, tried: Sequence[Setting]) -> list[Run]:
                 knobs=setting.knobs,
                 planned=now,
             )
+            twin = twins.find(run)
+            if twin is not None and same_data(run, twin):
+                run = replace(run, twin=twin, expected_seconds=0.0)
+            runs[(*own.values(), seed)] = run
     return list(runs.values())
 
 

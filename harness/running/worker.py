@@ -70,7 +70,7 @@ class Run:
     planned: str = field(default="", compare=False)
     """When the record was looked at for it; UTC, ISO 8601."""
     twin: Record | None = None
-    """The record of the same training in another experiment, if there is one."""
+    """The record of the same training in another experiment or paper, if there is one."""
 
     @property
     def name(self) -> str:

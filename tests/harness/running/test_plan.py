@@ -10,6 +10,7 @@ from harness.recipes import recipe
 from harness.recipes.catalog import find
 from harness.records.identity import check_hash
 from harness.running import plan as plans
+from harness.running import twins
 from harness.running.plan import plan
 
 
@@ -17,7 +18,7 @@ from harness.running.plan import plan
 def root(toy_root, monkeypatch):
     monkeypatch.syspath_prepend(str(toy_root))
     monkeypatch.setattr(sys, "argv", ["papers"])
-    plans._fingerprint.cache_clear()
+    twins.fingerprint.cache_clear()
     return toy_root
 
 
@@ -132,7 +133,7 @@ class Pinned:
 def test_a_plan_that_fetches_nothing_says_what_it_would(root, ledger, monkeypatch):
     write_records(root, ledger, toy_plan(root, ledger, experiments=["main"]).runs)
     plans._unfetched.cache_clear()
-    plans._fingerprint.cache_clear()
+    twins.fingerprint.cache_clear()
     monkeypatch.setattr(sys.modules["toylab"].Numbers, "sources", (Pinned,))
     found = toy_plan(root, ledger, experiments=["main"], fetch=False)
     assert found.runs == () and found.to_fetch == ("numbers1k (61 MB)",)
@@ -188,7 +189,7 @@ def test_changed_data_are_run_anew(root, ledger, monkeypatch):
     write_records(root, ledger, runs)
     numbers = sys.modules["toylab"].Numbers
     monkeypatch.setattr(numbers, "fingerprint", lambda self: "another version")
-    plans._fingerprint.cache_clear()
+    twins.fingerprint.cache_clear()
     assert names(toy_plan(root, ledger, experiments=["main"]).runs) == names(runs)
     assert toy_plan(root, ledger, experiments=["main"], check_data=False).runs == ()
 
