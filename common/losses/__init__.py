@@ -1,5 +1,6 @@
 """Contrastive losses: pure functions of embeddings. Each registers itself, and its tests follow from that."""
 
+from common.losses.attraction_repulsion import attraction_repulsion
 from common.losses.auc import mann_whitney
 from common.losses.barlow_twins import barlow_twins
 from common.losses.distillation import distilled_cross_entropy, momentum_contrast
@@ -14,6 +15,7 @@ from common.losses.multi_view import multi_view_info_nce
 from common.losses.nce import NormalizationConstant, noise_contrastive
 from common.losses.nt_xent import decoupled_nt_xent, nt_xent
 from common.losses.queue import queue_info_nce
+from common.losses.reweighted import reweighted_nt_xent
 from common.losses.sigmoid import sigmoid_pairwise
 from common.losses.skewed_kl import skewed_kl, skewed_reverse_kl
 from common.losses.soft_targets import distilled, same_id, soft_target_cross_entropy
@@ -27,6 +29,7 @@ __all__ = [
     "NormalizationConstant",
     "PlainTemperature",
     "alignment",
+    "attraction_repulsion",
     "barlow_twins",
     "circle",
     "circle_list",
@@ -49,6 +52,7 @@ __all__ = [
     "one_vs_all",
     "pairwise_hinge",
     "queue_info_nce",
+    "reweighted_nt_xent",
     "same_id",
     "sigmoid_pairwise",
     "skewed_kl",

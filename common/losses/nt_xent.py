@@ -76,16 +76,35 @@ def decoupled_nt_xent(
     """
     check_number("sigma", sigma, above=0)
     views, scale = _both(view_a, view_b), inverse(temperature)
-    scores = Scores(views, views, scale=scale, exchange=exchange)
-    sample = scores.layout.start + torch.arange(len(view_a), device=view_a.device).repeat(2)
-    total = scores.exclude(scores.equal(sample, sample)).logsumexp(dim=1)
+    total = _over_negatives(views, scale, exchange)
     positive = Scores(view_a, view_b, scale=scale).diagonal()
     if sigma is not None:
         cosine = Scores(view_a, view_b, scale=1 / sigma).diagonal().exp()
         positive = (2 - cosine / global_mean(cosine)) * positive
     value = total - torch.cat([positive, positive])
     # A single pair has no negatives, and so no term.
-    return global_mean(value, where=None if scores.layout.total > 2 else torch.zeros_like(value, dtype=torch.bool))
+    return global_mean(value, where=~value.detach().isneginf())
+
+
+def odds_against(
+    view_a: Tensor, view_b: Tensor, *, temperature: float | Tensor, exchange: Exchange = Exchange.GATHER
+) -> Tensor:
+    """The log-odds that an anchor takes a negative for its positive, (2n,): `nt_xent` is the mean of their softplus.
+
+    log sum_{j not in {i, p(i)}} exp(z_i z_j / t) - z_i z_p(i) / t = log((1 - P_i) / P_i), whose mean is
+    `decoupled_nt_xent`; -inf for a single pair. Arguments as there.
+    """
+    views, scale = _both(view_a, view_b), inverse(temperature)
+    total = _over_negatives(views, scale, exchange)
+    return total - Scores(view_a, view_b, scale=scale).diagonal().repeat(2)
+
+
+def _over_negatives(views: Tensor, scale: float | Tensor, exchange: Exchange) -> Tensor:
+    """log sum exp of the scores of each of 2n views with those of other samples, (2n,)."""
+    scores = Scores(views, views, scale=scale, exchange=exchange)
+    half = torch.arange(len(views) // 2, device=views.device)
+    sample = scores.layout.start + half.repeat(2)
+    return scores.exclude(scores.equal(sample, sample)).logsumexp(dim=1)
 
 
 def _both(view_a: Tensor, view_b: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from common.losses import (
 from common.scores import Scores
 from common.training.grad_cache import cached_forward
 from papers.vision_language.coca.module import CoCa
+from papers.vision_ssl.macl.module import MACL
 from tests.golden.ours import like
 from tests.golden.recorded import Case
 
@@ -135,6 +136,17 @@ def macl(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
     scores = Scores(query, key, scale=1 / temperature)
     loss = scores.logsumexp(dim=1) - scores.diagonal()
     return (loss / -torch.expm1(-loss.detach())).mean()
+
+
+class Macl(MACL):
+    def log_loss(self, loss: Tensor, **terms: Tensor) -> Tensor:
+        return loss
+
+
+@like("macl/two_views", "macl/two_views_odd", "macl/two_views_cold")
+def macl_views(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    a = case.arguments
+    return Macl(temperature=a["tau_0"], alpha=a["alpha"], threshold=a["A0"]).contrast(x["first"], x["second"])
 
 
 # --- two views, labels ------------------------------------------------------------------------------------------------

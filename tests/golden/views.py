@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from common.batches import Images
 from common.encoders.heads import Projected
 from common.encoders.momentum import MomentumTeacher
-from common.losses import alignment, barlow_twins, info_nce, multi_view_info_nce
+from common.losses import alignment, attraction_repulsion, barlow_twins, info_nce, multi_view_info_nce
 from common.sampling.queue import KeyQueue
 from papers.vision_ssl.insdis.module import InsDis
 from papers.vision_ssl.moco.module import MoCo
@@ -82,3 +82,18 @@ def cmc(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
     one, other = unit(x["l"]), unit(x["ab"])
     sides = info_nce(one, other.detach(), **case.arguments) + info_nce(other, one.detach(), **case.arguments)
     return sides + (multi_view_info_nce(torch.stack([one, other], dim=1), **case.arguments) - sides).detach()
+
+
+@like("cacr/five_views", "cacr/cifar10", "cacr/two_views_sharp")
+def cacr(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    a = case.arguments
+    return attraction_repulsion(unit(x["views"]), attraction=a["tau_pos"], repulsion=a["tau_neg"])
+
+
+@like("cacr/uniform_positives", "cacr/uniform_negatives", "cacr/uniform")
+def cacr_uniform(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    # Theirs leaves the weights out by another option, ours by a sharpness of 0.
+    positives, negatives = case.name != "cacr/uniform_negatives", case.name != "cacr/uniform_positives"
+    given = dict(attraction=case.arguments["tau_pos"], repulsion=case.arguments["tau_neg"])
+    given |= dict(attraction=0.0) if positives else {}
+    return attraction_repulsion(unit(x["views"]), **given | (dict(repulsion=0.0) if negatives else {}))
