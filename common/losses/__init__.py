@@ -3,6 +3,7 @@
 from common.losses.attraction_repulsion import attraction_repulsion
 from common.losses.auc import mann_whitney
 from common.losses.barlow_twins import barlow_twins
+from common.losses.class_pairs import class_pairs
 from common.losses.distillation import distilled_cross_entropy, momentum_contrast
 from common.losses.filtered import filtered_info_nce
 from common.losses.focal import focal_info_nce, focal_sigmoid, focal_sup_con
@@ -33,6 +34,7 @@ __all__ = [
     "barlow_twins",
     "circle",
     "circle_list",
+    "class_pairs",
     "decoupled_nt_xent",
     "decoupled_softmax",
     "distilled",

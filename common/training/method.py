@@ -68,13 +68,14 @@ class Method(L.LightningModule):
         lr: peak learning rate.
         weight_decay: decay on weights with two or more dimensions; biases and norms have none. With "adamw" it is
             multiplied by the learning rate, and with "sgd" it joins the gradient, which comes to the same.
-        optimizer: "adamw", "adafactor" (the same with less memory, see `Adafactor`), "sgd" (momentum 0.9), or "lars"
-            and "larc" (its clipped form, see `LARS`), which adapt the tensors that decay.
+        optimizer: "adamw", "adam" (whose decay joins the gradient, before the moments), "adafactor" (AdamW with less
+            memory, see `Adafactor`), "sgd" (momentum 0.9), or "lars" and "larc" (its clipped form, see `LARS`), which
+            adapt the tensors that decay.
         schedule: what follows the warm-up, stepped once a batch.
         warmup: share of all steps over which the learning rate rises linearly, in [0, 1].
         decay_all: biases, norms and temperatures decay too, as PyTorch's and fairseq's optimizers have it by default.
-        beta2: of AdamW, how slowly its second moment forgets.
-        eps: of AdamW, added to the root of the second moment.
+        beta2: of Adam and AdamW, how slowly their second moment forgets.
+        eps: of Adam and AdamW, added to the root of the second moment.
         eta: of "lars" and "larc", the trust coefficient.
 
     Raises:
@@ -98,7 +99,7 @@ class Method(L.LightningModule):
         *,
         lr: float = 1e-3,
         weight_decay: float = 0.0,
-        optimizer: Literal["adamw", "sgd", "adafactor", "lars", "larc"] = "adamw",
+        optimizer: Literal["adamw", "adam", "sgd", "adafactor", "lars", "larc"] = "adamw",
         schedule: Schedule = "cosine",
         warmup: float = 0.0,
         decay_all: bool = False,
@@ -260,6 +261,8 @@ class Method(L.LightningModule):
         match self.optimizer:
             case "adamw":
                 optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=(0.9, self.beta2), eps=self.eps)
+            case "adam":
+                optimizer = torch.optim.Adam(groups, lr=self.lr, betas=(0.9, self.beta2), eps=self.eps)
             case "adafactor":
                 optimizer = Adafactor(groups, lr=self.lr)
             case "sgd":

@@ -9,6 +9,7 @@ from common.encoders.heads import Projected
 from common.encoders.momentum import MomentumTeacher
 from common.losses import alignment, attraction_repulsion, barlow_twins, info_nce, multi_view_info_nce
 from common.sampling.queue import KeyQueue
+from papers.vision_ssl.hydra_pairs.module import HydraPairs
 from papers.vision_ssl.insdis.module import InsDis
 from papers.vision_ssl.moco.module import MoCo
 from tests.golden.ours import like
@@ -97,3 +98,38 @@ def cacr_uniform(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tens
     given = dict(attraction=case.arguments["tau_pos"], repulsion=case.arguments["tau_neg"])
     given |= dict(attraction=0.0) if positives else {}
     return attraction_repulsion(unit(x["views"]), **given | (dict(repulsion=0.0) if negatives else {}))
+
+
+def swap(layer: nn.Module, **drawn: Tensor) -> None:
+    """Drawn arrays in place of parameters, so that the gradient reaches them."""
+    for name, x in drawn.items():
+        delattr(layer, name)
+        setattr(layer, name, x)
+
+
+KINDS = {
+    "hydra_pairs/subspace": {},
+    "hydra_pairs/subspace_identical_cold": {"pairs": "identical"},
+    "hydra_pairs/scaled": {"renormalize": False},
+    "hydra_pairs/ungated": {"gate": "none"},
+    "hydra_pairs/supcon": {"gate": "none", "pairs": "identical"},
+}
+
+
+@like(*KINDS)
+def hydra_pairs(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
+    widths = {"width": 8, "hidden_dim": 8, "projection_dim": 5, "classes": 4, "gate_dim": 6, "gate_hidden_dim": 7}
+    module = HydraPairs(**widths, **KINDS[case.name], **case.arguments)
+    body = Body(x["body"])
+    swap(body[0], weight=x["body"])
+    module.network.encoder = body
+    swap(module.network.head[0][0], weight=x["hidden"])
+    swap(module.network.head[0][3], weight=x["last"])
+    if module.gate != "none":
+        swap(module.opening.embedding, weight=x["classes"])
+        swap(module.opening.body[2], weight=x["gate"], bias=x["gate_bias"])
+        swap(module.opening.body[5], weight=x["opening"], bias=x["opening_bias"])
+    if module.pairs == "arbitrary":
+        module.partners = lambda labels, ids: labels[given["permutation"]]
+    module.log_loss = lambda loss, **_: loss
+    return module.double().training_step(Images(x["pictures"][None], given["labels"], torch.arange(9)), 0)

@@ -1,9 +1,12 @@
 """Garments at a place of their own before noise: Fashion-MNIST made a ground for self-supervision."""
 
+from typing import Any, ClassVar
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from common.batches import Images
 from common.random import uniform
 from common.table import take
 from data.benchmarks.bases.galleries import GalleryImages
@@ -19,6 +22,8 @@ _RENDERING, _DRAWN, _SPLIT = 1, 2, 0
 _POSE, _BASE, _CONTRAST, _POLARITY = slice(0, POSE_DRAWS), 5, 6, 7
 _COARSE, _FINE, _TINTS = slice(8, 24), slice(24, 124), slice(124, 130)
 _DRAWS = 130
+_KINDS = (0, 1, 0, 0, 0, 2, 0, 2, 3, 2)
+"""Of each class: what one wears above, trousers, shoes, and bags."""
 
 
 class PlacedFashion(GalleryImages):
@@ -32,6 +37,8 @@ class PlacedFashion(GalleryImages):
         train_size: as in `GalleryImages`; there are 5,000 of each class.
         colour: garment and noise are each tinted at random, by nothing that tells the class; the pictures have three
             channels then, and the views may change colours.
+        coarse: methods that read labels see four kinds (tops and dresses, trousers, shoes, bags) in place of the ten
+            classes, which are asked for all the same.
         class_count, long_tail, tasks, task_epochs: as in `GalleryImages`.
         kwargs: as in `AugmentedImages`.
     """
@@ -42,6 +49,7 @@ class PlacedFashion(GalleryImages):
     classes = CLASSES
     most_classes = len(CLASSES)
     most_per_class = 5000
+    added_later: ClassVar[dict[str, Any]] = {"coarse": False}
 
     def __init__(
         self,
@@ -52,6 +60,7 @@ class PlacedFashion(GalleryImages):
         tasks: int = 1,
         task_epochs: int = 1,
         colour: bool = False,
+        coarse: bool = False,
         crop: float = 0.3,
         flip: float = 0.5,
         blur: float = 0.0,
@@ -60,7 +69,7 @@ class PlacedFashion(GalleryImages):
         switches = dict(train_size=train_size, class_count=class_count, long_tail=long_tail)
         switches |= dict(tasks=tasks, task_epochs=task_epochs)
         super().__init__(crop=crop, flip=flip, blur=blur, **switches, **kwargs)
-        self.colour = colour
+        self.colour, self.coarse = colour, coarse
 
     def load(self) -> dict[str, Pictures]:
         def build() -> dict[str, Tensor]:
@@ -83,6 +92,11 @@ class PlacedFashion(GalleryImages):
         of_class = [order[train.labels[order] == label] for label in range(self.class_count)]
         drawn = [rows[:size] for rows, size in zip(of_class, self.class_sizes, strict=True)]
         return take(train, torch.cat(drawn).sort().values)
+
+    def augmented(self, batch: Pictures, epoch: int) -> Images:
+        images = super().augmented(batch, epoch)
+        kinds = torch.tensor(_KINDS, device=images.labels.device)
+        return images._replace(labels=kinds[images.labels]) if self.coarse else images
 
     def settings(self) -> tuple:
         return *super().settings(), self.colour

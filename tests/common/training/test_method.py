@@ -68,7 +68,7 @@ def test_norms_and_biases_do_not_decay() -> None:
 
 
 def test_each_optimizer_is_the_named_one() -> None:
-    kinds = {"adamw": torch.optim.AdamW, "adafactor": Adafactor, "sgd": torch.optim.SGD}
+    kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "adafactor": Adafactor, "sgd": torch.optim.SGD}
     for name, kind in kinds.items():
         (optimizer,) = fit(Line(optimizer=name, weight_decay=0.3), 1).optimizers
         assert type(getattr(optimizer, "optimizer", optimizer)) is kind and optimizer.param_groups[0]["weight_decay"]

@@ -102,6 +102,17 @@ def test_garments_are_rendered_each_by_its_id(placed: PlacedFashion) -> None:
     assert placed.splits["test"].ids.tolist() == list(range(60_000, 70_000))
 
 
+def test_coarse_labels_are_for_methods_alone(placed: PlacedFashion, fetched) -> None:
+    coarse = ready(fetched, PlacedFashion, coarse=True)
+    rows = torch.arange(0, 20_000, 97)
+    fine, kinds = (b.augmented(take(b.train, rows), 3) for b in (placed, coarse))
+    assert torch.equal(fine.views, kinds.views) and torch.equal(fine.ids, kinds.ids)
+    pairs = set(zip(fine.labels.tolist(), kinds.labels.tolist(), strict=True))
+    shown = {kind: [placed.classes[c] for c, k in sorted(pairs) if k == kind] for kind in range(4)}
+    assert shown[1] == ["trouser"] and shown[2] == ["sandal", "sneaker", "ankle boot"] and shown[3] == ["bag"]
+    assert len(pairs) == 10 and coarse.splits["test"].labels.equal(placed.splits["test"].labels)
+
+
 def test_stamps_are_unlike_each_other() -> None:
     pixels, numbers, names = read_classes(None)
     assert pixels.shape == (200, 4, 32, 32)
