@@ -9,8 +9,8 @@ from common.experiments.card import Card
 from common.experiments.items import ItemLedger, Items
 from common.experiments.records import ItemKey, Ledger, Record, select
 from harness.running.plan import plan
+from harness.running.run import Run
 from harness.running.runner import execute
-from harness.running.worker import Run
 
 ITEM_ERRORS = 2.0
 """Standard errors over the test items by which a metric may be off on another kind of processor, where rounding

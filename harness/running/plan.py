@@ -14,8 +14,8 @@ from common.experiments.stale import StaleLedger, is_stale
 from common.experiments.texts import duration
 from harness.recipes.arms import check_arms
 from harness.records.identity import arm_hash, check_hash
+from harness.running.run import Run
 from harness.running.twins import Twins, is_whole, same_data
-from harness.running.worker import Run
 
 
 @dataclass(frozen=True)

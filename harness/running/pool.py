@@ -9,7 +9,8 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from harness.running.worker import ENVIRONMENT, Run, serve
+from harness.running.run import Run
+from harness.running.worker import ENVIRONMENT, serve
 
 
 class Worker:

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from common.experiments.texts import duration
-from harness.running.worker import Run
+from harness.running.run import Run
 
 
 class Reporter:

@@ -16,7 +16,7 @@ from common.experiments.items import ItemLedger, item_line
 from common.experiments.records import HASH_VERSION, ItemKey, Ledger, Record
 from common.experiments.tries import Try, TryLedger
 from harness.records import machine
-from harness.running.worker import Result, Run
+from harness.running.run import Result, Run
 
 
 def record_of(run: Run, result: Result, facts: dict[str, Any]) -> Record:

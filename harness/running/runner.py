@@ -18,7 +18,7 @@ from harness.running.plan import prepare_data
 from harness.running.pool import Pool, uninterrupted
 from harness.running.progress import Reporter
 from harness.running.recording import adopt, facts_of, keep, record_of
-from harness.running.worker import Run
+from harness.running.run import Run
 from harness.signals import exit_code
 
 

@@ -12,8 +12,8 @@ from common.experiments.card import Card, Comparison, Tuning
 from common.experiments.records import select
 from common.experiments.schema import closest
 from common.experiments.tries import Try, TryLedger
+from harness.running.run import Run
 from harness.running.twins import Twins, same_data
-from harness.running.worker import Run
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from common.experiments.items import ItemLedger, Items
 from common.experiments.records import ItemKey, Ledger, Record
 from common.experiments.stale import StaleLedger, is_stale
 from common.experiments.tries import Try, TryLedger
-from harness.running.worker import Run
+from harness.running.run import Run
 
 
 class Twins:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from harness.running.cost import cost
-from harness.running.worker import Run
+from harness.running.run import Run
 
 
 def run(arm: str, trainer: dict) -> Run:
