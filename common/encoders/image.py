@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.encoders.convnext import ConvNeXt
+from common.encoders.imagenet import ImageNetResNet
 from common.encoders.vit import ClipVisionTransformer, VisionTransformer
 from common.errors import UserError
 
@@ -188,6 +189,7 @@ ImageEncoderName = Literal[
     "deep_convnet_plain",
     "cifar_resnet18",
     "cifar_resnet50",
+    "imagenet_resnet50",
     "vit_mini",
     "vit_b16",
     "clip_vit_b32",
@@ -197,15 +199,25 @@ ImageEncoderName = Literal[
 
 def image_encoder(
     name: ImageEncoderName, channels: int, width: int = 32, image_size: int = 32, weights: str | None = None
-) -> SmallResNet | SmallConvNet | DeepConvNet | CifarResNet | VisionTransformer | ClipVisionTransformer | ConvNeXt:
+) -> (
+    SmallResNet
+    | SmallConvNet
+    | DeepConvNet
+    | CifarResNet
+    | ImageNetResNet
+    | VisionTransformer
+    | ClipVisionTransformer
+    | ConvNeXt
+):
     """Builds the encoder that a recipe names; `encoder.output_dim` is the width of its vectors.
 
     Args:
         name: "vit_mini" has 4 layers of width 96 over patches of 8 pixels, "vit_b16" is ViT-B/16, both in
             SigLIP's shape; "clip_vit_b32" is CLIP's own ViT-B/32.
         channels: colour channels of the pictures.
-        width: of the first stage of "small_resnet", "small_convnet" and "deep_convnet"; "small_convnet_2x2" is averaged
-            over each quarter of the picture, and of "deep_convnet" the name says which norm it has.
+        width: of the first stage of "small_resnet", "small_convnet", "deep_convnet" and "imagenet_resnet50", which as
+            published has 64; "small_convnet_2x2" is averaged over each quarter of the picture, and of "deep_convnet"
+            the name says which norm it has.
         image_size: side of the pictures, for the vision transformers.
         weights: folder with the weights to start from, for "convnext_base", which takes colour pictures alone.
 
@@ -231,6 +243,8 @@ def image_encoder(
             return CifarResNet(channels, 18)
         case "cifar_resnet50":
             return CifarResNet(channels, 50)
+        case "imagenet_resnet50":
+            return ImageNetResNet(channels, width)
         case "vit_mini":
             return VisionTransformer(image_size, 8, 96, 4, 3, channels)
         case "vit_b16":

@@ -9,6 +9,7 @@ from common.encoders.heads import Projected
 from common.encoders.momentum import MomentumTeacher
 from common.losses import alignment, attraction_repulsion, barlow_twins, info_nce, multi_view_info_nce
 from common.sampling.queue import KeyQueue
+from papers.vision_ssl.cmc.module import CMC
 from papers.vision_ssl.hydra_pairs.module import HydraPairs
 from papers.vision_ssl.insdis.module import InsDis
 from papers.vision_ssl.moco.module import MoCo
@@ -133,3 +134,16 @@ def hydra_pairs(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> T
         module.partners = lambda labels, ids: labels[given["permutation"]]
     module.log_loss = lambda loss, **_: loss
     return module.double().training_step(Images(x["pictures"][None], given["labels"], torch.arange(9)), 0)
+
+
+@like("cmc/nce_three_steps", "cmc/nce_cold", "cmc/softmax_three_steps", "cmc/softmax_cold")
+def cmc_banks(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
+    loss, a = case.name.removeprefix("cmc/").split("_")[0], case.arguments
+    shared = dict(temperature=a["temperature"], bank_momentum=a["momentum"])
+    module = CMC(projection_dim=x["memory_l"].shape[1], loss=loss, **shared).double()
+    for bank, name in zip(module.banks, ("memory_l", "memory_ab"), strict=True):
+        bank.start = lambda ids, name=name: x[name].detach()
+        bank.cover(torch.arange(len(x[name])))
+    for one, other, ids, columns in zip(x["l"], x["ab"], given["ids"], given["columns"], strict=True):
+        value = module.discriminate([unit(one), unit(other)], ids, columns)
+    return value

@@ -1,8 +1,6 @@
 """Instance discrimination (Wu et al. 2018): every image is a class of its own, kept as a row of a memory bank."""
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from common.batches import Images
 from common.checks import check_number
@@ -11,8 +9,7 @@ from common.encoders.image import ImageEncoderName, image_encoder, to_float
 from common.encoders.norms import with_global_statistics
 from common.errors import UserError
 from common.losses import NormalizationConstant, noise_contrastive
-from common.random import uniform
-from common.sampling.per_sample import PerSample
+from common.sampling.bank import MemoryBank, rows_in_cube
 from common.training.method import Method
 
 
@@ -48,7 +45,7 @@ class InsDis(Method):
             raise UserError(f"model.negatives is {negatives}; it must be at least 1")
         network = Projected(image_encoder(encoder, channels, width), projection_dim, nn.Linear)
         self.network = with_global_statistics(network)
-        self.bank = PerSample(projection_dim, start=self.first_rows)
+        self.bank = MemoryBank(projection_dim, self.first_rows)
         self.log_z = NormalizationConstant()
         self.negatives, self.bank_momentum, self.temperature = negatives, bank_momentum, temperature
 
@@ -57,16 +54,12 @@ class InsDis(Method):
             self.bank.cover(self.training_ids())
 
     def first_rows(self, ids: Tensor) -> Tensor:
-        """Rows before any image was seen: uniform in a cube, of length 1 on average."""
-        dim = self.network.head.out_features
-        return (2 * uniform(ids, dim, *self.key("bank")) - 1) * (3 / dim) ** 0.5
+        return rows_in_cube(ids, self.network.head.out_features, *self.key("bank"))
 
     def training_step(self, batch: Images, batch_idx: int) -> Tensor:
         views = len(batch.views)  # the published recipe has one
         rows = self.network(batch.views.flatten(0, 1))
-        noise = uniform(batch.ids, views * self.negatives, *self.key("noise")).double() * len(self.bank)
-        noise = noise.long().unflatten(1, (views, -1)).transpose(0, 1).flatten(0, 1)
-        columns = torch.cat([self.bank.places(batch.ids).repeat(views)[:, None], noise], dim=1)
+        columns = self.bank.columns(batch.ids, self.negatives, *self.key("noise"), views=views)
         return self.log_loss(self.discriminate(rows, batch.ids, columns))
 
     def discriminate(self, rows: Tensor, ids: Tensor, columns: Tensor) -> Tensor:
@@ -79,9 +72,7 @@ class InsDis(Method):
         """
         bank, given = self.bank.rows, dict(temperature=self.temperature)
         loss = noise_contrastive(rows, bank, columns, log_z=self.log_z(rows, bank, columns, **given), **given)
-        seen = rows.detach().unflatten(0, (-1, len(ids))).mean(dim=0)
-        moved = torch.lerp(seen, self.bank.read(ids).to(seen), self.bank_momentum)
-        self.bank.write(ids, F.normalize(moved, dim=-1))
+        self.bank.move(ids, rows, self.bank_momentum)
         return loss
 
     def embed_image(self, pixels: Tensor) -> Tensor:
