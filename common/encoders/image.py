@@ -107,6 +107,17 @@ class SmallConvNet(nn.Module):
         return F.adaptive_avg_pool2d(self.map(pixels), self.parts).flatten(1)
 
 
+class StandardizedConv2d(nn.Conv2d):
+    """A convolution whose filters have mean 0 and deviation 1 whatever its weights are.
+
+    Source: Qiao et al. 2019 (Weight Standardization), the released PyTorch layer, with its 1e-5 beside the deviation.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        deviation, mean = torch.std_mean(self.weight, dim=(1, 2, 3), keepdim=True)
+        return self._conv_forward(x, (self.weight - mean) / (deviation + 1e-5), self.bias)
+
+
 class DeepConvNet(nn.Module):
     """Five 3x3 convolutions, three of them of stride 2: a tower for self-supervision on pictures of 28 and 32 pixels.
 
@@ -117,15 +128,23 @@ class DeepConvNet(nn.Module):
         width: channels of the first layer; the others have two, two, four and eight times as many.
         norm: behind each convolution: over the "batch", whose statistics are the evaluated mode's too; over "group"s of
             eight channels of each picture alone; or "none", and biases instead.
+        standardized: the convolutions are `StandardizedConv2d`.
     """
 
-    def __init__(self, channels: int = 1, width: int = 16, norm: Literal["batch", "group", "none"] = "batch") -> None:
+    def __init__(
+        self,
+        channels: int = 1,
+        width: int = 16,
+        norm: Literal["batch", "group", "none"] = "batch",
+        standardized: bool = False,
+    ) -> None:
         super().__init__()
+        conv = StandardizedConv2d if standardized else nn.Conv2d
         self.output_dim = 8 * width
         widths = (channels, width, 2 * width, 2 * width, 4 * width, 8 * width)
         layers: list[nn.Module] = []
         for (inputs, outputs), stride in zip(pairwise(widths), (2, 2, 1, 2, 1), strict=True):
-            convolution = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=norm == "none")
+            convolution = conv(inputs, outputs, 3, stride, 1, bias=norm == "none")
             layers.append(convolution)
             if norm == "batch":
                 layers.append(nn.BatchNorm2d(outputs))
@@ -175,6 +194,24 @@ class CifarResNet(nn.Module):
         return self.body(self.normalize(pixels))
 
 
+class StlResNet(CifarResNet):
+    """ResNet-18 for pictures of 96 pixels: the stem of `CifarResNet`, max-pooling, and dropout behind each block.
+
+    Args:
+        channels: colour channels of the input; three are normalized by the mean and deviation of ImageNet.
+        dropout: share of the numbers that are put to 0 in training.
+    """
+
+    MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+    def __init__(self, channels: int = 3, dropout: float = 0.15) -> None:
+        super().__init__(channels, 18)
+        self.body.maxpool = nn.MaxPool2d(3, 2, 1)
+        for name in ("layer1", "layer2", "layer3", "layer4"):
+            blocks = (part for block in getattr(self.body, name) for part in (block, nn.Dropout(dropout)))
+            setattr(self.body, name, nn.Sequential(*blocks))
+
+
 def to_float(pixels: Tensor) -> Tensor:
     """Maps uint8 pixels to [0, 1], the range in which augmented views reach the encoders."""
     return pixels.float() / 255
@@ -186,7 +223,9 @@ ImageEncoderName = Literal[
     "small_convnet_2x2",
     "deep_convnet_batch",
     "deep_convnet_group",
+    "deep_convnet_group_ws",
     "deep_convnet_plain",
+    "stl_resnet18",
     "cifar_resnet18",
     "cifar_resnet50",
     "imagenet_resnet50",
@@ -217,7 +256,7 @@ def image_encoder(
         channels: colour channels of the pictures.
         width: of the first stage of "small_resnet", "small_convnet", "deep_convnet" and "imagenet_resnet50", which as
             published has 64; "small_convnet_2x2" is averaged over each quarter of the picture, and of "deep_convnet"
-            the name says which norm it has.
+            the name says which norm it has, and "ws" that its filters are standardized.
         image_size: side of the pictures, for the vision transformers.
         weights: folder with the weights to start from, for "convnext_base", which takes colour pictures alone.
 
@@ -237,8 +276,12 @@ def image_encoder(
             return DeepConvNet(channels, width, "batch")
         case "deep_convnet_group":
             return DeepConvNet(channels, width, "group")
+        case "deep_convnet_group_ws":
+            return DeepConvNet(channels, width, "group", standardized=True)
         case "deep_convnet_plain":
             return DeepConvNet(channels, width, "none")
+        case "stl_resnet18":
+            return StlResNet(channels)
         case "cifar_resnet18":
             return CifarResNet(channels, 18)
         case "cifar_resnet50":

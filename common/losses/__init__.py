@@ -17,6 +17,7 @@ from common.losses.nce import NormalizationConstant, noise_contrastive
 from common.losses.nt_xent import decoupled_nt_xent, nt_xent
 from common.losses.queue import queue_info_nce
 from common.losses.reweighted import reweighted_nt_xent
+from common.losses.self_labelled import self_labelled
 from common.losses.sigmoid import sigmoid_pairwise
 from common.losses.skewed_kl import skewed_kl, skewed_reverse_kl
 from common.losses.soft_targets import distilled, same_id, soft_target_cross_entropy
@@ -56,6 +57,7 @@ __all__ = [
     "queue_info_nce",
     "reweighted_nt_xent",
     "same_id",
+    "self_labelled",
     "sigmoid_pairwise",
     "skewed_kl",
     "skewed_reverse_kl",

@@ -6,8 +6,16 @@ from torch.nn import functional as F
 
 from common.batches import Images
 from common.encoders.heads import Projected
+from common.encoders.image import StandardizedConv2d
 from common.encoders.momentum import MomentumTeacher
-from common.losses import alignment, attraction_repulsion, barlow_twins, info_nce, multi_view_info_nce
+from common.losses import (
+    alignment,
+    attraction_repulsion,
+    barlow_twins,
+    info_nce,
+    multi_view_info_nce,
+    self_labelled,
+)
 from common.sampling.queue import KeyQueue
 from papers.vision_ssl.cmc.module import CMC
 from papers.vision_ssl.hydra_pairs.module import HydraPairs
@@ -76,6 +84,20 @@ def byol(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
     prediction = [unit(x[f"prediction_{view}"]) for view in "ab"]
     target = [unit(x[f"target_{view}"]).detach() for view in "ab"]
     return alignment(prediction[0], target[1]) + alignment(prediction[1], target[0])
+
+
+@like("byol_ccsl/byol_odd", "byol_ccsl/byol_one")
+def byol_ccsl(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    # Above 1 no other pair counts, which leaves the loss that the pairs are added to.
+    ways = (unit(x["prediction_a"]), unit(x["target_b"])), (unit(x["prediction_b"]), unit(x["target_a"]))
+    return sum(self_labelled(one, other.detach(), weight=0.5, above=1.1) for one, other in ways)
+
+
+@like("byol_ccsl/standardized_conv")
+def standardized_conv(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    layer = StandardizedConv2d(3, 4, 3, 2, 1).double()
+    weights = {"weight": x["weight"], "bias": x["bias"]}
+    return torch.func.functional_call(layer, weights, (x["x"],)).tanh().square().sum()
 
 
 @like("cmc/two_views", "cmc/two_views_cold")

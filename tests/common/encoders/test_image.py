@@ -47,7 +47,9 @@ def test_the_small_convolution_looks_at_each_picture_alone() -> None:
     assert sum(p.numel() for p in image_encoder("small_convnet", 3, 32).parameters()) == 93_472
 
 
-@pytest.mark.parametrize(("norm", "count"), [("batch", 106_672), ("group", 106_672), ("plain", 106_400)])
+@pytest.mark.parametrize(
+    ("norm", "count"), [("batch", 106_672), ("group", 106_672), ("group_ws", 106_672), ("plain", 106_400)]
+)
 def test_the_deep_convolution_and_its_norms(norm: str, count: int) -> None:
     torch.manual_seed(0)
     net, pixels = image_encoder(f"deep_convnet_{norm}", 1, 16), torch.rand(6, 1, 28, 28)
@@ -61,6 +63,18 @@ def test_the_deep_convolution_and_its_norms(norm: str, count: int) -> None:
     assert torch.allclose(alone, rows[2], atol=1e-5) == (norm != "batch")
     net.eval()
     torch.testing.assert_close(net(pixels[2:4])[0], net(pixels)[2])
+
+
+def test_the_network_for_96_pixels_has_dropout_behind_each_block() -> None:
+    torch.manual_seed(0)
+    network = image_encoder("stl_resnet18", 3)
+    assert network.output_dim == 512 and network.body.layer1(torch.rand(1, 64, 4, 4)).eq(0).float().mean() > 0.14
+    kinds = [type(part).__name__ for stage in (2, 3) for part in getattr(network.body, f"layer{stage}")]
+    assert kinds == ["BasicBlock", "Dropout", "BasicBlock", "Dropout"] * 2
+    sizes = []
+    network.body.layer4.register_forward_hook(lambda *given: sizes.append(given[2].shape[2:]))
+    network(torch.rand(2, 3, 96, 96))
+    assert sizes == [(6, 6)]
 
 
 def test_a_normalized_head_is_that_of_the_recipe() -> None:

@@ -15,6 +15,7 @@ from common.lines import read_lines
 from data.benchmarks.published.cifar import TEST, TRAIN, Cifar10
 from data.benchmarks.published.librispeech import LibriSpeech, LibriSpeechTranscripts
 from data.benchmarks.published.must_c import MustC
+from data.benchmarks.published.stl10 import LABELLED, STL10, UNLABELLED
 from data.benchmarks.published.sts import SICK, STS, STSB, YEARS
 
 
@@ -52,6 +53,27 @@ def test_cifar_reads_labels_and_planes_of_the_binary_version(cifar: Path) -> Non
     assert benchmark.val_dataloader() == []
     with pytest.raises(UserError, match="split is 'val'; it must be 'test'"):
         benchmark.evaluate(nn.Module(), "val")
+
+
+def test_stl10_trains_without_labels_and_turns_columns_into_rows(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    (tmp_path / UNLABELLED).parent.mkdir()
+    top = np.zeros((12, 3, 96, 96), np.uint8)
+    top[0, 0, :, 0] = 7  # as it is stored: of every column the first pixel
+    top.tofile(tmp_path / UNLABELLED)
+    for pixels, labels in LABELLED.values():
+        random.integers(0, 256, (20, 3, 96, 96), dtype=np.uint8).tofile(tmp_path / pixels)
+        (np.arange(20, dtype=np.uint8) % 10 + 1).tofile(tmp_path / labels)
+    benchmark = STL10(batch_size=4, data_root=str(tmp_path))
+    benchmark.gallery_per_class = 2
+    benchmark.prepare_data()
+    benchmark.setup()
+    train, test = benchmark.train, benchmark.splits["test"]
+    assert len(train.ids) == 12 and (train.labels == -1).all() and test.labels.bincount().tolist() == [2] * 10
+    assert (train.pixels[0, 0, 0] == 7).all() and not train.pixels[0, 0, 1:].any()
+    assert benchmark.gallery(2).labels.bincount().tolist() == [2] * 10
+    assert not set(train.ids.tolist()) & set(test.ids.tolist())
+    assert benchmark.augmented(next(iter(benchmark.train_dataloader())), epoch=0).views.shape == (2, 4, 3, 96, 96)
 
 
 def test_a_missing_data_set_says_where_to_get_it(tmp_path: Path) -> None:
