@@ -112,6 +112,13 @@ class ClassifiesImage(Protocol):
 
 
 @runtime_checkable
+class TempersSamples(Protocol):
+    def sample_temperature(self, ids: Tensor) -> Tensor:
+        """Takes sample ids of the training set, (n,), and returns the temperature that each has learnt, (n,)."""
+        ...
+
+
+@runtime_checkable
 class FillsBlanks(Protocol):
     def masked_accuracy(self, texts: Sequence[str]) -> float:
         """Returns the share of masked tokens of `texts` that are predicted right; the masks are the same each call."""

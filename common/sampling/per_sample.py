@@ -46,7 +46,8 @@ class PerSample(nn.Module):
         rows = self.start(ids).to(self._rows) if callable(self.start) else self._rows.new_full(shape, self.start)
         if rows.shape != shape:
             raise UserError(f"start {tuple(rows.shape)}: expected {shape}, a row for each id")
-        self._ids, self._rows, self._visits = ids, rows, torch.zeros_like(ids)
+        # What `start` gives may be one row seen many times, of which a write would change all.
+        self._ids, self._rows, self._visits = ids, rows.contiguous(), torch.zeros_like(ids)
 
     def _check_covered(self, ids: Tensor) -> None:
         if not torch.equal(ids.to(self._ids), self._ids):

@@ -20,6 +20,7 @@ from common.sampling.queue import KeyQueue
 from papers.vision_ssl.cmc.module import CMC
 from papers.vision_ssl.hydra_pairs.module import HydraPairs
 from papers.vision_ssl.insdis.module import InsDis
+from papers.vision_ssl.isogclr.module import ISogCLR
 from papers.vision_ssl.moco.module import MoCo
 from tests.golden.ours import like
 from tests.golden.recorded import Case
@@ -71,6 +72,16 @@ def insdis(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor
     module.bank.cover(torch.arange(len(memory)))
     for features, ids, columns in zip(x["features"], given["ids"], given["columns"], strict=True):
         loss = module.discriminate(unit(features), ids, columns)
+    return loss
+
+
+@like(*(f"isogclr/{name}" for name in ("released", "first_visit", "cold", "two_images", "fixed")))
+def isogclr(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
+    arguments = case.arguments | {"from_zero": bool(case.arguments["from_zero"])}
+    module = ISogCLR(width=8, projection_dim=8, **arguments).double()
+    module.state.cover(torch.arange(12))
+    for name, ids in zip(x, given["ids"], strict=True):
+        loss = module.contrast(x[name][:, 0], x[name][:, 1], ids)
     return loss
 
 

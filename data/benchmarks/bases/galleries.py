@@ -12,7 +12,8 @@ from common.evaluation.classes import class_chance, class_metrics
 from common.evaluation.continual import continual_metrics
 from common.evaluation.embed import embed_dataset
 from common.evaluation.means import Mean
-from common.protocols import EmbedsImage
+from common.evaluation.similarity import spearman
+from common.protocols import EmbedsImage, TempersSamples
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler
 from common.sampling.tasks import TaskSequenceSampler
@@ -21,6 +22,8 @@ from data.benchmarks.bases.images import AugmentedImages, Pictures, RawPixels
 
 _RARE, _TASK = 1, 2
 """Keys of what the seed draws about classes."""
+_DRAWN = 2
+"""Key of which pictures are trained on."""
 _AT_ONCE = 500
 
 
@@ -73,7 +76,9 @@ class GalleryImages(AugmentedImages):
         self.class_count, self.train_size, self.long_tail = class_count, train_size, long_tail
         self.tasks, self.task_epochs = tasks, task_epochs
         ranks = uniform(torch.arange(class_count), 1, self.seed, _RARE).flatten().argsort(stable=True)
-        self.class_sizes = self._sizes(ranks.argsort())
+        self.rarity = ranks.argsort()
+        """The place of each class from the commonest to the rarest, drawn whether or not there is a long tail."""
+        self.class_sizes = self._sizes(self.rarity)
         """Training pictures of each class."""
         order = uniform(torch.arange(class_count), 1, self.seed, _TASK).flatten().argsort(stable=True).argsort()
         self.task_of = order * tasks // class_count
@@ -98,6 +103,13 @@ class GalleryImages(AugmentedImages):
 
     def kept(self, part: Pictures) -> Pictures:
         return part if self.class_count == self.most_classes else take(part, part.labels < self.class_count)
+
+    def drawn(self, train: Pictures) -> Pictures:
+        """As many pictures of each class as `class_sizes` says; the seed draws which."""
+        order = uniform(train.ids, 1, _DRAWN, self.seed).flatten().argsort(stable=True)
+        of_class = [order[train.labels[order] == label] for label in range(self.class_count)]
+        drawn = [rows[:size] for rows, size in zip(of_class, self.class_sizes, strict=True)]
+        return take(train, torch.cat(drawn).sort().values)
 
     def order(self) -> GlobalBatchSampler:
         if self.tasks == 1:
@@ -127,7 +139,10 @@ class GalleryImages(AugmentedImages):
         """As `class_metrics`, the rows being embedded pictures.
 
         Returns:
-            With several tasks also `continual/...` of `probe_ridge/top1`, see `continual_metrics`, where `module` was
+            Of a module that keeps a temperature for each training picture also `temperature/spearman`, see
+            `spearman`: of these with the place of the picture's class from the rarest to the commonest, which the seed
+            draws; where there is no long tail, the place that the class would have. With several tasks also
+            `continual/...` of `probe_ridge/top1`, see `continual_metrics`, where `module` was
             trained on this benchmark; what was not is the same after every task.
 
         Raises:
@@ -135,7 +150,11 @@ class GalleryImages(AugmentedImages):
         """
         self.setup()
         self.check_request(module, split, EmbedsImage)
+        if split not in self.splits:
+            raise UserError(f"split is {split!r}; {self.name} has none but 'test'")
         metrics = self._scores(module, split)
+        if isinstance(module, TempersSamples):
+            metrics |= self._temperatures(module)
         if self.tasks == 1:
             return metrics
         hits, last = [], {name: x.clone() for name, x in module.state_dict().items()}
@@ -153,6 +172,14 @@ class GalleryImages(AugmentedImages):
         parts = [self.splits["gallery"], self.splits[split]]
         gallery, rows = (embed_dataset(embed_image, part.pixels, _AT_ONCE, module).cpu() for part in parts)
         return class_metrics(gallery, parts[0].labels, rows, parts[1].labels)
+
+    def _temperatures(self, module: TempersSamples) -> Metrics:
+        """Whether a picture's temperature goes with how common its class is, or would be with a long tail."""
+        rarity = self.rarity[self.train.labels]
+        # The items stand in the order of the tail, in which place i is as common for every seed.
+        order = rarity.argsort(stable=True)
+        found = module.sample_temperature(self.train.ids[order]).detach().double().cpu()
+        return {"temperature/spearman": spearman(found, -rarity[order])}
 
     def floor(self) -> dict[str, Metrics]:
         """Chance, and the protocol on the raw pixels."""

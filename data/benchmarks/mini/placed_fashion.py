@@ -17,8 +17,8 @@ from data.sources.fashion_mnist import CLASSES, FASHION_MNIST, read_fashion_mnis
 
 SIDE = 28
 _VERSION = 1
-_RENDERING, _DRAWN, _SPLIT = 1, 2, 0
-"""Keys of what is drawn for each garment: how it is rendered, whether it is trained on, and its split."""
+_RENDERING, _SPLIT = 1, 0
+"""Keys of what is drawn for each garment: how it is rendered, and its split."""
 _POSE, _BASE, _CONTRAST, _POLARITY = slice(0, POSE_DRAWS), 5, 6, 7
 _COARSE, _FINE, _TINTS = slice(8, 24), slice(24, 124), slice(124, 130)
 _DRAWS = 130
@@ -88,10 +88,7 @@ class PlacedFashion(GalleryImages):
         return {"train": train, "val": val, "gallery": gallery, "test": test}
 
     def training_set(self, train: Pictures) -> Pictures:
-        order = uniform(train.ids, 1, _DRAWN, self.seed).flatten().argsort(stable=True)
-        of_class = [order[train.labels[order] == label] for label in range(self.class_count)]
-        drawn = [rows[:size] for rows, size in zip(of_class, self.class_sizes, strict=True)]
-        return take(train, torch.cat(drawn).sort().values)
+        return self.drawn(train)
 
     def augmented(self, batch: Pictures, epoch: int) -> Images:
         images = super().augmented(batch, epoch)

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Callable
 
 import lightning as L
 import pytest
@@ -185,6 +186,34 @@ def test_perfect_scores_and_the_items_of_what_is_wrong(ground: GalleryImages) ->
         assert mean.items.shape == (10_000,)
         assert mean.items[100:].min() > -0.01 if "log" in name else mean.items[100:].eq(1).all()
         assert mean.items[:100][wrong].max() < (-1 if "log" in name else 0.5)
+
+
+class Tempered(Cheat):
+    """With temperatures of its own, by the id of a sample."""
+
+    def __init__(self, benchmark: GalleryImages, temperature: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(benchmark)
+        self.sample_temperature = temperature
+
+
+@pytest.mark.parametrize("long_tail", [1, 50])
+def test_temperatures_are_compared_with_the_place_of_the_class(fetched, long_tail: int) -> None:
+    ground = ready(fetched, PlacedFashion, train_size=2800, long_tail=long_tail, seed=3)
+    common = dict(zip(ground.train.ids.tolist(), (9 - ground.rarity[ground.train.labels]).tolist(), strict=True))
+    ordered = [size for _, size in sorted(zip(ground.rarity.tolist(), ground.class_sizes, strict=True))]
+    assert ordered == sorted(ordered, reverse=True) and sorted(ground.rarity.tolist()) == list(range(10))
+
+    def follows(sign: int) -> Callable[[Tensor], Tensor]:
+        return lambda ids: 0.1 * sign * torch.tensor([float(common[i]) for i in ids.tolist()])
+
+    for temperature, expected in ((follows(1), 1.0), (follows(-1), -1.0), (torch.ones_like, 0.0)):
+        found = ground.evaluate(Tempered(ground, temperature), "val")["temperature/spearman"]
+        assert float(found) == pytest.approx(expected, abs=1e-9) and found.items.shape == (2800,)
+    # A picture's place among the items goes by the tail: the first are of the commonest class.
+    only = Tempered(ground, lambda ids: torch.tensor([float(common[i] == 9) for i in ids.tolist()]))
+    items = ground.evaluate(only, "val")["temperature/spearman"].items
+    assert items[: max(ground.class_sizes)].unique().numel() == 1
+    assert items[max(ground.class_sizes) - 1] != items[max(ground.class_sizes)]
 
 
 def test_floor(placed: PlacedFashion) -> None:

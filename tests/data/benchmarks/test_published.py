@@ -12,7 +12,8 @@ from torch import nn
 
 from common.errors import UserError
 from common.lines import read_lines
-from data.benchmarks.published.cifar import TEST, TRAIN, Cifar10
+from data.benchmarks.bases.images import RawPixels
+from data.benchmarks.published.cifar import TEST, TEST_100, TRAIN, TRAIN_100, Cifar10, Cifar100
 from data.benchmarks.published.librispeech import LibriSpeech, LibriSpeechTranscripts
 from data.benchmarks.published.must_c import MustC
 from data.benchmarks.published.stl10 import LABELLED, STL10, UNLABELLED
@@ -74,6 +75,32 @@ def test_stl10_trains_without_labels_and_turns_columns_into_rows(tmp_path: Path)
     assert benchmark.gallery(2).labels.bincount().tolist() == [2] * 10
     assert not set(train.ids.tolist()) & set(test.ids.tolist())
     assert benchmark.augmented(next(iter(benchmark.train_dataloader())), epoch=0).views.shape == (2, 4, 3, 96, 96)
+
+
+def test_cifar_100_has_two_bytes_of_labels_tasks_and_a_long_tail(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for file, each in ((TRAIN_100, 500), (TEST_100, 2)):
+        records = np.zeros((100 * each, 2 + 3072), np.uint8)
+        records[:, 1] = np.arange(100).repeat(each)
+        records[:, 0] = records[:, 1] // 5
+        records[:, 2:6] = random.integers(0, 256, (len(records), 4))
+        records[0, 2 : 2 + 1024] = 7  # red of the first picture
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        records.tofile(tmp_path / file)
+    switches = dict(tasks=5, task_epochs=2, long_tail=100.0, train_size=10_895)
+    benchmark = Cifar100(batch_size=50, data_root=str(tmp_path), **switches)
+    benchmark.prepare_data()
+    benchmark.setup()
+    assert benchmark.sizes() == {"train": 10_895, "gallery": 50_000, "test": 200}
+    sizes = benchmark.train.labels.bincount().sort(descending=True).values
+    assert (sizes[0], sizes[-1]) == (500, 5) and benchmark.train.labels.bincount().tolist() == benchmark.class_sizes
+    first = benchmark.splits["test"].pixels[0]
+    assert (first[0] == 7).all() and not first[1:].any()
+    assert benchmark.splits["test"].labels.bincount().tolist() == [2] * 100
+    assert benchmark.task_of[next(iter(benchmark.train_dataloader())).labels].eq(0).all()
+    assert benchmark.val_dataloader() == []
+    with pytest.raises(UserError, match="split is 'val'; cifar100 has none but 'test'"):
+        benchmark.evaluate(RawPixels(), "val")
 
 
 def test_a_missing_data_set_says_where_to_get_it(tmp_path: Path) -> None:
