@@ -225,6 +225,13 @@ class EmbedsVectors(Protocol):
 
 
 @runtime_checkable
+class ClassifiesVectors(Protocol):
+    def classify_vectors(self, x: Tensor) -> Tensor:
+        """Takes vectors of shape (n, d) and returns class scores, shape (n, classes)."""
+        ...
+
+
+@runtime_checkable
 class EmbedsGraph(Protocol):
     def embed_graph(self, graph: Graph) -> Tensor:
         """Returns one row per node, shape (n, d)."""

@@ -1,6 +1,7 @@
 """The base of every paper's module: an optimizer, a guarded log of the loss, scoring by the benchmark. Nothing else."""
 
 import math
+import types
 import typing
 import zlib
 from collections.abc import Callable
@@ -201,10 +202,12 @@ class Method(L.LightningModule):
             WrongBatch: says what the method reads and what the benchmark gives.
         """
         wanted = typing.get_type_hints(type(self).training_step).get("batch") if batch_idx == 0 else None
-        if isinstance(wanted, type) and not isinstance(batch, wanted):
+        kinds = wanted.__args__ if isinstance(wanted, types.UnionType) else (wanted,)
+        if all(isinstance(kind, type) for kind in kinds) and not isinstance(batch, kinds):
             here = f"the benchmark {self.trainer.datamodule.name}" if self.trainer.datamodule else "the data"
-            reads, gives = _described(wanted), _described(type(batch))
-            raise WrongBatch(f"{type(self).__name__} reads {reads}; {here} gives {gives}", wanted.__name__)
+            reads, gives = " or ".join(map(_described, kinds)), _described(type(batch))
+            names = " | ".join(kind.__name__ for kind in kinds)  # as the annotation is written
+            raise WrongBatch(f"{type(self).__name__} reads {reads}; {here} gives {gives}", names)
 
     def optimizer_step(self, *arguments, **keywords) -> None:
         # Not at the end of the batch: a checkpoint taken there would hold the follower of the step before.

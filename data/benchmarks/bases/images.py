@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from PIL import Image
@@ -13,14 +13,15 @@ from common.augmentation import ImageAugmentation
 from common.batches import Images
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
+from common.evaluation.calibration import classifier_metrics
 from common.evaluation.embed import embed_dataset
 from common.evaluation.knn import knn_accuracy
-from common.evaluation.means import Mean
 from common.evaluation.probe import linear_probe_metrics
 from common.protocols import ClassifiesImage, EmbedsImage
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
 from common.table import Table, take
+from data.benchmarks.bases.noise import check_label_noise, wrong_labels
 from data.benchmarks.bases.rendering import luma
 
 _AT_ONCE = 500
@@ -153,6 +154,9 @@ class LabelledImages(AugmentedImages):
         long_tail: how many times rarer the last class is than the first; class sizes fall geometrically. 1 leaves them.
         class_count: how many of the classes there are, the first ones; the others are neither trained on nor scored.
         colour: without it pictures in colour are grey, of one channel, for methods and probes.
+        label_noise: share of the training pictures whose label is replaced by another class; the seed draws both.
+        rare: which classes a long tail makes rare: the "last" ones, and the same pictures for every seed; or what the
+            seed has "drawn", the order of the classes and the pictures that are kept.
         others: as in `AugmentedImages`.
     """
 
@@ -160,7 +164,7 @@ class LabelledImages(AugmentedImages):
     classes: ClassVar[tuple[str, ...]]
     gallery_per_class: ClassVar[int]
     """Pictures of each class that the nearest-neighbour vote and the probe are fitted on."""
-    added_later: ClassVar[dict[str, Any]] = {"class_count": None, "colour": True}
+    added_later: ClassVar[dict[str, Any]] = {"class_count": None, "colour": True, "rare": "last"}
 
     def __init__(
         self,
@@ -168,9 +172,12 @@ class LabelledImages(AugmentedImages):
         long_tail: float = 1.0,
         class_count: int | None = None,
         colour: bool = True,
+        label_noise: float = 0.0,
+        rare: Literal["last", "drawn"] = "last",
         **others,
     ) -> None:
         super().__init__(**others)
+        check_label_noise(label_noise)
         if shots is not None and shots < 1:
             raise UserError(f"data.shots is {shots}; it must be at least 1")
         if not long_tail >= 1:
@@ -181,6 +188,8 @@ class LabelledImages(AugmentedImages):
         self.long_tail = long_tail
         self.class_count = class_count or len(self.classes)
         self.colour = colour
+        self.label_noise = label_noise
+        self.rare = rare
 
     def kept(self, part: Pictures) -> Pictures:
         if self.class_count < len(self.classes):
@@ -191,31 +200,29 @@ class LabelledImages(AugmentedImages):
         return self.tailed(train)
 
     def tailed(self, pictures: Pictures) -> Pictures:
-        """As many of these pictures as a long tail over their classes can have; the same for every seed."""
-        if self.long_tail == 1:
-            return pictures
-        counts = pictures.labels.bincount().tolist()
-        last = len(counts) - 1
-        most = min(count * self.long_tail ** (label / last) for label, count in enumerate(counts))
-        sizes = [max(1, round(most * self.long_tail ** (-label / last))) for label in range(last + 1)]
-        order = uniform(pictures.ids, 1, 4).flatten().argsort(stable=True)
-        kept = [order[pictures.labels[order] == label][:size] for label, size in enumerate(sizes)]
-        return take(pictures, torch.cat(kept))
+        """As many of these pictures as a long tail over their classes can have, if it is the same for every seed."""
+        return long_tailed(pictures, self.long_tail) if self.rare == "last" else pictures
 
     def build(self) -> None:
         super().build()
         self.pool = self.train
         self.train = self.labelled_set(self.seed)
+        if self.label_noise:
+            classes = int(self.pool.labels.max()) + 1
+            wrong = wrong_labels(self.train.labels, self.train.ids, self.label_noise, classes, self.seed)
+            self.train = self.train._replace(labels=wrong)
 
     def labelled_set(self, seed: int) -> Pictures:
-        """What methods train on; with `shots`, the draw of this seed."""
-        return self.pool if self.shots is None else stratified(self.pool, [self.shots], 6, seed)[0]
+        """What methods train on, with the true labels; of what the seed draws, the draw of this one."""
+        found = long_tailed(self.pool, self.long_tail, seed) if self.rare == "drawn" else self.pool
+        return found if self.shots is None else stratified(found, [self.shots], 6, seed)[0]
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """`knn20_cosine/top1`; `probe_linear/top1` and `probe_linear/log_likelihood`, see `linear_probe_metrics`.
 
         Returns:
-            These, and `classifier/top1` if the module classifies.
+            These, and if the module classifies `classifier/...`, see `classifier_metrics`, of the labels it is trained
+            to predict.
 
         Raises:
             UserError: the module does not offer `embed_image`, or there is no such split.
@@ -235,8 +242,13 @@ class LabelledImages(AugmentedImages):
             found = linear_probe_metrics(*train, rows, labels)
             metrics |= {f"{name}/{metric}": value for metric, value in found.items()}
         if isinstance(module, ClassifiesImage):
-            predicted = embed_dataset(module.classify_image, test.pixels, _AT_ONCE).cpu().argmax(dim=1)
-            metrics["classifier/top1"] = Mean(predicted == self.training_labels(test.labels))
+            scored = {name: self.splits[name] for name in (split, "val") if name in self.splits}
+            logits = {
+                name: embed_dataset(module.classify_image, part.pixels, _AT_ONCE).cpu() for name, part in scored.items()
+            }
+            sides = {name: (logits[name], self.training_labels(part.labels)) for name, part in scored.items()}
+            found = classifier_metrics(*sides[split], sides.get("val"))
+            metrics |= {f"classifier/{metric}": value for metric, value in found.items()}
         return metrics
 
     def fitted_on(self) -> dict[str, Pictures]:
@@ -268,6 +280,8 @@ class LabelledImages(AugmentedImages):
 
     def fingerprint(self) -> str:
         found = super().fingerprint()
+        if self.label_noise:
+            found = digest(found, "label_noise", self.label_noise)
         return found if self.colour else digest(found, "grey")
 
 
@@ -287,6 +301,29 @@ def contact_sheet(pixels: Tensor, columns: int) -> Image.Image:
     """
     sheet = make_grid(pixels, nrow=columns, padding=1, pad_value=255)
     return Image.fromarray(sheet.permute(1, 2, 0).contiguous().numpy())
+
+
+def long_tailed(pictures: Pictures, factor: float, seed: int | None = None) -> Pictures:
+    """As many of these pictures as a long tail over their classes can have, whose sizes fall geometrically.
+
+    Args:
+        factor: how many times rarer the rarest class is than the commonest.
+        seed: draws the order of the classes, from the commonest to the rarest, and the pictures that are kept; without
+            it the last class is the rarest and the draw always the same.
+    """
+    if factor == 1:
+        return pictures
+    counts = pictures.labels.bincount().tolist()
+    last = len(counts) - 1
+    places, key = list(range(last + 1)), [4]
+    if seed is not None:
+        places = uniform(torch.arange(last + 1), 1, 5, seed).flatten().argsort(stable=True).tolist()
+        key = [4, seed]
+    most = min(count * factor ** (place / last) for place, count in zip(places, counts, strict=True))
+    sizes = [max(1, round(most * factor ** (-place / last))) for place in places]
+    order = uniform(pictures.ids, 1, *key).flatten().argsort(stable=True)
+    kept = [order[pictures.labels[order] == label][:size] for label, size in enumerate(sizes)]
+    return take(pictures, torch.cat(kept))
 
 
 def stratified(pictures: Pictures, counts: list[int], key: int, *others: int) -> list[Pictures]:

@@ -7,7 +7,7 @@ import torch
 from sklearn.metrics import f1_score
 from torch import Tensor, nn
 
-from common.batches import LabelledTexts
+from common.batches import LabelledTexts, LabelledVectors
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
@@ -183,7 +183,7 @@ def first_of_each_class(texts: LabelledTexts, count: int, *key: int) -> Labelled
     return take(texts, torch.cat([members[:count] for members in shuffled_classes(texts, *key)]))
 
 
-def shuffled_classes(texts: LabelledTexts, *key: int) -> list[Tensor]:
+def shuffled_classes(texts: LabelledTexts | LabelledVectors, *key: int) -> list[Tensor]:
     """The positions of each class, in an order that depends on the ids and `key` alone."""
     order = uniform(texts.ids, 1, *key, 6).flatten().argsort(stable=True)
     return [order[texts.labels[order] == label] for label in texts.labels.unique()]

@@ -18,7 +18,7 @@ class Digits(LabelledImages):
     sources = (MNIST5K,)
     classes = tuple("0123456789")
     gallery_per_class = 350
-    added_later: ClassVar[dict[str, Any]] = {"long_tail": 1.0}
+    added_later: ClassVar[dict[str, Any]] = {"long_tail": 1.0, "label_noise": 0.0}
 
     def load(self) -> dict[str, Pictures]:
         pixels, labels = map(torch.from_numpy, read_mnist5k(self.data_root))

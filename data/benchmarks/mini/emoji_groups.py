@@ -38,7 +38,7 @@ class EmojiGroups(LabelledImages):
     sources = (*PICTURES.values(), EMOJI_NAMES)
     gallery_per_class = 52
     version = VERSION
-    added_later: ClassVar[dict[str, Any]] = {"long_tail": 1.0}
+    added_later: ClassVar[dict[str, Any]] = {"long_tail": 1.0, "label_noise": 0.0}
     classes: ClassVar[tuple[str, ...]] = (
         *("heart", "face-concerned", "person", "person-gesture", "person-role", "person-fantasy", "person-activity"),
         *("person-sport", "animal-mammal", "animal-bird", "food-fruit", "food-prepared", "drink", "place-building"),

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
-from common.random import uniform
 from data.benchmarks.bases.images import LabelledImages, Pictures, stratified
 from data.sources.fashion_mnist import CLASSES, FASHION_MNIST, read_fashion_mnist
 
@@ -20,8 +19,7 @@ class Fashion(LabelledImages):
 
     Args:
         train_size: pictures to train on, the same number of each class; none means all 55,000.
-        long_tail: as in `LabelledImages`.
-        label_noise: share of the training pictures whose label is replaced by another class, drawn uniformly.
+        long_tail, label_noise: as in `LabelledImages`.
         labels: "coarse" trains on four groups of classes, while the probes ask for all ten.
         kwargs: as in `LabelledImages`.
     """
@@ -41,13 +39,10 @@ class Fashion(LabelledImages):
         rotation: float = 0.0,
         **kwargs,
     ) -> None:
-        super().__init__(flip=flip, rotation=rotation, long_tail=long_tail, **kwargs)
+        super().__init__(flip=flip, rotation=rotation, long_tail=long_tail, label_noise=label_noise, **kwargs)
         if train_size is not None and not (train_size % 10 == 0 and 10 <= train_size <= 55_000):
             raise UserError(f"data.train_size is {train_size}; it must be a multiple of 10 from 10 to 55000")
-        if not 0 <= label_noise <= 1:
-            raise UserError(f"data.label_noise is {label_noise}; it must be in [0, 1]")
         self.train_size = train_size
-        self.label_noise = label_noise
         self.labels = labels
 
     def load(self) -> dict[str, Pictures]:
@@ -62,12 +57,7 @@ class Fashion(LabelledImages):
         if self.train_size is not None:
             train = stratified(train, [self.train_size // 10], key=2)[0]
         train = self.tailed(train)
-        labels = train.labels
-        if self.label_noise:
-            wrong, other = uniform(train.ids, 2, self.seed, 3).unbind(1)
-            # A shift by 1 to 9 reaches each of the nine other classes and never the true one.
-            labels = torch.where(wrong < self.label_noise, (labels + 1 + (other * 9).long()) % 10, labels)
-        return train._replace(labels=self.training_labels(labels))
+        return train._replace(labels=self.training_labels(train.labels))
 
     def training_labels(self, labels: Tensor) -> Tensor:
         return _COARSE_OF[labels] if self.labels == "coarse" else labels

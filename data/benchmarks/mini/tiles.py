@@ -233,7 +233,7 @@ class Climate(LabelledImages):
     classes = CLIMATES
     gallery_per_class = 500
     version = _VERSION
-    added_later: ClassVar[dict[str, Any]] = {"long_tail": 1.0}
+    added_later: ClassVar[dict[str, Any]] = {"long_tail": 1.0, "label_noise": 0.0}
 
     def __init__(
         self, style: Style = "satellite", scored_style: Style | None = None, flip: float = 0.5, **others

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from scipy.optimize import minimize_scalar
 
 from common.errors import UserError
 from common.evaluation.likelihood import fit_scale, log_likelihood
@@ -36,6 +37,20 @@ def test_the_scale_that_made_the_choices_is_found(units: float) -> None:
     assert scale * units == pytest.approx(2.5, rel=0.05)
     best = log_likelihood(units * scores, chosen, scale)
     assert all(best >= log_likelihood(units * scores, chosen, factor * scale) for factor in (0.9, 0.99, 1.01, 1.1))
+
+
+def test_a_library_finds_the_same_scale() -> None:
+    """A bounded search of scipy over the logarithm of the temperature, in float64."""
+    scores = 4 * torch.randn(500, 7, generator=DRAW).double()
+    right = torch.randint(7, (500,), generator=DRAW).where(torch.rand(500, generator=DRAW) < 0.6, scores.argmax(dim=1))
+
+    def loss(log_temperature: float) -> float:
+        return float(torch.nn.functional.cross_entropy(scores / math.exp(log_temperature), right))
+
+    found = minimize_scalar(loss, bounds=(-5, 8), method="bounded", options={"xatol": 1e-10})
+    assert found.success and abs(found.x) > 0.1
+    # Near its top the likelihood is flat: half of the digits of its argument can be told.
+    assert 1 / fit_scale(scores, right) == pytest.approx(math.exp(found.x), rel=1e-6)
 
 
 def test_scales_at_the_ends_are_finite() -> None:

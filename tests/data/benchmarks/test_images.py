@@ -92,6 +92,12 @@ def test_fingerprints_are_pinned(benchmark: LabelledImages) -> None:
 def test_perfect_embedding_scores_one_and_constant_scores_chance(digits: Digits) -> None:
     perfect = digits.evaluate(Cheat(digits))
     assert -0.1 < perfect.pop("probe_linear/log_likelihood") < 0
+    # One-hot logits are right and far from sure, which a temperature cures.
+    unsure = math.e / (math.e + 9)
+    assert perfect.pop("classifier/log_likelihood") == pytest.approx(math.log(unsure))
+    assert perfect.pop("classifier/ece15") == pytest.approx(1 - unsure)
+    assert perfect.pop("classifier/brier") == pytest.approx((1 - unsure) ** 2 + 9 * ((1 - unsure) / 9) ** 2)
+    assert -1e-6 < perfect.pop("classifier/log_likelihood_scaled") <= 0
     assert perfect == {"knn20_cosine/top1": 1.0, "probe_linear/top1": 1.0, "classifier/top1": 1.0}
 
     class Constant(nn.Module):
@@ -203,6 +209,27 @@ def test_label_noise_replaces_its_share(fetched) -> None:
     assert not torch.equal(again.train.labels, noisy.train.labels)
 
 
+def test_wrong_labels_of_few_digits(fetched) -> None:
+    """The seed draws the pictures by their true class, and then which of their labels are wrong."""
+    fetched(MNIST5K)
+    noisy, clean = ready(Digits(shots=40, label_noise=0.5, seed=3)), ready(Digits(shots=40, seed=3))
+    assert torch.equal(noisy.train.ids, clean.train.ids)
+    assert 0.4 < float((noisy.train.labels != clean.train.labels).float().mean()) < 0.6
+    assert noisy.fingerprint() == ready(Digits(shots=40, label_noise=0.5)).fingerprint() != clean.fingerprint()
+
+
+def test_the_seed_draws_which_classes_are_rare(fetched) -> None:
+    fetched(MNIST5K)
+    draws = [ready(Digits(long_tail=10, rare="drawn", seed=seed)) for seed in range(4)]
+    sizes = [draw.train.labels.bincount() for draw in draws]
+    assert all(size.sort().values.equal(sizes[0].sort().values) for size in sizes)
+    assert sizes[0].max() == 350 and sizes[0].min() == 35
+    assert len({int(size.argmax()) for size in sizes} | {int(size.argmin()) for size in sizes}) > 3
+    assert len({draw.fingerprint() for draw in draws}) == 1
+    assert draws[0].fingerprint() != ready(Digits(long_tail=10)).fingerprint()
+    assert draws[0].splits["test"].labels.bincount().tolist() == [100] * 10
+
+
 def test_coarse_labels_train_and_fine_labels_score(fetched) -> None:
     coarse = fashion(fetched, labels="coarse")
     assert coarse.train.labels.bincount().tolist() == [22_000, 11_000, 16_500, 5500]
@@ -276,8 +303,11 @@ def test_a_long_tail_of_digits_and_grey_pictures_stay(fetched) -> None:
 
 
 def test_new_switches_leave_old_records_valid() -> None:
-    """Runs on record know none of them, but for Fashion's long tail."""
-    for kind, expected in ((Digits, {"class_count", "colour", "long_tail"}), (Fashion, {"class_count", "colour"})):
+    """Runs on record know none of them, but for Fashion's long tail and wrong labels."""
+    for kind, expected in (
+        (Digits, {"class_count", "colour", "rare", "long_tail", "label_noise"}),
+        (Fashion, {"class_count", "colour", "rare"}),
+    ):
         assert {name for base in kind.__mro__ for name in vars(base).get("added_later", {})} == expected
 
 
