@@ -242,14 +242,15 @@ class LabelledImages(AugmentedImages):
             found = linear_probe_metrics(*train, rows, labels)
             metrics |= {f"{name}/{metric}": value for metric, value in found.items()}
         if isinstance(module, ClassifiesImage):
-            scored = {name: self.splits[name] for name in (split, "val") if name in self.splits}
-            logits = {
-                name: embed_dataset(module.classify_image, part.pixels, _AT_ONCE).cpu() for name, part in scored.items()
-            }
-            sides = {name: (logits[name], self.training_labels(part.labels)) for name, part in scored.items()}
+            parts = {name: self.splits[name] for name in (split, "val") if name in self.splits}
+            sides = {name: self.logits(module, part) for name, part in parts.items()}
             found = classifier_metrics(*sides[split], sides.get("val"))
             metrics |= {f"classifier/{metric}": value for metric, value in found.items()}
         return metrics
+
+    def logits(self, module: ClassifiesImage, part: Pictures) -> tuple[Tensor, Tensor]:
+        """What the module says of pictures, (n, classes), and what it was trained to say of them, (n,)."""
+        return embed_dataset(module.classify_image, part.pixels, _AT_ONCE).cpu(), self.training_labels(part.labels)
 
     def fitted_on(self) -> dict[str, Pictures]:
         """The pictures that each probe is fitted on; the first also answer the nearest-neighbour vote."""
