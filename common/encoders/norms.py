@@ -125,9 +125,8 @@ def _replaced(network: nn.Module, by: Callable[[_BatchNorm], nn.Module]) -> nn.M
     return network
 
 
-@torch.no_grad()
 def encode_shuffled(encode: Callable[[Tensor], Tensor], x: Tensor, *key: int) -> Tensor:
-    """encode(x), without gradient, with the rows of all processes in a random order: shuffling BN.
+    """encode(x) with the rows of all processes in a random order: shuffling BN. It has the gradient that `encode` has.
 
     Where a part of a batch is normalized by the statistics of its own rows (each process its own, or `SplitBatchNorm`),
     queries and keys that stay together betray by them which key is whose. Shuffled, a query and its key are normalized

@@ -71,9 +71,12 @@ class MoCo(Method):
 
     def contrast(self, queries: Tensor, keys: Tensor, name: str) -> tuple[Tensor, Tensor]:
         """The loss of one view as queries, and the keys of the other, (n, projection_dim)."""
-        key = encode_shuffled(self.teacher, keys, *self.key(f"shuffled view {name}"))
-        query = self.network(queries)
-        return queue_info_nce(query, key, self.queue.keys, temperature=self.temperature), key
+        key = self.encoded_keys(keys, name)
+        return queue_info_nce(self.network(queries), key, self.queue.keys, temperature=self.temperature), key
+
+    def encoded_keys(self, view: Tensor, name: str) -> Tensor:
+        """The momentum encoder's unit vectors of a view, (n, projection_dim), in the order of its images."""
+        return encode_shuffled(self.teacher, view, *self.key(f"shuffled view {name}"))
 
     def follow(self) -> None:
         self.teacher.update(self.network, self.momentum)
