@@ -49,7 +49,7 @@ def whole_queue(seed: int) -> float:
 
 
 def anchor_gradient(seed: int) -> float:
-    """The largest difference of the gradient of l(u, v) in u from -(1 - p) v / t + sum of p_n n / t, n the hardest keys."""
+    """The largest difference of the gradient of l(u, v) in u from -(1 - p) v / t + sum of p_n n / t, n the hardest."""
     query, key, queue = random_vectors(seed)
     hardest = queue[(query @ queue.T).topk(COUNT).indices]
     logits = torch.cat([(query * key).sum(1, keepdim=True), (query[:, None] * hardest).sum(2)], dim=1)
