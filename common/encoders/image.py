@@ -212,6 +212,38 @@ class StlResNet(CifarResNet):
             setattr(self.body, name, nn.Sequential(*blocks))
 
 
+class SmallAlexNet(nn.Module):
+    """AlexNet for 32x32 pictures, batch normalization after each layer: five convolutions and two layers of 4,096.
+
+    Pictures in colour are normalized as by `CifarResNet`.
+
+    Source: the released code of Zheng et al. 2023 (CACR), who have it from that of Wang and Isola 2020.
+
+    Args:
+        channels: colour channels of the input.
+    """
+
+    def __init__(self, channels: int = 3) -> None:
+        super().__init__()
+        self.output_dim = 4096
+        normalize = torchvision.transforms.Normalize(CifarResNet.MEAN, CifarResNet.DEVIATION)
+        layers: list[nn.Module] = [normalize] if channels == 3 else []
+        widths = (channels, 96, 192, 384, 384, 192)
+        for (inputs, outputs), pooled in zip(pairwise(widths), (True, True, False, False, True), strict=True):
+            layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+            layers += [nn.MaxPool2d(3, 2)] if pooled else []
+        layers.append(nn.Flatten())
+        for inputs, outputs in pairwise((192 * 3 * 3, 4096, 4096)):
+            layers += [nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.ReLU()]
+        self.layers = nn.Sequential(*layers)
+        for layer in self.layers:
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.normal_(layer.weight, std=0.02)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.layers(pixels)
+
+
 def to_float(pixels: Tensor) -> Tensor:
     """Maps uint8 pixels to [0, 1], the range in which augmented views reach the encoders."""
     return pixels.float() / 255
@@ -229,6 +261,7 @@ ImageEncoderName = Literal[
     "cifar_resnet18",
     "cifar_resnet50",
     "imagenet_resnet50",
+    "small_alexnet",
     "vit_mini",
     "vit_b16",
     "clip_vit_b32",
@@ -244,6 +277,7 @@ def image_encoder(
     | DeepConvNet
     | CifarResNet
     | ImageNetResNet
+    | SmallAlexNet
     | VisionTransformer
     | ClipVisionTransformer
     | ConvNeXt
@@ -288,6 +322,8 @@ def image_encoder(
             return CifarResNet(channels, 50)
         case "imagenet_resnet50":
             return ImageNetResNet(channels, width)
+        case "small_alexnet":
+            return SmallAlexNet(channels)
         case "vit_mini":
             return VisionTransformer(image_size, 8, 96, 4, 3, channels)
         case "vit_b16":

@@ -82,3 +82,14 @@ def test_a_normalized_head_is_that_of_the_recipe() -> None:
     assert [type(part).__name__ for part in network.head] == ["Linear", "BatchNorm1d", "ReLU", "Linear"]
     assert (network.head[0].out_features, network.head[3].out_features) == (128, 64)
     torch.testing.assert_close(network(torch.rand(4, 1, 28, 28)).norm(dim=1), torch.ones(4))
+
+
+def test_the_small_alexnet_and_its_linear_head_have_the_published_size() -> None:
+    torch.manual_seed(0)
+    net = image_encoder("small_alexnet", 3)
+    # Counted in the released encoder with 128 outputs.
+    assert sum(p.numel() for p in Projected(net, 128, torch.nn.Linear).parameters()) == 27_221_088
+    rows = net(torch.rand(3, 3, 32, 32))
+    assert rows.shape == (3, net.output_dim) and float(rows.detach().min()) == 0
+    assert float(net.layers[1].weight.std()) == pytest.approx(0.02, rel=0.05)
+    assert image_encoder("small_alexnet", 1)(torch.rand(2, 1, 32, 32)).shape == (2, 4096)
