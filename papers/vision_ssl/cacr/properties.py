@@ -27,8 +27,8 @@ def by_pair(views: Tensor, detached: bool) -> Tensor:
     """The slope of the loss in the cosine of each query (rows) with each other view (columns), (7 v, 7 v).
 
     A positive's share grows with its distance and a negative's falls. Through the weights come factors of
-    1 + t+ (c - mean) and 1 - t- (c - mean), the mean by the weights: a far positive is pulled harder still, and a negative
-    farther than the mean by more than 1 / t- is drawn closer instead of pushed.
+    1 + t+ (c - mean) and 1 - t- (c - mean), the mean by the weights: a far positive is pulled harder still, and a
+    negative farther than the mean by more than 1 / t- is drawn closer instead of pushed.
     """
     n, v, _ = views.shape
     flat = views.detach().flatten(0, 1)

@@ -66,11 +66,13 @@ def test_weights_without_a_gradient_have_another() -> None:
 
 def test_a_far_positive_weighs_more_and_a_near_negative_too() -> None:
     views = drawn(0)
-    values = [
-        [float(attraction_repulsion(views, attraction=a, repulsion=r).detach()) for a in (0, 1, 2)] for r in (0, 1, 2)
-    ]
-    # The more weight on what is far, the longer the expected distance of positives; on what is near, the shorter that of
-    # negatives: both raise the loss.
+
+    def value(attraction: float, repulsion: float) -> float:
+        return float(attraction_repulsion(views, attraction=attraction, repulsion=repulsion).detach())
+
+    values = [[value(attraction, repulsion) for attraction in (0, 1, 2)] for repulsion in (0, 1, 2)]
+    # The more weight on what is far, the longer the expected distance of positives; on what is near, the shorter that
+    # of negatives: both raise the loss.
     assert values == [sorted(row) for row in values]
     assert [*zip(*values, strict=True)] == [tuple(sorted(column)) for column in zip(*values, strict=True)]
 
@@ -83,7 +85,7 @@ def test_what_is_out_of_range_is_refused() -> None:
     with pytest.raises(UserError, match=r"data.views is 1"):
         module().training_step(batch(1), 0)
     for name in ("attraction", "repulsion"):
-        with pytest.raises(UserError, match=rf"{name} -1.0: expected"):
-            module(**{name: -1.0}).training_step(batch(2), 0)
+        with pytest.raises(UserError, match=rf"model.{name} -1.0: expected"):
+            module(**{name: -1.0})
     with pytest.raises(UserError, match=r"views \(3, 4\): expected \(n, v, d\), v at least 2"):
         attraction_repulsion(torch.randn(3, 4), attraction=1.0, repulsion=1.0)
