@@ -47,7 +47,7 @@ class Benchmark(L.LightningDataModule):
     name: str
     """The benchmark's name in records and on the command line."""
     primary: ClassVar[str]
-    """The metric that ranks methods in `papers compare`; higher is better."""
+    """The metric that ranks methods in `papers compare`; which way it is better, its name says."""
     sources: ClassVar[tuple[Openable, ...]] = ()
     """What it is made from; none if it is generated, or published data that the user brings."""
     published: ClassVar[bool] = False

@@ -28,6 +28,19 @@ class Images(NamedTuple):
         return self.views[0], self.views[1]
 
 
+class MeasuredImages(NamedTuple):
+    """Augmented views of `n` images, each with a quantity that is to be told, such as an angle."""
+
+    views: Tensor
+    """Float pixels in [0, 1], shape (views, n, channels, height, width)."""
+    labels: Tensor
+    """The interval of its range that the quantity of each image is in, counted from 0, int64 of shape (n,)."""
+    targets: Tensor
+    """The quantity itself, in units of its benchmark, floats of shape (n,)."""
+    ids: Tensor
+    """Global sample id of each image, shape (n,)."""
+
+
 class CrossViews(NamedTuple):
     """`n` places, each seen in two ways: from the street and from above, or on two maps."""
 

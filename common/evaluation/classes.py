@@ -11,7 +11,7 @@ from common.checks import check_ids, check_number
 from common.errors import UserError
 from common.evaluation.knn import knn_accuracy
 from common.evaluation.means import Mean
-from common.evaluation.retrieval import best_ranks, rank_metrics, ranking_metrics, same_id
+from common.evaluation.retrieval import best_ranks, rank_metrics, ranking_chance, ranking_metrics, same_id
 from common.evaluation.scoring import embeddings, scoring
 
 _LEAST_SPREAD = 1e-5
@@ -59,18 +59,11 @@ def class_metrics(gallery: Tensor, gallery_labels: Tensor, test: Tensor, test_la
 def class_chance(classes: int, per_class: int) -> Metrics:
     """What `class_metrics` are expected to be if nothing is known: `per_class` rows of each class in the gallery."""
     total = classes * per_class
-    # The first right row stands at rank k; the chance of it falls from rank to rank by the share of the wrong.
-    first, mrr, harmonic = per_class / total, 0.0, 0.0
-    for rank in range(1, total + 1):
-        mrr += first / rank
-        harmonic += 1 / rank
-        first *= max(0, total - rank - per_class + 1) / max(1, total - rank)
-    # Of the k rows above and with a right one, as many of the others are right as anywhere.
-    others = (per_class - 1) / max(1, total - 1)
+    ranking = ranking_chance(per_class, total)
     return {
         "knn20_centred/top1": 1 / classes,
-        f"map_centred/gallery{total}": others + (1 - others) * harmonic / total,
-        f"mrr_centred/gallery{total}": mrr,
+        f"map_centred/gallery{total}": ranking["map"],
+        f"mrr_centred/gallery{total}": ranking["mrr"],
         "probe_ridge/top1": 1 / classes,
         "probe_discriminant/log_likelihood": -math.log(classes),
     }
@@ -143,5 +136,13 @@ def _prepared(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Te
     if unknown.any():
         row = int(unknown.nonzero()[0])
         raise UserError(f"test row {row} is of class {int(test_labels[row])}, of which there is no training row")
+    return classes, numbers, *standardized(rows, queries)
+
+
+def standardized(rows: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+    """Each coordinate less the mean of the first rows, (n, d), over their standard deviation; the same for the others.
+
+    A coordinate that does not vary is 0 in the first, and finite in the others.
+    """
     centre, spread = rows.mean(dim=0), rows.std(dim=0) + _LEAST_SPREAD
-    return classes, numbers, (rows - centre) / spread, (queries - centre) / spread
+    return tuple((x - centre) / spread for x in (rows, *others))

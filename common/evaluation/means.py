@@ -62,3 +62,17 @@ def ratio(parts: Tensor | Sequence[float], wholes: Tensor | Sequence[float]) -> 
     above, below = (torch.as_tensor(x, dtype=torch.float64) for x in (parts, wholes))
     value = above.sum() / below.sum()
     return Mean(value + (above - value * below) / below.mean(), value.item())
+
+
+def by_group(metric: Mean, groups: Tensor) -> Mean:
+    """The same mean with an item for each group, such as a class: what belongs together is no independent evidence.
+
+    With groups of one size the items are their means, and else as in `ratio`, in the order of the groups' numbers.
+
+    Args:
+        metric: over n units.
+        groups: of each unit, integers of shape (n,).
+    """
+    which = groups.cpu().unique(return_inverse=True)[1]
+    sums = torch.zeros(int(which.max()) + 1, dtype=torch.float64).index_add_(0, which, metric.items)
+    return ratio(sums, which.bincount())

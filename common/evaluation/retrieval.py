@@ -6,6 +6,7 @@ no matrix of all scores: a block of rows lives only until it is counted, so memo
 Ties count against the method. A collapsed encoder, which scores everything alike, gets the worst rank and not the best.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -204,6 +205,75 @@ def ranking_metrics(
         gain.append(reached / ideal)
     metrics = {"map": Mean(torch.cat(precision)), f"ndcg@{at}": Mean(torch.cat(gain))}
     return {f"{name}/gallery{len(key)}": value for name, value in metrics.items()}
+
+
+@scoring()
+def map_at_r(query: Tensor, key: Tensor, positives: Positives | None = None, *, exclude_self: bool = False) -> Metrics:
+    """Average precision of the first R keys alone, R being a query's number of positives; arguments as in `best_ranks`.
+
+    The mean over i from 1 to R of the precision of the first i keys, 0 where the i-th is wrong (Musgrave et al. 2020).
+    Unlike `map` it does not ask where the last positives are.
+
+    Returns:
+        `map_at_r`, with `/gallery{m}` behind it; the mean over the queries.
+    """
+    items = []
+    for real, rank in _positive_ranks(query, key, positives, exclude_self):
+        total = real.sum(1, keepdim=True)
+        place = torch.arange(1, real.shape[1] + 1, device=real.device, dtype=torch.float64)
+        items.append(torch.where(real & (rank <= total), place / rank, 0.0).sum(1) / total[:, 0])
+    return {f"map_at_r/gallery{len(key)}": Mean(torch.cat(items))}
+
+
+def class_retrieval_metrics(rows: Tensor, labels: Tensor, at: tuple[int, ...] = (1, 5)) -> Metrics:
+    """Each row looks for the others of its class among all other rows: metric learning on classes never seen.
+
+    Args:
+        rows: shape (n, d); scores are dot products, so normalize for the cosine.
+        labels: shape (n,), each class at least twice.
+        at: cut-offs of the recall.
+
+    Returns:
+        `recall@k`, `mrr` and others of `retrieval_metrics`; `map_at_r`; `map` and `ndcg@10` of `ranking_metrics`, all
+        with `/gallery{n}` behind them; means over the rows.
+
+    Raises:
+        UserError: embeddings are not finite, labels do not fit them, or a row is alone in its class.
+    """
+    others = same_id(labels, labels)
+    return {
+        **retrieval_metrics(rows, rows, others, at=at, exclude_self=True),
+        **map_at_r(rows, rows, others, exclude_self=True),
+        **ranking_metrics(rows, rows, others, exclude_self=True),
+    }
+
+
+def ranking_chance(right: int, total: int, at: tuple[int, ...] = ()) -> Metrics:
+    """What a random order is expected to reach where `right` of `total` keys are.
+
+    Returns:
+        `recall@k` for each k in `at`, `mrr`, `log2_rank`, `map_at_r` and `map`.
+    """
+    # The first right key stands at rank k; the chance of it falls from rank to rank by the share of the wrong.
+    first, mrr, log_rank, harmonic = right / total, 0.0, 0.0, 0.0
+    recall = dict.fromkeys(at, 0.0)
+    for rank in range(1, total + 1):
+        mrr += first / rank
+        log_rank += first * math.log2(rank)
+        harmonic += 1 / rank
+        for k in at:
+            recall[k] += first * (rank <= k)
+        first *= max(0, total - rank - right + 1) / max(1, total - rank)
+    # Of the k keys above and with a right one, as many of the others are right as anywhere.
+    others = (right - 1) / max(1, total - 1)
+    within = sum((1 + others * (rank - 1)) / rank for rank in range(1, right + 1))
+    return {
+        **{f"recall@{k}": value for k, value in recall.items()},
+        "mrr": mrr,
+        "log2_rank": log_rank,
+        "map_at_r": within / total,
+        "map": others + (1 - others) * harmonic / total,
+    }
 
 
 @scoring()

@@ -1,5 +1,6 @@
 """Which way a metric is better, by its name."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 LOWER = frozenset(
@@ -10,6 +11,11 @@ LOWER = frozenset(
     )
 )
 NEITHER = frozenset(("modality_gap", "effective_rank"))
+
+
+def best(metric: str, values: Iterable[float]) -> float:
+    """The best of the values that a metric has, at least one."""
+    return min(values) if better(metric) == "lower" else max(values)
 
 
 def better(metric: str) -> Literal["higher", "lower"] | None:

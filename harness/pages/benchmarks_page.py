@@ -6,6 +6,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from common.benchmark import Benchmark
+from common.experiments.metrics import best
 from common.experiments.texts import number
 from common.lines import split_lines
 from data.benchmarks import catalog
@@ -50,6 +51,7 @@ def _entry(root: Path, benchmark: Benchmark, floor: Floor, papers: Sequence[Stan
         figure.parent.mkdir(exist_ok=True)
         example.save(figure, optimize=True)
         example = None
+    rows = floor.rows.values()
     return {
         "name": benchmark.name,
         "summary": " ".join((type(benchmark).__doc__ or "").split("\n\n")[0].split()),
@@ -59,7 +61,7 @@ def _entry(root: Path, benchmark: Benchmark, floor: Floor, papers: Sequence[Stan
         "sources": sorted(benchmark.sources, key=lambda source: source.name),
         "primary": benchmark.primary,
         "floor": floor.rows,
-        "metrics": list(dict.fromkeys(metric for row in floor.rows.values() for metric in row)),
-        "best": max(row[benchmark.primary] for row in floor.rows.values() if benchmark.primary in row),
+        "metrics": list(dict.fromkeys(metric for row in rows for metric in row)),
+        "best": best(benchmark.primary, [row[benchmark.primary] for row in rows if benchmark.primary in row]),
         "papers": [paper.card for paper in papers if benchmark.name in paper.benchmarks],
     }

@@ -12,6 +12,26 @@ from torch.nn import functional as F
 POSE_DRAWS = 5
 """Numbers that `posed` takes for each sample."""
 
+PER_CLASS, PER_SPLIT = 1_000_000, 100_000
+"""Ids of a class whose pictures are all rendered, and of these of a split."""
+_SPLITS = ("val", "gallery", "test", "train")
+
+
+def renderings(numbers: Tensor, sizes: list[int], split: str) -> tuple[Tensor, Tensor]:
+    """Class and id of each rendering of a split; no two of a benchmark have the same id, whatever its switches.
+
+    Args:
+        numbers: of each class in its source, shape (classes,).
+        sizes: renderings of each class.
+        split: "train", "val", "gallery" or "test".
+
+    Returns:
+        Positions of the classes, and ids, both int64 of shape (sum of sizes,).
+    """
+    labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    within = torch.cat([torch.arange(size) for size in sizes])
+    return labels, numbers[labels] * PER_CLASS + PER_SPLIT * _SPLITS.index(split) + within
+
 
 def posed(layers: Tensor, u: Tensor, *, scale: tuple[float, float], degrees: float, mirror: float = 0.0) -> Tensor:
     """Shrinks, turns, mirrors and moves each picture; its square stays on the canvas but for the turned corners.

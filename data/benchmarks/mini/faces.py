@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from common.benchmark import Metrics
 from common.evaluation.embed import embed_dataset
 from common.evaluation.means import Mean
-from common.evaluation.retrieval import ranking_metrics, retrieval_metrics, same_id
+from common.evaluation.retrieval import class_retrieval_metrics
 from common.evaluation.verification import verification_metrics
 from common.protocols import EmbedsImage
 from common.random import uniform
@@ -82,13 +82,11 @@ class Faces(AugmentedImages):
         self.check_request(module, split, EmbedsImage)
         faces = self.splits[split]
         rows = F.normalize(embed_dataset(module.embed_image, faces.pixels, _AT_ONCE, module), dim=1).cpu()
-        own = same_id(faces.labels, faces.labels)
         first, second = torch.triu_indices(len(rows), len(rows), offset=1)
         trials = verification_metrics((rows @ rows.T)[first, second], faces.labels[first] == faces.labels[second])
         return {
             "identify_1shot/top1": _one_shot(rows),
-            **retrieval_metrics(rows, rows, own, at=(1, 5), exclude_self=True),
-            **ranking_metrics(rows, rows, own, exclude_self=True),
+            **class_retrieval_metrics(rows, faces.labels),
             **{f"verification/{name}": value for name, value in trials.items()},
         }
 

@@ -11,7 +11,7 @@ from common.errors import UserError
 from common.random import uniform
 from data.benchmarks.bases.galleries import GalleryImages
 from data.benchmarks.bases.images import Pictures
-from data.benchmarks.bases.rendering import POSE_DRAWS, bumps, luma, posed, to_bytes
+from data.benchmarks.bases.rendering import POSE_DRAWS, bumps, luma, posed, renderings, to_bytes
 from data.cache import cached_tensors
 from data.scenes.painting import cut_out
 from data.sources.tuxpaint_stamps import TUXPAINT_STAMPS, read_stamp_pictures, read_stamps
@@ -29,8 +29,6 @@ SCORED = {"val": 5000, "gallery": 5000, "test": 10_000}
 _VERSION = 1
 _CHOICE, _RENDERING = 0, 1
 """Keys of what is drawn: the order of the stamps, and how each is rendered."""
-_PER_STAMP, _PER_SPLIT = 1_000_000, 100_000
-"""Ids of a stamp, and of these of a split."""
 _POSE, _GAIN, _TINT, _BASE, _ROUGH = slice(0, POSE_DRAWS), 5, slice(6, 9), 9, 10
 _COARSE, _FINE, _CLOUDS = slice(11, 27), slice(27, 148), slice(148, 175)
 _DRAWS = 175
@@ -92,21 +90,14 @@ class Stamps(GalleryImages):
         stored = cached_tensors("stamps", build, self.sources, _VERSION, self.data_root, **options)
         splits = {"train": self._rendered("train", self.class_sizes, self.seed)}
         for name, count in counts.items():
-            labels, ids = self._drawn(name, [count] * self.class_count)
+            labels, ids = renderings(self.numbers, [count] * self.class_count, name)
             splits[name] = Pictures(stored[name], labels, ids)
         if not self.colour:
             splits = {name: part._replace(pixels=luma(part.pixels)) for name, part in splits.items()}
         return splits
 
-    def _drawn(self, split: str, sizes: list[int]) -> tuple[Tensor, Tensor]:
-        """Class and id of each rendering."""
-        labels = torch.arange(self.class_count).repeat_interleave(torch.tensor(sizes))
-        within = torch.cat([torch.arange(size) for size in sizes])
-        first = _PER_SPLIT * ["val", "gallery", "test", "train"].index(split)
-        return labels, self.numbers[labels] * _PER_STAMP + first + within
-
     def _rendered(self, split: str, sizes: list[int], *key: int) -> Pictures:
-        labels, ids = self._drawn(split, sizes)
+        labels, ids = renderings(self.numbers, sizes, split)
         chunks = zip(labels.split(1000), ids.split(1000), strict=True)
         pixels = torch.cat([rendered(self.stamps[classes], some, *key) for classes, some in chunks])
         return Pictures(pixels, labels, ids)

@@ -7,7 +7,7 @@ import pickle
 import pytest
 import torch
 
-from common.evaluation.means import Mean, average, both, ratio
+from common.evaluation.means import Mean, average, both, by_group, ratio
 
 
 def test_a_mean_is_a_float_that_keeps_its_items_when_copied() -> None:
@@ -39,3 +39,11 @@ def test_the_average_of_draws_keeps_the_items_where_all_have_as_many() -> None:
     assert found.items.tolist() == pytest.approx([1 / 3, 1.0, 1 / 3])
     assert not isinstance(average([draws[0], Mean([1.0])]), Mean) and not isinstance(average([draws[0], 0.5]), Mean)
     assert average([0.25, 0.75]) == 0.5
+
+
+def test_a_mean_by_groups_is_the_same_with_an_item_a_group() -> None:
+    even = by_group(Mean([1.0, 0.0, 0.5, 0.0]), torch.tensor([7, 3, 7, 3]))
+    assert even == 0.375 and even.items.tolist() == [0.0, 0.75]
+    uneven = by_group(Mean([1.0, 0.0, 1.0]), torch.tensor([0, 1, 0]))
+    assert uneven == pytest.approx(2 / 3) and uneven.items.mean().item() == pytest.approx(2 / 3)
+    assert len(uneven.items) == 2 and uneven.items[0] > uneven.items[1]

