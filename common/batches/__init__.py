@@ -6,7 +6,7 @@ false-negative filters and per-sample random numbers are all keyed by them, neve
 
 from common.batches.audio import SpeechTranslations, SpeechViews, SpokenCaptions, TranscribedSpeech
 from common.batches.graph import Graph, HeteroGraph, Interactions, Triples
-from common.batches.image import CrossViews, Images, ImageText, MeasuredImages
+from common.batches.image import CrossViews, Images, ImageText
 from common.batches.sequence import CaptionedMotions, ProteinTexts, SignalTexts
 from common.batches.text import (
     LabelledTexts,
@@ -31,7 +31,6 @@ __all__ = [
     "Interactions",
     "LabelledTexts",
     "LabelledVectors",
-    "MeasuredImages",
     "MultiLabelTexts",
     "NumberQuestions",
     "ParallelWords",

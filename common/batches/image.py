@@ -16,6 +16,19 @@ class Images(NamedTuple):
     """Class of each image, shape (n,)."""
     ids: Tensor
     """Global sample id of each image, shape (n,)."""
+    targets: Tensor | None = None
+    """A quantity of each image that is to be told, such as an angle, floats of shape (n,), where there is one; the
+    labels are then the intervals of its range."""
+
+    def measured(self) -> Tensor:
+        """The targets, (n,).
+
+        Raises:
+            UserError: there are none.
+        """
+        if self.targets is None:
+            raise UserError("this method tells a quantity of each picture, and the data names none")
+        return self.targets
 
     def pair(self) -> tuple[Tensor, Tensor]:
         """The first two views, each (n, channels, height, width).
@@ -26,19 +39,6 @@ class Images(NamedTuple):
         if len(self.views) < 2:
             raise UserError(f"data.views is {len(self.views)}; this method compares views, and it must be at least 2")
         return self.views[0], self.views[1]
-
-
-class MeasuredImages(NamedTuple):
-    """Augmented views of `n` images, each with a quantity that is to be told, such as an angle."""
-
-    views: Tensor
-    """Float pixels in [0, 1], shape (views, n, channels, height, width)."""
-    labels: Tensor
-    """The interval of its range that the quantity of each image is in, counted from 0, int64 of shape (n,)."""
-    targets: Tensor
-    """The quantity itself, in units of its benchmark, floats of shape (n,)."""
-    ids: Tensor
-    """Global sample id of each image, shape (n,)."""
 
 
 class CrossViews(NamedTuple):

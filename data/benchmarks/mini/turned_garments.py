@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from common.batches import MeasuredImages
+from common.batches import Images
 from common.benchmark import Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
@@ -106,15 +106,15 @@ class TurnedGarments(AugmentedImages):
         some = some._replace(labels=dealt(some.ids, self.skew, _ANGLE, self.seed))
         return some._replace(pixels=rendered(some, self.seed))
 
-    def augmented(self, batch: Pictures, epoch: int) -> MeasuredImages:
-        views, labels, ids = super().augmented(batch, epoch)
+    def augmented(self, batch: Pictures, epoch: int) -> Images:
+        views, angles, ids, _ = super().augmented(batch, epoch)
         if self.noise:
             side = views.shape[3:]
             grain = [normal(ids, side.numel(), _VIEW, self.seed, epoch, view) for view in range(self.views)]
             views = (views + self.noise * torch.stack(grain).view_as(views)).clamp(0, 1)
-        targets = degrees(labels)
+        targets = degrees(angles)
         interval = ((targets + MOST) * (self.bins / (2 * MOST))).long().clamp(0, self.bins - 1)
-        return MeasuredImages(views, interval, targets, ids)
+        return Images(views, interval, ids, targets)
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """What a ridge regression fitted on the pictures that are trained on says of the angles of others.

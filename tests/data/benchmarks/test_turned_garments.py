@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from common.batches import MeasuredImages
 from common.errors import UserError
 from common.table import take
 from data.benchmarks.bases.images import Pictures
@@ -104,9 +103,11 @@ def test_the_seed_draws_what_is_trained_on(garments: TurnedGarments, fetched) ->
 def test_batches(garments: TurnedGarments) -> None:
     batch = next(iter(garments.train_dataloader()))
     whole, half = garments.augmented(batch, 1), garments.augmented(take(batch, torch.arange(32, 64)), 1)
-    assert isinstance(whole, MeasuredImages) and whole.views.shape == (2, 64, 1, 28, 28)
+    assert whole.views.shape == (2, 64, 1, 28, 28)
     torch.testing.assert_close(half.views, whole.views[:, 32:])
-    assert whole.targets.equal(degrees(batch.labels)) and whole.labels.equal(((whole.targets + 60) // 3).long())
+    assert whole.measured().equal(degrees(batch.labels)) and whole.labels.equal(((whole.measured() + 60) // 3).long())
+    with pytest.raises(UserError, match="the data names none"):
+        whole._replace(targets=None).measured()
     apart = (whole.views[0] - whole.views[1]).std()
     assert 0.1 < apart < 0.3
 
