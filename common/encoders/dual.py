@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.encoders.image import ImageEncoderName, image_encoder, to_float
+from common.encoders.norms import with_global_statistics
 from common.encoders.text_tower import ClipTextTower, TextTower, TokenizerName
 from common.encoders.weights import read_file
 from common.encoders.word_tower import WordTower
@@ -41,7 +42,7 @@ class DualEncoder(nn.Module):
         tokenizer: TokenizerName = "wordpiece",
     ) -> None:
         super().__init__()
-        self.image = image_encoder(image, channels, width, image_size)
+        self.image = with_global_statistics(image_encoder(image, channels, width, image_size))
         same = self.image.output_dim == embed_dim
         self.projection = nn.Identity() if same else nn.Linear(self.image.output_dim, embed_dim)
         words = dict(output_dim=embed_dim, length=text_length)

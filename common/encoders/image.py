@@ -284,6 +284,8 @@ def image_encoder(
 ):
     """Builds the encoder that a recipe names; `encoder.output_dim` is the width of its vectors.
 
+    Where it normalizes batches, a module says over what: `with_global_statistics`, or `with_split_statistics`.
+
     Args:
         name: "vit_mini" has 4 layers of width 96 over patches of 8 pixels, "vit_b16" is ViT-B/16, both in
             SigLIP's shape; "clip_vit_b32" is CLIP's own ViT-B/32.

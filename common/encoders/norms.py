@@ -13,7 +13,7 @@ from common.losses.precision import at_least_float32
 from common.random import uniform
 
 
-class _TakenOver(nn.Module):
+class ReplacedBatchNorm(nn.Module):
     """Has the weights, running statistics and settings of a layer of batch normalization, under the same names."""
 
     def __init__(self, plain: _BatchNorm) -> None:
@@ -40,7 +40,7 @@ class _TakenOver(nn.Module):
         raise NotImplementedError
 
 
-class GlobalBatchNorm(_TakenOver):
+class GlobalBatchNorm(ReplacedBatchNorm):
     """Batch normalization by the mean and variance of the whole batch, over all processes, on any device.
 
     So a batch gives the same numbers on one process and on several. `torch.nn.SyncBatchNorm` does the same on GPUs
@@ -69,7 +69,7 @@ class GlobalBatchNorm(_TakenOver):
         return y.to(x.dtype)
 
 
-class SplitBatchNorm(_TakenOver):
+class SplitBatchNorm(ReplacedBatchNorm):
     """Batch normalization by statistics of parts of the batch, as that many devices would do each for itself.
 
     The parts are consecutive rows of the batch of all processes, so that any number of processes that divides their

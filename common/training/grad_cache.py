@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_leaves
 
+from common.encoders.norms import ReplacedBatchNorm
 from common.errors import UserError
 from common.training.rng import capture, replay
 
@@ -55,7 +56,7 @@ def _owner(encode: Encode, module: nn.Module | None) -> nn.Module:
     if owner is None:
         raise UserError("encode is neither a module nor a module's method; give the module it uses as module=...")
     for name, part in owner.named_modules():
-        if isinstance(part, _BatchNorm) and (part.training or part.running_mean is None):
+        if isinstance(part, _BatchNorm | ReplacedBatchNorm) and (part.training or part.running_mean is None):
             raise UserError(
                 f"'{name}' normalizes over the batch, and a chunk is not the batch: "
                 "the gradient cache needs group or layer normalization, or batch normalization in eval mode"

@@ -9,6 +9,7 @@ from common.batches import Images, LabelledVectors
 from common.checks import check_number
 from common.distributed import global_mean
 from common.encoders.image import ImageEncoderName, image_encoder, to_float
+from common.encoders.norms import with_global_statistics
 from common.encoders.vector import VectorTower
 from common.errors import UserError
 from common.training.dropout import sample_dropout
@@ -52,7 +53,8 @@ class CrossEntropy(Method):
             raise UserError(f"model.dropout is {dropout}; it must be in [0, 1)")
         check_number("model.label_smoothing", label_smoothing, least=0, most=1)
         vectors = encoder == "vector_tower"
-        self.encoder = VectorTower(channels, width) if vectors else image_encoder(encoder, channels, width)
+        tower = VectorTower(channels, width) if vectors else image_encoder(encoder, channels, width)
+        self.encoder = with_global_statistics(tower)
         self.classifier = nn.Linear(self.encoder.output_dim, classes)
         self.dropout = dropout
         self.label_smoothing = label_smoothing

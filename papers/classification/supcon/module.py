@@ -8,12 +8,15 @@ from torch import Tensor
 from common.batches import Images
 from common.encoders.heads import Projected, ProjectionHead, normalized_mlp
 from common.encoders.image import ImageEncoderName, image_encoder, to_float
+from common.encoders.norms import with_global_statistics
 from common.losses import sup_con
 from common.training.method import Method
 
 
 class SupCon(Method):
     """Labels choose the positives in SimCLR's batch; all other views stay in the denominator (eq. 2 and 3).
+
+    Batch normalization, if encoder or head has any, goes by the whole batch on all processes.
 
     Args:
         encoder: a name that `image_encoder` knows, such as "small_resnet" or "cifar_resnet50".
@@ -45,7 +48,7 @@ class SupCon(Method):
         super().__init__(**optimization)
         network = image_encoder(encoder, channels, width)
         head = partial(normalized_mlp, network.output_dim) if normalized_head else ProjectionHead
-        self.network = Projected(network, projection_dim, head)
+        self.network = with_global_statistics(Projected(network, projection_dim, head))
         self.temperature = temperature
         self.positives = positives
 

@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 from common.batches import CrossViews
 from common.encoders.image import ImageEncoderName, image_encoder, to_float
+from common.encoders.norms import with_global_statistics
 from common.losses import symmetric_info_nce
 from common.losses.temperature import LearnableTemperature
 from common.training.method import Method
@@ -38,7 +39,7 @@ class Sample4Geo(Method):
         **optimization,
     ) -> None:
         super().__init__(**optimization)
-        self.encoder = image_encoder(encoder, 3, width, weights=weights)
+        self.encoder = with_global_statistics(image_encoder(encoder, 3, width, weights=weights))
         self.temperature = LearnableTemperature(temperature, minimum=0)
         self.label_smoothing = label_smoothing
 

@@ -7,7 +7,6 @@ from torch import Tensor
 from common.batches import Images
 from common.checks import check_number
 from common.distributed import global_mean
-from common.encoders.norms import with_global_statistics
 from common.losses import nt_xent, reweighted_nt_xent
 from papers.vision_ssl.simclr.module import SimCLR
 
@@ -39,7 +38,6 @@ class MACL(SimCLR):
         super().__init__(temperature=temperature, **simclr)
         check_number("model.alpha", alpha, least=0, most=1)
         check_number("model.threshold", threshold, least=-1, most=1)
-        self.network = with_global_statistics(self.network)
         self.alpha, self.threshold, self.weights = alpha, threshold, weights
 
     def training_step(self, batch: Images, batch_idx: int) -> Tensor:

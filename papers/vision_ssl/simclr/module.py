@@ -8,12 +8,15 @@ from torch import Tensor
 from common.batches import Images
 from common.encoders.heads import Projected, ProjectionHead, normalized_mlp
 from common.encoders.image import ImageEncoderName, image_encoder, to_float
+from common.encoders.norms import with_global_statistics
 from common.losses import nt_xent
 from common.training.method import Method
 
 
 class SimCLR(Method):
     """Each view must find the other view of its image among the 2N - 1 other views of the batch (eq. 1).
+
+    Batch normalization, if encoder or head has any, goes by the whole batch on all processes.
 
     Args:
         encoder: a name that `image_encoder` knows, such as "small_resnet" or "cifar_resnet50".
@@ -42,7 +45,7 @@ class SimCLR(Method):
         super().__init__(**optimization)
         network = image_encoder(encoder, channels, width)
         head = partial(normalized_mlp, network.output_dim) if normalized_head else ProjectionHead
-        self.network = Projected(network, projection_dim, head)
+        self.network = with_global_statistics(Projected(network, projection_dim, head))
         self.temperature = temperature
 
     def training_step(self, batch: Images, batch_idx: int) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from common.distributed import gather, shards
+from common.encoders.norms import with_global_statistics
 from common.errors import UserError
 from common.training import grad_cache
 from common.training.grad_cache import cached_forward
@@ -293,8 +294,9 @@ def test_what_would_be_wrong_is_refused() -> None:
         cached_forward(lambda chunk: linear(chunk).mean(0, keepdim=True), torch.ones(4, 3), 2, module=linear)
 
 
-def test_batch_normalization_is_refused_unless_it_is_frozen() -> None:
-    module = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+@pytest.mark.parametrize("statistics", [nn.Module.train, with_global_statistics], ids=["own", "global"])
+def test_batch_normalization_is_refused_unless_it_is_frozen(statistics: Callable[[nn.Module], nn.Module]) -> None:
+    module = nn.Sequential(nn.Linear(3, 3), statistics(nn.BatchNorm1d(3)))
     with pytest.raises(UserError, match="'1' normalizes over the batch"):
         cached_forward(module, torch.ones(4, 3), 2)
     module.eval()
