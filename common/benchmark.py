@@ -122,6 +122,10 @@ class Benchmark(L.LightningDataModule):
         """
         raise UserError(f"benchmark {self.name} does not name its training samples, of which a method keeps a state")
 
+    def task_starts(self) -> list[int]:
+        """The step, from 0, at which each task begins, where one is learnt after the other; by default there is one."""
+        return [0]
+
     def sizes(self) -> dict[str, int]:
         """How many samples each split has; by default the length of what `splits` holds."""
         self.setup()

@@ -155,6 +155,10 @@ class Method(L.LightningModule):
             raise UserError(f"{type(self).__name__} keeps a state for each sample; train it on a benchmark")
         return self.trainer.datamodule.training_ids()
 
+    def task_starts(self) -> list[int]:
+        """The step, from 0, at which each task of the data begins; from `setup` on."""
+        return [0] if self.trainer.datamodule is None else self.trainer.datamodule.task_starts()
+
     def on_fit_start(self) -> None:
         """Refuses gradient accumulation with a contrastive loss, which would meet fewer negatives than it seems to.
 
@@ -258,6 +262,10 @@ class Method(L.LightningModule):
             {"params": [p for p in parameters if p.ndim < least], "weight_decay": 0.0},
         ]
 
+    def rate_factor(self, total: int) -> Callable[[int], float]:
+        """What the learning rate is multiplied by at each of `total` steps; a subclass may begin anew in between."""
+        return warmup_decay(total, self.warmup, self.schedule)
+
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         groups = self.parameter_groups()
         optimizer: torch.optim.Optimizer
@@ -279,7 +287,7 @@ class Method(L.LightningModule):
                 f"model.schedule is '{self.schedule}' and model.warmup {self.warmup}; where time alone ends the "
                 "training, how many steps it has is unknown, and they must be 'constant' and 0"
             )
-        factor = warmup_decay(0 if math.isinf(total) else int(total), self.warmup, self.schedule)
+        factor = self.rate_factor(0 if math.isinf(total) else int(total))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},

@@ -22,6 +22,7 @@ from papers.vision_ssl.hydra_pairs.module import HydraPairs
 from papers.vision_ssl.insdis.module import InsDis
 from papers.vision_ssl.isogclr.module import ISogCLR
 from papers.vision_ssl.moco.module import MoCo
+from papers.vision_ssl.sy_con.module import SyCon
 from tests.golden.ours import like
 from tests.golden.recorded import Case
 
@@ -36,6 +37,17 @@ class Body(nn.Sequential):
     def __init__(self, weight: Tensor) -> None:
         super().__init__(nn.Linear(weight.shape[1], weight.shape[0], bias=False), nn.Tanh())
         self.output_dim = len(weight)
+
+
+class Weighted(nn.Module):
+    """A linear map by given numbers, which are differentiated."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight)
 
 
 @like("moco/three_steps")
@@ -180,3 +192,15 @@ def cmc_banks(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Ten
     for one, other, ids, columns in zip(x["l"], x["ab"], given["ids"], given["columns"], strict=True):
         value = module.discriminate([unit(one), unit(other)], ids, columns)
     return value
+
+
+@like(*(f"sy_con/{name}" for name in ("sy_con", "sy_con_cold", "sy_con_one", "cassle", "cassle_cold")))
+def sy_con(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    _, size, dim = x["keys"].shape
+    objective = case.name.split("/")[1].removesuffix("_cold").removesuffix("_one")
+    module = SyCon(width=8, projection_dim=dim, queue_size=size, objective=objective, **case.arguments).double()
+    module.predictor = Weighted(x["predictor"])
+    for queues, name in ((module.keys, "keys"), (module.frozen_keys, "frozen_keys")):
+        for queue, keys in zip(queues, x[name], strict=True):
+            queue.enqueue(keys)
+    return module.remember([*x["query"]], [*x["key"].detach()], [unit(view).detach() for view in x["frozen"]])

@@ -117,6 +117,11 @@ class GalleryImages(AugmentedImages):
         tasks = self.task_of[self.train.labels]
         return TaskSequenceSampler(tasks, self.batch_size, self.seed, passes=self.task_epochs)
 
+    def task_starts(self) -> list[int]:
+        self.setup()
+        order = self.order()
+        return order.starts if isinstance(order, TaskSequenceSampler) else super().task_starts()
+
     def augmented(self, batch: Pictures, epoch: int) -> Images:
         if self.tasks > 1 and self.trainer is not None:
             self._look_back(int(self.task_of[int(batch.labels[0])]), self.trainer.lightning_module)

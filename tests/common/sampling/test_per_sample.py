@@ -62,6 +62,12 @@ def test_rows_start_as_a_function_of_their_ids_and_stand_in_their_order() -> Non
     assert torch.equal(state.at(state.places(IDS)), state.read(IDS))
 
 
+def test_one_row_to_start_from_becomes_a_row_of_each() -> None:
+    state = table(start=lambda ids: torch.zeros(1, 2).expand(len(ids), -1))
+    state.write(IDS[:1], torch.ones(1, 2))
+    assert state.rows.sum() == 2
+
+
 def trained(share: slice | None, world: int) -> dict[str, Tensor]:
     """The table after all batches, of which each process has its share; the last one may have nothing."""
     state = table()

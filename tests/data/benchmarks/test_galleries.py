@@ -254,6 +254,7 @@ def test_one_task_after_the_other(fetched, tmp_path) -> None:
     ground = ready(fetched, PlacedFashion, tasks=2, class_count=4, train_size=800, task_epochs=2, batch_size=100)
     first = [label for label in range(4) if ground.task_of[label] == 0]
     assert len(first) == 2
+    assert ground.task_starts() == [0, 8] and ready(fetched, PlacedFashion).task_starts() == [0]
     module = Counter(ground, forgets=first[0])
     trainer = L.Trainer(
         max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
