@@ -147,6 +147,7 @@ class SyCon(Method):
                     parameter.grad = sum_over_processes(parameter.grad) / world_size()
 
     def parameter_groups(self) -> list[dict]:
+        # The optimizer is made before the predictor learns, and is to have it all the same.
         waiting = [] if self.objective == "moco" else [p for p in self.predictor.parameters() if not p.requires_grad]
         for parameter in waiting:
             parameter.requires_grad_(True)
