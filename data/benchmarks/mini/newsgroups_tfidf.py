@@ -141,7 +141,7 @@ class NewsgroupsTfidf(Benchmark):
         classify = self.check_request(module, split, ClassifiesVectors).classify_vectors
         sides = {
             name: (embed_dataset(classify, self.splits[name].views, _AT_ONCE, module).cpu(), self.splits[name].labels)
-            for name in {split, "val"}
+            for name in dict.fromkeys((split, "val"))  # in one order on all processes
         }
         found = classifier_metrics(*sides[split], sides["val"])
         return {f"classifier/{name}": value for name, value in found.items()}
