@@ -136,22 +136,23 @@ def test_what_is_logged_of_the_hardest_keys() -> None:
 
 
 @pytest.mark.parametrize("reading", ["literal", "swap", "both", "attraction"])
-@pytest.mark.parametrize("negatives", ["hardest", "random"])
-def test_two_processes_have_the_loss_and_gradient_of_one(reading: str, negatives: str) -> None:
+@pytest.mark.parametrize(("negatives", "processes"), [("hardest", 2), ("random", 2), ("hardest", 4)])
+def test_processes_have_the_loss_and_gradient_of_one(reading: str, negatives: str, processes: int) -> None:
     def run(own: slice = slice(None)) -> tuple[Tensor, list[Tensor]]:
         made = module(reading=reading, hardest=4, negatives=negatives)
         loss = third_loss(made, own)
         return loss.detach(), list(torch.autograd.grad(loss, list(made.parameters())))
 
     def work() -> tuple[Tensor, list[Tensor]]:
-        return run(slice(0, 4) if torch.distributed.get_rank() == 0 else slice(4, 8))
+        rank, share = torch.distributed.get_rank(), 8 // processes
+        return run(slice(rank * share, (rank + 1) * share))
 
     loss, gradients = run()
-    shares = on_processes(2, work)
+    shares = on_processes(processes, work)
     for found, _ in shares:
         torch.testing.assert_close(found, loss)
-    for ours, one, other in zip(gradients, shares[0][1], shares[1][1], strict=True):
-        torch.testing.assert_close((one + other) / 2, ours)
+    for ours, *parts in zip(gradients, *(share for _, share in shares), strict=True):
+        torch.testing.assert_close(torch.stack(parts).mean(dim=0), ours)
 
 
 @pytest.mark.parametrize(
