@@ -1,5 +1,6 @@
 """Chinese characters written again and again from their strokes: characters never seen to find again, seen to name."""
 
+import math
 from functools import cache
 from typing import ClassVar
 
@@ -9,6 +10,7 @@ from torch.nn import functional as F
 
 from common.benchmark import Metrics, digest
 from common.errors import UserError
+from common.evaluation.calibration import classifier_metrics
 from common.evaluation.classes import class_chance, class_metrics
 from common.evaluation.embed import embed_dataset
 from common.evaluation.means import Mean, by_group
@@ -220,7 +222,7 @@ class HanziSeen(Characters):
         """As `class_metrics`, the drawings that are trained on being the gallery.
 
         Returns:
-            These, and `classifier/top1` if the module classifies.
+            These, and if the module classifies `classifier/...`, see `classifier_metrics`.
 
         Raises:
             UserError: the module does not offer `embed_image`, or there is no such split.
@@ -231,13 +233,17 @@ class HanziSeen(Characters):
         known, asked = (self.embedded(module, some) for some in (self.train, part))
         metrics = class_metrics(known, self.train.labels, asked, part.labels)
         if isinstance(module, ClassifiesImage):
-            predicted = embed_dataset(module.classify_image, part.pixels, _AT_ONCE).cpu().argmax(dim=1)
-            metrics["classifier/top1"] = Mean(predicted == part.labels)
+            parts = {name: self.splits[name] for name in (split, "val")}
+            logits = {name: embed_dataset(module.classify_image, x.pixels, _AT_ONCE).cpu() for name, x in parts.items()}
+            found = classifier_metrics(logits[split], part.labels, (logits["val"], parts["val"].labels))
+            metrics |= {f"classifier/{name}": value for name, value in found.items()}
         return metrics
 
     def floor(self) -> dict[str, Metrics]:
         """Chance, and the protocol on the raw pixels."""
-        chance = class_chance(self.characters, self.drawings) | {"classifier/top1": 1 / self.characters}
+        chance, right = class_chance(self.characters, self.drawings), 1 / self.characters
+        chance |= {"classifier/top1": right, "classifier/log_likelihood": math.log(right)}
+        chance["classifier/log_likelihood_scaled"] = math.log(right)
         return {"chance": chance, "raw pixels": self.evaluate(RawPixels())}
 
 

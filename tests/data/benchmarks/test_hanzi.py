@@ -139,6 +139,7 @@ def test_scores_of_those_that_are_seen(seen: HanziSeen) -> None:
     found = seen.evaluate(Classifies(seen, unknown=250))
     assert found["classifier/top1"] == found[seen.primary] == pytest.approx(1 - 250 / 5000, abs=2e-4)
     assert found["classifier/top1"].items[:250].sum() == 0
+    assert found["classifier/log_likelihood_scaled"].items.shape == (5000,)
     assert "classifier/top1" not in seen.evaluate(Cheat(seen), "val")
 
 
