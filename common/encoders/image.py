@@ -8,6 +8,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.encoders.bottleneck import CifarBottleneck
 from common.encoders.convnext import ConvNeXt
 from common.encoders.imagenet import ImageNetResNet
 from common.encoders.vit import ClipVisionTransformer, VisionTransformer
@@ -260,6 +261,7 @@ ImageEncoderName = Literal[
     "stl_resnet18",
     "cifar_resnet18",
     "cifar_resnet50",
+    "cifar_bottleneck38",
     "imagenet_resnet50",
     "small_alexnet",
     "vit_mini",
@@ -276,6 +278,7 @@ def image_encoder(
     | SmallConvNet
     | DeepConvNet
     | CifarResNet
+    | CifarBottleneck
     | ImageNetResNet
     | SmallAlexNet
     | VisionTransformer
@@ -322,6 +325,8 @@ def image_encoder(
             return CifarResNet(channels, 18)
         case "cifar_resnet50":
             return CifarResNet(channels, 50)
+        case "cifar_bottleneck38":
+            return CifarBottleneck(channels)
         case "imagenet_resnet50":
             return ImageNetResNet(channels, width)
         case "small_alexnet":

@@ -1,6 +1,6 @@
 """Batches put together by label: classes, pseudo labels, one bound example of each class."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -30,7 +30,7 @@ class MPerClassSampler(GlobalBatchSampler):
         super().__init__(len(labels), batch_size, seed)
         if per_class < 1 or batch_size % per_class:
             raise UserError(f"per_class is {per_class}; it must divide data.batch_size, {batch_size}")
-        self.members = _members(labels)
+        self.members = members_of(labels)
         self.per_class = per_class
         if len(self.members) * per_class < batch_size:
             raise UserError(
@@ -72,7 +72,7 @@ class DistinctLabelSampler(GlobalBatchSampler):
 
     def __init__(self, labels: Tensor, batch_size: int, seed: int = 0, *, repeats: bool = False) -> None:
         super().__init__(len(labels), batch_size, seed)
-        self.members = _members(labels)
+        self.members = members_of(labels)
         self.repeats = repeats
         if not repeats and len(self.members) < batch_size:
             raise UserError(
@@ -93,9 +93,7 @@ class DistinctLabelSampler(GlobalBatchSampler):
         order = rng.permutation(len(self.members))
         pool = np.concatenate([rng.permutation(self.members[label])[:limit] for label in order])
         kept = np.sort(rng.choice(len(pool), batches * self.batch_size, replace=False))
-        # Dealt out in turn like cards, label by label: a label comes to a batch again only after all the others.
-        for batch in pool[kept].reshape(self.batch_size, batches).T:
-            yield rng.permutation(batch)
+        yield from dealt(pool[kept], self.batch_size, rng)
 
 
 class BatchBindingSampler(GlobalBatchSampler):
@@ -116,7 +114,7 @@ class BatchBindingSampler(GlobalBatchSampler):
 
     def __init__(self, labels: Tensor, batch_size: int, seed: int = 0, *, reshuffle: bool = True) -> None:
         super().__init__(len(labels), batch_size, seed, reshuffle=reshuffle)
-        members = _members(labels)
+        members = members_of(labels)
         if len(members) >= batch_size:
             raise UserError(
                 f"data.batch_size is {batch_size}; it must exceed the number of classes, {len(members)}, to bind them"
@@ -134,7 +132,16 @@ class BatchBindingSampler(GlobalBatchSampler):
             yield [*order[start : start + free], *self.bound]
 
 
-def _members(labels: Tensor) -> list[np.ndarray]:
+def dealt(samples: np.ndarray, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Batches of samples that stand label by label, so that a label repeats in a batch no more than it must.
+
+    They are dealt out in turn like cards: a label comes to a batch again only after all the others have had it.
+    """
+    for batch in samples.reshape(batch_size, -1).T:
+        yield rng.permutation(batch)
+
+
+def members_of(labels: Tensor) -> list[np.ndarray]:
     """The positions of each label that occurs."""
     values = labels.cpu().numpy()
     order = np.argsort(values, kind="stable")

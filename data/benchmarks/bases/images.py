@@ -75,6 +75,8 @@ class AugmentedImages(Benchmark):
             crop=crop, rotation=rotation, brightness=brightness, contrast=contrast, blur=blur, **augmentation
         )
         self.splits: dict[str, Pictures] = {}
+        self.sampler: GlobalBatchSampler | None = None
+        """Puts batches together in place of `order`, where a method sets one in its `setup`."""
 
     @abstractmethod
     def load(self) -> dict[str, Pictures]:
@@ -102,7 +104,7 @@ class AugmentedImages(Benchmark):
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
-        return Table(self.train).loader_over(self.order())
+        return Table(self.train).loader_over(self.order() if self.sampler is None else self.sampler)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Augments a training batch on its device; the names of splits that validation and test yield pass through."""

@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from common.distributed import rank, world_size
 from common.errors import UserError
 from common.sampling.batches import GlobalBatchSampler
+from common.sampling.company import RankedLabelSampler, SameSamplesSampler, same_label_share
 from common.sampling.labels import BatchBindingSampler, DistinctLabelSampler, MPerClassSampler
 from common.sampling.lengths import SimilarLengthSampler
 from common.sampling.neighbors import NeighborSampler, geographic_neighbors
@@ -31,6 +33,10 @@ SAMPLERS = {
     "m_per_class": lambda seed: MPerClassSampler(LABELS, 8, 2, seed),
     "distinct": lambda seed: DistinctLabelSampler(LABELS, 4, seed),
     "distinct_repeats": lambda seed: DistinctLabelSampler(LABELS, 8, seed, repeats=True),
+    "ranked": lambda seed: RankedLabelSampler(LABELS, 8, seed),
+    "same_random": lambda seed: SameSamplesSampler(DistinctLabelSampler(LABELS, 4, seed)),
+    "same_apart": lambda seed: SameSamplesSampler(DistinctLabelSampler(LABELS, 4, seed), torch.arange(80) % 7),
+    "same_together": lambda seed: SameSamplesSampler(DistinctLabelSampler(LABELS, 4, seed), LABELS, together=True),
     "binding": lambda seed: BatchBindingSampler(LABELS, 16, seed),
     "tasks": lambda seed: SingleTaskSampler([30, 7, 43], [8, 4, 12], seed),
     "similar_lengths": lambda seed: SimilarLengthSampler(torch.arange(80) % 23, 8, seed, window=4),
@@ -58,7 +64,7 @@ def test_order_depends_on_seed_and_epoch_and_nothing_else(make):
     first, sampler = list(make(1)), make(1)
     assert list(make(1)) == first != list(make(2))
     sampler.set_epoch(1)
-    assert list(sampler) != first
+    assert (list(sampler) != first) == sampler.reshuffle
     assert len(list(sampler)) == len(sampler)
 
 
@@ -220,3 +226,72 @@ def test_batches_of_similar_lengths_hold_little_padding():
     assert spread < 0.3 * usual
     assert sorted(torch.cat(batches).tolist()) == sorted(lengths.tolist())
     assert [int(b.max()) for b in batches] != sorted(int(b.max()) for b in batches)
+
+
+def counted(sampler: GlobalBatchSampler) -> Counter:
+    return Counter(chain(*sampler))
+
+
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_other_company_has_the_same_samples(epoch: int) -> None:
+    drawn = DistinctLabelSampler(LABELS, 4, 5)
+    drawn.set_epoch(epoch)
+    classes = torch.arange(80) % 7
+    for other in (
+        SameSamplesSampler(DistinctLabelSampler(LABELS, 4, 5)),
+        SameSamplesSampler(DistinctLabelSampler(LABELS, 4, 5), classes),
+        SameSamplesSampler(DistinctLabelSampler(LABELS, 4, 5), LABELS, together=True),
+    ):
+        other.set_epoch(epoch)
+        assert counted(other) == counted(drawn) and len(other) == len(drawn)
+        assert list(other) != list(drawn)
+
+
+def test_company_by_labels_repeats_them_as_little_or_as_much_as_can_be() -> None:
+    drawn = GlobalBatchSampler(80, 8, 0)
+    for labels, together, repeats in (
+        (torch.arange(80) % 8, False, 0),  # ten of each of eight: once in each batch
+        (LABELS, False, 80 - int(LABELS.bincount().clamp(max=10).sum())),
+        (torch.arange(80) % 10, True, 10 * 7),  # eight of each of ten: a batch of its own
+    ):
+        batches = list(SameSamplesSampler(drawn, labels, together=together))
+        assert sum(len(batch) - len(set(labels[batch].tolist())) for batch in batches) == repeats
+
+
+def test_batches_by_rank_hold_each_label_once_while_the_smallest_lasts() -> None:
+    labels = torch.tensor([0] * 10 + [1] * 4 + [2] * 6 + [3] * 4)
+    sampler = RankedLabelSampler(labels, 4, seed=3)
+    batches = list(sampler)
+    assert sorted(chain(*batches)) == list(range(24))
+    assert all(labels[batch].sort().values.tolist() == [0, 1, 2, 3] for batch in batches[:4])
+    assert [labels[batch].tolist() for batch in batches[4:]] == [[0, 2, 0, 2], [0, 0, 0, 0]]
+    sampler.set_epoch(5)
+    assert list(sampler) == batches, "every epoch alike"
+    assert list(RankedLabelSampler(labels, 4, seed=4)) != batches
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_the_share_of_equal_labels_is_that_of_all_pairs(world: int) -> None:
+    labels = torch.tensor([1, 1, 2, 3, 1, 2, 9, 4])
+    pairs = [(i, j) for i in range(8) for j in range(i)]
+    expected = sum(int(labels[i] == labels[j]) for i, j in pairs) / len(pairs)
+
+    def share() -> float:
+        return float(same_label_share(labels[8 * rank() // world_size() : 8 * (rank() + 1) // world_size()]))
+
+    found = on_processes(world, share) if world > 1 else [share()]
+    assert found == pytest.approx([expected] * world)
+
+
+@pytest.mark.parametrize("name", ["distinct", "ranked", "same_random", "same_apart", "same_together"])
+def test_four_processes_draw_quarters_of_the_batches_of_one(name: str) -> None:
+    parts = on_processes(4, lambda: list(SAMPLERS[name](3)))
+    assert [[i for part in batch for i in part] for batch in zip(*parts, strict=True)] == list(SAMPLERS[name](3))
+
+
+def test_company_without_labels_to_go_by_is_refused() -> None:
+    drawn = GlobalBatchSampler(80, 8, 0)
+    with pytest.raises(UserError, match="labels of 79 samples: expected 80"):
+        SameSamplesSampler(drawn, torch.arange(79))
+    with pytest.raises(UserError, match="together: needs labels"):
+        SameSamplesSampler(drawn, together=True)
