@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from common.batches import Images
 from common.distributed import gather, shards
 from common.encoders.heads import Projected
-from common.encoders.norms import with_global_statistics
 from common.errors import UserError
 from common.losses import nt_xent
 from common.sampling.batches import GlobalBatchSampler
@@ -51,10 +50,9 @@ class GSimCLR(SimCLR):
         for name, value in (("clusters", clusters), ("autoencoder_width", autoencoder_width)):
             if value < 1:
                 raise UserError(f"model.{name} is {value}; it must be at least 1")
-        network = self.network
         if hidden:
-            network = Projected(network.encoder, self.hparams["projection_dim"], lambda i, o: relu_mlp(i, *hidden, o))
-        self.network = with_global_statistics(network)
+            output = self.hparams["projection_dim"]
+            self.network = Projected(self.network.encoder, output, lambda i, o: relu_mlp(i, *hidden, o))
         self.clusters, self.company = clusters, company
         self.autoencoder_width, self.autoencoder_steps = autoencoder_width, autoencoder_steps
 
