@@ -59,7 +59,9 @@ class SelfLabellingBYOL(BYOL):
 
     def agreement(self, predicted: Tensor, target: Tensor, batch: Images, view: str) -> Tensor:
         scores = Scores(predicted.detach(), target, exchange=Exchange.GATHER)
-        one_class = scores.equal(batch.labels, batch.labels, own=False)
+        # A picture without a label, which is -1, is of no other's class.
+        labels = batch.labels.where(batch.labels >= 0, -1 - batch.ids)
+        one_class = scores.equal(labels, labels, own=False)
         similar = scores.exclude(scores.own()).sum(lambda s: (s >= self.above).to(s))
         right = scores.sum(lambda s, same: ((s >= self.above) & same).to(s), pairs=(one_class,))
         # How many similar pairs a prediction has, and how many of them are of one class.

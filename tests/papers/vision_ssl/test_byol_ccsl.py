@@ -82,6 +82,14 @@ def test_the_oracle_draws_all_of_one_class() -> None:
     assert float(made.training_step(batch(), 0).detach()) == pytest.approx(expected, rel=1e-9)
 
 
+def test_pictures_without_labels_are_of_no_class() -> None:
+    made, logged = module(weight=0.3, above=0.5, selection="one_class"), {}
+    made.log = lambda name, value, **_: logged.update({name: float(value)})
+    found = made.training_step(Images(batch().views, torch.full_like(LABELS, -1), batch().ids), 0)
+    torch.testing.assert_close(found, module(kind=BYOL).training_step(batch(), 0))
+    assert logged["train/similar_a"] > 0 and logged["train/right_a"] == 0
+
+
 def test_random_pairs_are_as_many_and_never_ones_own() -> None:
     made, counts = module(selection="random"), torch.tensor([0.0, 1, 2, 3, 4, 5, 6, 7])
     drawn = made.drawn(counts, shards(8, torch.device("cpu")), torch.arange(8), "a")
