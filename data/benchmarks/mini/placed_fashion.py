@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from common.batches import Images
+from common.errors import UserError
 from common.random import uniform
 from common.table import take
 from data.benchmarks.bases.galleries import GalleryImages
@@ -37,6 +38,8 @@ class PlacedFashion(GalleryImages):
         train_size: as in `GalleryImages`; there are 5,000 of each class.
         colour: garment and noise are each tinted at random, by nothing that tells the class; the pictures have three
             channels then, and the views may change colours.
+        nuisance: how much of what says nothing of the class there is, from 0, the garments as they are, to 1: how far a
+            garment is shrunk, turned and moved, how often it is inverted, how much contrast it loses, and the noise.
         coarse: methods that read labels see four kinds (tops and dresses, trousers, shoes, bags) in place of the ten
             classes, which are asked for all the same.
         class_count, long_tail, tasks, task_epochs: as in `GalleryImages`.
@@ -49,7 +52,7 @@ class PlacedFashion(GalleryImages):
     classes = CLASSES
     most_classes = len(CLASSES)
     most_per_class = 5000
-    added_later: ClassVar[dict[str, Any]] = {"coarse": False}
+    added_later: ClassVar[dict[str, Any]] = {"coarse": False, "nuisance": 1.0}
 
     def __init__(
         self,
@@ -61,6 +64,7 @@ class PlacedFashion(GalleryImages):
         task_epochs: int = 1,
         colour: bool = False,
         coarse: bool = False,
+        nuisance: float = 1.0,
         crop: float = 0.3,
         flip: float = 0.5,
         blur: float = 0.0,
@@ -69,17 +73,24 @@ class PlacedFashion(GalleryImages):
         switches = dict(train_size=train_size, class_count=class_count, long_tail=long_tail)
         switches |= dict(tasks=tasks, task_epochs=task_epochs)
         super().__init__(crop=crop, flip=flip, blur=blur, **switches, **kwargs)
-        self.colour, self.coarse = colour, coarse
+        if not 0 <= nuisance <= 1:
+            raise UserError(f"data.nuisance is {nuisance}; it must be from 0 to 1")
+        self.colour, self.coarse, self.nuisance = colour, coarse, nuisance
 
     def load(self) -> dict[str, Pictures]:
         def build() -> dict[str, Tensor]:
             ids = torch.arange(sum(len(pixels) for pixels, _ in garments.values()))
             pixels = torch.cat([torch.from_numpy(pixels)[:, None] for pixels, _ in garments.values()])
             pairs = zip(pixels.split(1000), ids.split(1000), strict=True)
-            return {"pixels": torch.cat([rendered(*pair, colour=self.colour) for pair in pairs])}
+            return {
+                "pixels": torch.cat([rendered(*pair, colour=self.colour, nuisance=self.nuisance) for pair in pairs])
+            }
 
         garments = read_fashion_mnist(self.data_root)
-        stored = cached_tensors(self.name, build, self.sources, _VERSION, self.data_root, colour=self.colour)
+        options: dict[str, Any] = {"colour": self.colour}
+        if self.nuisance < 1:  # the other files keep their names
+            options["nuisance"] = self.nuisance
+        stored = cached_tensors(self.name, build, self.sources, _VERSION, self.data_root, **options)
         labels = torch.cat([torch.from_numpy(labels) for _, labels in garments.values()])
         everything = Pictures(stored["pixels"], labels, torch.arange(len(labels)))
         known = len(garments["train"][1])
@@ -96,16 +107,18 @@ class PlacedFashion(GalleryImages):
         return images._replace(labels=kinds[images.labels]) if self.coarse else images
 
     def settings(self) -> tuple:
-        return *super().settings(), self.colour
+        chosen = *super().settings(), self.colour
+        return chosen if self.nuisance == 1 else (*chosen, self.nuisance)
 
 
-def rendered(pixels: Tensor, ids: Tensor, *, colour: bool = False) -> Tensor:
+def rendered(pixels: Tensor, ids: Tensor, *, colour: bool = False, nuisance: float = 1.0) -> Tensor:
     """Garments on a canvas of their own, each as its id has it.
 
     Args:
         pixels: light on black, uint8, shape (n, 1, 28, 28).
         ids: shape (n,).
         colour: with tints.
+        nuisance: from 0 to 1, as in `PlacedFashion`.
 
     Returns:
         uint8, shape (n, 1, 28, 28), with tints (n, 3, 28, 28).
@@ -115,11 +128,17 @@ def rendered(pixels: Tensor, ids: Tensor, *, colour: bool = False) -> Tensor:
     grey = pixels.float() / 255
     # A pixel wider than what is seen, so that dark cloth is no hole.
     opacity = (F.max_pool2d(grey, 3, 1, 1) > 0.08).float()
-    layers = posed(torch.cat([grey, opacity], dim=1), u[:, _POSE], scale=(0.55, 0.95), degrees=20)
+    layers = posed(
+        torch.cat([grey, opacity], dim=1),
+        u[:, _POSE],
+        scale=(1 - 0.45 * nuisance, 1 - 0.05 * nuisance),
+        degrees=20 * nuisance,
+    )
     garment, opacity = layers.split(1, dim=1)
-    garment = torch.where(polarity < 0.5, 1 - garment, garment)
-    garment = 0.5 + (garment - 0.5) * (0.5 + 0.5 * contrast)
-    noise = (base + 0.5 * bumps(u[:, _COARSE], 4, SIDE) + 0.4 * bumps(u[:, _FINE], 10, SIDE)).clamp(0, 1)
+    garment = torch.where(polarity < 0.5 * nuisance, 1 - garment, garment)
+    dull = 0.5 + (garment - 0.5) * (0.5 + 0.5 * contrast)
+    garment = nuisance * dull + (1 - nuisance) * garment
+    noise = (base + 0.5 * bumps(u[:, _COARSE], 4, SIDE) + 0.4 * bumps(u[:, _FINE], 10, SIDE)).clamp(0, 1) * nuisance
     if colour:
         of_garment, of_noise = (0.4 + 0.6 * u[:, _TINTS, None, None]).split(3, dim=1)
         garment, noise = garment * of_garment, noise * of_noise

@@ -103,6 +103,30 @@ def test_garments_are_rendered_each_by_its_id(placed: PlacedFashion) -> None:
     assert placed.splits["test"].ids.tolist() == list(range(60_000, 70_000))
 
 
+def test_nuisance_grows_from_the_garment_as_it_is(placed: PlacedFashion) -> None:
+    """It moves the picture away from the garment, little by little, and at 1 it is the default."""
+    ids = placed.splits["val"].ids[:200]
+    garments = torch.from_numpy(read_fashion_mnist()["train"][0])[ids, None]
+    drawn = {share: placed_fashion.rendered(garments, ids, nuisance=share).float() for share in (0, 0.25, 0.5, 1)}
+    assert drawn[1].equal(placed_fashion.rendered(garments, ids).float())
+    apart = [float((pixels - garments).square().mean().sqrt()) for pixels in drawn.values()]
+    assert apart[0] < 3 and all(apart[i + 1] > apart[i] + 15 for i in range(3)), apart
+    with pytest.raises(UserError, match=r"data\.nuisance is 1\.5; it must be from 0 to 1"):
+        PlacedFashion(nuisance=1.5)
+
+
+def test_less_nuisance_is_other_data(placed: PlacedFashion, fetched) -> None:
+    less = ready(fetched, PlacedFashion, nuisance=0.25)
+    assert less.fingerprint() != placed.fingerprint()
+    assert less.sizes() == placed.sizes() and less.train.ids.equal(placed.train.ids)
+    rows = torch.tensor([4, 7, 1])
+    val, known = less.splits["val"], placed.splits["val"]
+    again = placed_fashion.rendered(
+        torch.from_numpy(read_fashion_mnist()["train"][0])[val.ids[rows], None], val.ids[rows], nuisance=0.25
+    )
+    assert (again.int() - val.pixels[rows].int()).abs().max() <= 1 and val.ids.equal(known.ids)
+
+
 def test_coarse_labels_are_for_methods_alone(placed: PlacedFashion, fetched) -> None:
     coarse = ready(fetched, PlacedFashion, coarse=True)
     rows = torch.arange(0, 20_000, 97)
