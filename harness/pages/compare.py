@@ -10,6 +10,7 @@ from common.errors import UserError
 from common.experiments.metrics import better
 from common.experiments.paired import Interval, interval
 from common.experiments.verdict import arm_values
+from harness.recipes.written import arm_config
 from harness.records.entries import Entry, arms_on_record
 from harness.records.floors import Floor
 from harness.records.metric_names import choices, command
@@ -45,6 +46,8 @@ def rankings(
 ) -> list[Ranking]:
     """One ranking for each benchmark and each data hash on it; the benchmark's largest ranking first.
 
+    A training that several cards share, as a common baseline, is ranked once: for the paper whose module it is.
+
     Args:
         benchmark: only this one; then floors count even where no method is on record.
         metric: rank by it; by default the benchmark's primary metric.
@@ -59,6 +62,7 @@ def rankings(
             groups.setdefault(entry.data, []).append(entry)
     if benchmark is not None and not groups:
         raise UserError(f"nothing is on record for the benchmark '{benchmark}'")
+    groups = {key: _once(entries) for key, entries in groups.items()}
     found = []
     for (name, data_hash), entries in sorted(groups.items(), key=lambda item: (item[0][0], -len(item[1]), item[0][1])):
         floor = known.get((name, data_hash))
@@ -82,6 +86,22 @@ def rankings(
             f"nothing on {benchmark} has the metric '{metric}'{choices(metric, names, command(str(benchmark)))}"
         )
     return found
+
+
+def _once(entries: Iterable[Entry]) -> list[Entry]:
+    """Of entries with the same recipe that of the module's own paper or, if there is none, the one of most seeds."""
+    alike: dict[frozenset[str], list[Entry]] = {}
+    for entry in entries:
+        alike.setdefault(frozenset(record.recipe_hash for record in entry.records), []).append(entry)
+    return [
+        max(same, key=lambda one: (_is_own(one), len(one.records))) if same[1:] else same[0] for same in alike.values()
+    ]
+
+
+def _is_own(entry: Entry) -> bool:
+    card, comparison = entry.trial.card, entry.trial.comparison
+    module = arm_config(card, comparison, entry.arm)["model"]["class_path"]
+    return module.startswith(f"papers.{card.family}.{card.slug}.")
 
 
 def _rows(entries: Iterable[Entry], metric: str) -> list[Row]:

@@ -42,6 +42,19 @@ def test_other_data_has_a_ranking_of_its_own(root: Path) -> None:
     assert tables[1].title == "coins (data coins-0.)"
 
 
+def test_a_training_that_cards_share_is_ranked_once_for_its_own_paper(root: Path) -> None:
+    folder = root / "papers/toys/gamma"
+    house.write(folder / "paper.yaml", house.CARD.replace("slug: alpha", "slug: gamma").replace("Alpha}", "Gamma}"))
+    house.write(folder / "mini.yaml", house.RECIPE.replace("toyhouse.Toy", "papers.toys.gamma.module.Toy"))
+    of_both = house.today(root, "main", "beta")
+    for seed, value in enumerate(house.BETA[:3]):
+        metrics = {"probe/top1": value, "loss": 1.0}
+        house.record(root, paper="gamma", arm="alpha", seed=seed, metrics=metrics, recipe_hash=of_both)
+    (ranking,) = rankings(house.papers(root), [], "coins", "probe/top1")
+    found = [(row.rank, row.label, row.slug, row.estimate.n) for row in ranking.rows]
+    assert found == [(1, "Alpha", "alpha", 5), (2, "Gamma", "gamma", 3)]
+
+
 def test_data_that_each_seed_draws_for_itself_is_ranked_together(root: Path) -> None:
     path = root / "results/runs/alpha.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
