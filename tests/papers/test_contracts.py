@@ -49,7 +49,16 @@ def trained_modules(slug: str) -> dict[str, dict[str, Any]]:
     return {c["model"]["class_path"]: c for c in configs if c.get("trainer", {}).get("max_steps") != 0}
 
 
-MODULES = [(slug, class_path) for slug in SLUGS for class_path in trained_modules(slug)]
+def each_once() -> list[tuple[str, str]]:
+    """Slug and class of what is trained; a baseline that cards share, by the same recipe, once: in its own paper."""
+    found: dict[str, tuple[str, str]] = {}
+    pairs = [(slug, *pair) for slug in SLUGS for pair in trained_modules(slug).items()]
+    for slug, class_path, config in sorted(pairs, key=lambda one: f".{one[0]}." not in one[1]):
+        found.setdefault(json.dumps(config, sort_keys=True), (slug, class_path))
+    return sorted(found.values())
+
+
+MODULES = each_once()
 
 
 class Steps(L.Callback):
