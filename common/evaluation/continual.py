@@ -6,7 +6,7 @@ from torch import Tensor
 from common.benchmark import Metrics
 from common.checks import check_ids
 from common.errors import UserError
-from common.evaluation.means import Mean
+from common.evaluation.means import Mean, ratio
 
 
 def continual_metrics(hits: Tensor, tasks: Tensor) -> Metrics:
@@ -18,8 +18,9 @@ def continual_metrics(hits: Tensor, tasks: Tensor) -> Metrics:
 
     Returns:
         `own`: of each item right after its own task, mean over the items. `forgetting`: by how much less that is after
-        the last task, mean over the items of all other tasks; below 0 where later tasks helped. `afterS/taskT`: of the
-        items of task T after task S, counted from 1.
+        the last task, mean over the items of all other tasks; below 0 where later tasks helped; a `ratio` over all
+        items, since which of them belong to the last task is drawn by the seed. `afterS/taskT`: of the items of task T
+        after task S, counted from 1.
 
     Raises:
         UserError: the shapes do not fit, or a task has no item.
@@ -32,8 +33,8 @@ def continual_metrics(hits: Tensor, tasks: Tensor) -> Metrics:
     if tasks.unique().tolist() != list(range(last + 1)):
         raise UserError(f"tasks are {tasks.unique().tolist()}; each of 0 to {last} must have an item")
     own = hits.gather(0, tasks[None])[0]
-    early = tasks < last
+    early = (tasks < last).double()
     table = torch.stack([hits[:, tasks == task].mean(dim=1) for task in range(last + 1)], dim=1).tolist()
-    return {"own": Mean(own), "forgetting": Mean((own - hits[last])[early])} | {
+    return {"own": Mean(own), "forgetting": ratio((own - hits[last]) * early, early)} | {
         f"after{after + 1}/task{task + 1}": value for after, row in enumerate(table) for task, value in enumerate(row)
     }

@@ -298,7 +298,9 @@ def test_one_task_after_the_other(fetched, tmp_path) -> None:
     assert found["continual/after2/task2"] == found["continual/own"] == 1.0
     assert found[ground.primary].items.shape == (2000,)
     forgotten = ground.splits["val"].labels == first[0]
-    assert found["continual/forgetting"].items.sum() == (1 - found[ground.primary].items[forgotten]).sum()
+    lost = (1 - found[ground.primary].items[forgotten]).sum() / 1000
+    assert found["continual/forgetting"] == pytest.approx(float(lost)) and lost > 0.5
+    assert found["continual/forgetting"].items.shape == (2000,)
 
     trainer.save_checkpoint(tmp_path / "end.ckpt")
     state = torch.load(tmp_path / "end.ckpt", weights_only=True)["PlacedFashion"]
