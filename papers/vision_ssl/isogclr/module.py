@@ -71,6 +71,8 @@ class ISogCLR(Method):
         super().__init__(**optimization)
         check_number("model.least", least, above=0, most=temperature)
         check_number("model.most", most, least=temperature)
+        check_number("model.temperature_lr", temperature_lr, least=0)
+        check_number("model.rho", rho, least=0)
         check_number("model.gamma", gamma, above=0, most=1)
         check_number("model.beta", beta, above=0, most=1)
         tower = image_encoder(encoder, channels, width)

@@ -65,6 +65,7 @@ class SyCon(Method):
         super().__init__(**optimization)
         check_number("model.momentum", momentum, least=0, most=1)
         check_number("model.final_momentum", final_momentum, least=momentum, most=1)
+        check_number("model.distill_weight", distill_weight, least=0)
         tower = image_encoder(encoder, channels, width)
         self.network = with_global_statistics(Projected(tower, projection_dim, lambda *ends: _mlp(*ends, hidden_dim)))
         self.teacher = MomentumTeacher(self.network, statistics="own")

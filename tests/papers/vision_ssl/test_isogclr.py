@@ -142,6 +142,8 @@ def test_one_image_is_refused() -> None:
     [
         ({"gamma": 0.0}, "model.gamma 0.0: expected a finite number above 0"),
         ({"beta": 1.5}, "model.beta 1.5: expected"),
+        ({"rho": -0.1}, "model.rho -0.1: expected"),
+        ({"temperature_lr": -0.1}, "model.temperature_lr -0.1: expected"),
         ({"least": 0.2}, "model.least 0.2: expected"),
         ({"most": 0.01}, "model.most 0.01: expected"),
     ],

@@ -146,6 +146,7 @@ def test_four_processes_follow_the_curve_of_one_into_the_second_task() -> None:
         ({"momentum": -0.1}, "model.momentum -0.1: expected"),
         ({"momentum": 0.9, "final_momentum": 0.5}, "model.final_momentum 0.5: expected"),
         ({"queue_size": 0}, "queue size is 0"),
+        ({"distill_weight": -1.0}, "model.distill_weight -1.0: expected"),
     ],
 )
 def test_what_is_out_of_range_is_refused(arguments: dict, message: str) -> None:
