@@ -251,9 +251,9 @@ def test_floor(placed: PlacedFashion) -> None:
 
 
 class Counter(L.LightningModule):
-    """Knows the classes that it has met; the last task makes it forget the first class of all."""
+    """Knows the classes that it has met; the last task makes it forget the first ones, which look alike then."""
 
-    def __init__(self, benchmark: GalleryImages, forgets: int) -> None:
+    def __init__(self, benchmark: GalleryImages, forgets: list[int]) -> None:
         super().__init__()
         self.cheat, self.forgets = Cheat(benchmark), forgets
         self.register_buffer("met", torch.zeros(benchmark.class_count))
@@ -279,7 +279,7 @@ def test_one_task_after_the_other(fetched, tmp_path) -> None:
     first = [label for label in range(4) if ground.task_of[label] == 0]
     assert len(first) == 2
     assert ground.task_starts() == [0, 8] and ready(fetched, PlacedFashion).task_starts() == [0]
-    module = Counter(ground, forgets=first[0])
+    module = Counter(ground, forgets=first)
     trainer = L.Trainer(
         max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, use_distributed_sampler=False, limit_val_batches=0,
@@ -297,9 +297,9 @@ def test_one_task_after_the_other(fetched, tmp_path) -> None:
     assert found["continual/after1/task2"] <= 0.5
     assert found["continual/after2/task2"] == found["continual/own"] == 1.0
     assert found[ground.primary].items.shape == (2000,)
-    forgotten = ground.splits["val"].labels == first[0]
-    lost = (1 - found[ground.primary].items[forgotten]).sum() / 1000
-    assert found["continual/forgetting"] == pytest.approx(float(lost)) and lost > 0.5
+    forgotten = torch.isin(ground.splits["val"].labels, torch.tensor(first))
+    lost = (1 - found[ground.primary].items[forgotten]).mean()
+    assert found["continual/forgetting"] == pytest.approx(float(lost)) and lost >= 0.5
     assert found["continual/forgetting"].items.shape == (2000,)
 
     trainer.save_checkpoint(tmp_path / "end.ckpt")
