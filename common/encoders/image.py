@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from common.encoders.bottleneck import CifarBottleneck
 from common.encoders.convnext import ConvNeXt
 from common.encoders.imagenet import ImageNetResNet
+from common.encoders.vgg import Vgg11
 from common.encoders.vit import ClipVisionTransformer, VisionTransformer
 from common.errors import UserError
 
@@ -264,6 +265,7 @@ ImageEncoderName = Literal[
     "cifar_bottleneck38",
     "imagenet_resnet50",
     "small_alexnet",
+    "vgg11",
     "vit_mini",
     "vit_b16",
     "clip_vit_b32",
@@ -281,6 +283,7 @@ def image_encoder(
     | CifarBottleneck
     | ImageNetResNet
     | SmallAlexNet
+    | Vgg11
     | VisionTransformer
     | ClipVisionTransformer
     | ConvNeXt
@@ -331,6 +334,8 @@ def image_encoder(
             return ImageNetResNet(channels, width)
         case "small_alexnet":
             return SmallAlexNet(channels)
+        case "vgg11":
+            return Vgg11(channels)
         case "vit_mini":
             return VisionTransformer(image_size, 8, 96, 4, 3, channels)
         case "vit_b16":

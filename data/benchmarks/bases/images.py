@@ -270,8 +270,11 @@ class LabelledImages(AugmentedImages):
         return labels
 
     def floor(self) -> dict[str, Metrics]:
-        """Chance, and the protocols on the raw pixels."""
+        """Chance, and the protocols on the raw pixels; with `shots`, of a classifier the probe on the same pictures."""
         pixels = self.evaluate(RawPixels())
+        if self.shots is not None:
+            names = ("top1", "log_likelihood")
+            pixels |= {f"classifier/{name}": pixels[f"probe_linear_{self.shots}shot/{name}"] for name in names}
         right = 1 / self.class_count
         chance = {name: math.log(right) if name.endswith("/log_likelihood") else right for name in pixels}
         return {"chance": chance, "raw pixels": pixels}

@@ -93,3 +93,14 @@ def test_the_small_alexnet_and_its_linear_head_have_the_published_size() -> None
     assert rows.shape == (3, net.output_dim) and float(rows.detach().min()) == 0
     assert float(net.layers[1].weight.std()) == pytest.approx(0.02, rel=0.05)
     assert image_encoder("small_alexnet", 1)(torch.rand(2, 1, 32, 32)).shape == (2, 4096)
+
+
+def test_vgg_and_its_linear_head_have_the_size_of_torchvision() -> None:
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        net = image_encoder("vgg11", 3)
+        assert sum(p.numel() for p in Projected(net, 10, torch.nn.Linear).parameters()) == 128_812_810
+        assert image_encoder("vgg11", 1)(torch.rand(2, 1, 32, 32)).shape == (2, net.output_dim)
+    assert [type(part).__name__ for part in net.body.classifier] == ["Linear", "ReLU", "Dropout"] * 2
+    net.body = torch.nn.Identity()
+    assert net(torch.tensor([0.0, 0.5, 1.0])).tolist() == [-1, 0, 1]

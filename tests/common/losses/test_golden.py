@@ -5,6 +5,7 @@ import torch
 
 import tests.golden.fusion
 import tests.golden.lists
+import tests.golden.logits
 import tests.golden.pairs
 import tests.golden.speech
 import tests.golden.views  # noqa: F401  (they register our side)

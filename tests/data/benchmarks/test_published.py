@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from scipy.io import savemat
 from torch import nn
 
 from common.errors import UserError
@@ -18,6 +19,8 @@ from data.benchmarks.published.librispeech import LibriSpeech, LibriSpeechTransc
 from data.benchmarks.published.must_c import MustC
 from data.benchmarks.published.stl10 import LABELLED, STL10, UNLABELLED
 from data.benchmarks.published.sts import SICK, STS, STSB, YEARS
+from data.benchmarks.published.svhn import FILES as SVHN_FILES
+from data.benchmarks.published.svhn import SVHN
 
 
 class LengthAndVowels(nn.Module):
@@ -101,6 +104,24 @@ def test_cifar_100_has_two_bytes_of_labels_tasks_and_a_long_tail(tmp_path: Path)
     assert benchmark.val_dataloader() == []
     with pytest.raises(UserError, match="split is 'val'; cifar100 has none but 'test'"):
         benchmark.evaluate(RawPixels(), "val")
+
+
+def test_svhn_turns_the_axes_of_matlab_and_the_label_10(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for file, count in ((SVHN_FILES["train"], 40), (SVHN_FILES["test"], 20)):
+        pixels = random.integers(0, 256, (32, 32, 3, count), dtype=np.uint8)
+        pixels[0, 5, 2, 1] = 7  # of the second picture, the blue in the first row and sixth column
+        labels = (np.arange(count, dtype=np.uint8) % 10 + 1)[:, None]
+        savemat(tmp_path / file, {"X": pixels, "y": labels})
+    benchmark = SVHN(batch_size=10, data_root=str(tmp_path))
+    benchmark.gallery_per_class = 2
+    benchmark.prepare_data()
+    benchmark.setup()
+    train, test = benchmark.train, benchmark.splits["test"]
+    assert train.pixels.shape == (40, 3, 32, 32) and train.labels.bincount().tolist() == [4] * 10
+    assert train.pixels[1, 2, 0, 5] == 7 and train.labels[:10].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]
+    assert not set(train.ids.tolist()) & set(test.ids.tolist())
+    assert benchmark.val_dataloader() == []
 
 
 def test_a_missing_data_set_says_where_to_get_it(tmp_path: Path) -> None:
