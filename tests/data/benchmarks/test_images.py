@@ -255,6 +255,10 @@ def test_shots_are_drawn_by_the_seed_and_add_a_harder_probe(digits: Digits) -> N
     metrics = few.evaluate(RawPixels())
     assert 0.4 < metrics["probe_linear_5shot/top1"] < metrics["probe_linear/top1"] - 0.1
     assert metrics["probe_linear_5shot/log_likelihood"] < metrics["probe_linear/log_likelihood"] < 0
+    # What a classifier is held against saw the same pictures.
+    floor = few.floor()
+    assert floor["raw pixels"]["classifier/top1"] == floor["raw pixels"]["probe_linear_5shot/top1"]
+    assert floor["chance"]["classifier/log_likelihood"] == math.log(0.1) and "classifier/top1" in floor["chance"]
 
 
 @pytest.mark.parametrize(
