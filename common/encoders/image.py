@@ -300,12 +300,13 @@ def image_encoder(
             published has 64; "small_convnet_2x2" is averaged over each quarter of the picture, and of "deep_convnet"
             the name says which norm it has, and "ws" that its filters are standardized.
         image_size: side of the pictures, for the vision transformers.
-        weights: folder with the weights to start from, for "convnext_base", which takes colour pictures alone.
+        weights: the weights to start from: a folder for "convnext_base", which takes colour pictures alone, a file for
+            "imagenet_resnet50".
 
     Raises:
         UserError: weights for an encoder that has no published ones here, or not three channels for ConvNeXt.
     """
-    if weights is not None and name != "convnext_base":
+    if weights is not None and name not in ("convnext_base", "imagenet_resnet50"):
         raise UserError(f"model.weights is {weights!r}; {name} starts from none")
     match name:
         case "small_resnet":
@@ -331,7 +332,7 @@ def image_encoder(
         case "cifar_bottleneck38":
             return CifarBottleneck(channels)
         case "imagenet_resnet50":
-            return ImageNetResNet(channels, width)
+            return ImageNetResNet(channels, width, weights)
         case "small_alexnet":
             return SmallAlexNet(channels)
         case "vgg11":

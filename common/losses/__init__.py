@@ -4,6 +4,7 @@ from common.losses.attraction_repulsion import attraction_repulsion
 from common.losses.auc import mann_whitney
 from common.losses.barlow_twins import barlow_twins
 from common.losses.class_pairs import class_pairs
+from common.losses.contrastive_margin import contrastive_margin
 from common.losses.distillation import distilled_cross_entropy, momentum_contrast
 from common.losses.filtered import filtered_info_nce
 from common.losses.focal import focal_info_nce, focal_sigmoid, focal_sup_con
@@ -12,6 +13,7 @@ from common.losses.hinge import pairwise_hinge
 from common.losses.info_nce import HardNegatives, info_nce, symmetric_info_nce
 from common.losses.listwise import circle, circle_list, listwise_kl
 from common.losses.multi_label import decoupled_softmax, multi_label_softmax, one_vs_all, soft_top_k
+from common.losses.multi_similarity import multi_similarity
 from common.losses.multi_view import multi_view_info_nce
 from common.losses.nce import NormalizationConstant, noise_contrastive
 from common.losses.nt_xent import decoupled_nt_xent, nt_xent
@@ -36,6 +38,7 @@ __all__ = [
     "circle",
     "circle_list",
     "class_pairs",
+    "contrastive_margin",
     "decoupled_nt_xent",
     "decoupled_softmax",
     "distilled",
@@ -49,6 +52,7 @@ __all__ = [
     "mann_whitney",
     "momentum_contrast",
     "multi_label_softmax",
+    "multi_similarity",
     "multi_view_info_nce",
     "noise_contrastive",
     "nt_xent",

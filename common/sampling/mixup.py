@@ -47,7 +47,8 @@ class Mixture(NamedTuple):
     def of(self, x: Tensor) -> Tensor:
         """The mixtures of rows of x, (n, ...): shape (m, ...)."""
         share = self.share.to(x.dtype).view(-1, *[1] * (x.ndim - 1))
-        return share * x[self.first] + (1 - share) * x[self.second]
+        # On a processor the gradient of index_select takes half the time of that of x[...].
+        return share * x.index_select(0, self.first) + (1 - share) * x.index_select(0, self.second)
 
     def targets(self, labels: Tensor, classes: int) -> Tensor:
         """The mixed labels as distributions over the classes, shape (m, classes), from labels of shape (n,)."""

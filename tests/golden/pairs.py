@@ -11,11 +11,13 @@ from common.losses import (
     HardNegatives,
     alignment,
     circle,
+    contrastive_margin,
     decoupled_nt_xent,
     filtered_info_nce,
     focal_sigmoid,
     focal_sup_con,
     info_nce,
+    multi_similarity,
     nt_xent,
     pairwise_hinge,
     queue_info_nce,
@@ -191,6 +193,21 @@ def core_tuning(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> T
 @like("pytorch_metric_learning/circle")
 def circle_of_labels(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
     return circle(unit(x["embedding"]), given["labels"], **case.arguments)
+
+
+@like("pytorch_metric_learning/contrastive", "pytorch_metric_learning/contrastive_wide")
+def contrastive_of_labels(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
+    return contrastive_margin(unit(x["embedding"]), given["labels"], **case.arguments)
+
+
+@like("metrix/clean")
+def metrix_clean(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
+    return contrastive_margin(unit(x["embedding"]), given["labels"], margin=0.5)
+
+
+@like("pytorch_metric_learning/multi_similarity")
+def multi_similarity_of_labels(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
+    return multi_similarity(unit(x["embedding"]), given["labels"], **case.arguments)
 
 
 @like("sentence_transformers/batch_hard", "sentence_transformers/batch_hard_soft_margin")

@@ -17,6 +17,10 @@ FOR_PAPERS = {
     "core_tuning/focal_supcon": "divides by n where anchors differ in their number of positives: no multiple of ours",
     "dcl/one_way": "one view's anchors only; both_ways is the loss",
     "hcl/hard": "importance-weighted negatives",
+    "metrix/embed_ancneg": "of mixtures, with the paper's own draws",
+    "metrix/embed_posneg": "of mixtures, with the paper's own draws",
+    "metrix/feature_ancneg": "of mixtures, with the paper's own draws",
+    "metrix/feature_posneg": "of mixtures, with the paper's own draws",
 }
 CASES = load()
 
