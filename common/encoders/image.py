@@ -174,18 +174,18 @@ class CifarResNet(nn.Module):
 
     Args:
         channels: colour channels of the input.
-        depth: 18 layers, of which come 512 numbers, or 50 and 2,048.
+        depth: 18 or 34 layers, of which come 512 numbers, or 50 and 2,048.
     """
 
     MEAN, DEVIATION = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
-    def __init__(self, channels: int = 3, depth: Literal[18, 50] = 50) -> None:
+    def __init__(self, channels: int = 3, depth: Literal[18, 34, 50] = 50) -> None:
         super().__init__()
         if channels == 3:
             self.normalize = torchvision.transforms.Normalize(self.MEAN, self.DEVIATION)
         else:
             self.normalize = nn.Identity()
-        self.body = {18: torchvision.models.resnet18, 50: torchvision.models.resnet50}[depth]()
+        self.body = getattr(torchvision.models, f"resnet{depth}")()
         self.output_dim = self.body.fc.in_features
         self.body.conv1 = nn.Conv2d(channels, 64, 3, 1, 1, bias=False)
         nn.init.kaiming_normal_(self.body.conv1.weight, mode="fan_out", nonlinearity="relu")  # as all others
@@ -261,6 +261,7 @@ ImageEncoderName = Literal[
     "deep_convnet_plain",
     "stl_resnet18",
     "cifar_resnet18",
+    "cifar_resnet34",
     "cifar_resnet50",
     "cifar_bottleneck38",
     "imagenet_resnet50",
@@ -327,6 +328,8 @@ def image_encoder(
             return StlResNet(channels)
         case "cifar_resnet18":
             return CifarResNet(channels, 18)
+        case "cifar_resnet34":
+            return CifarResNet(channels, 34)
         case "cifar_resnet50":
             return CifarResNet(channels, 50)
         case "cifar_bottleneck38":
