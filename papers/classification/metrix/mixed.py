@@ -1,10 +1,30 @@
-"""The two losses of metric learning on mixed examples, whose label is a number between negative and positive."""
+"""The two losses of metric learning on mixed examples, whose label lies between negative and positive; mixed maps."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from common.distributed import global_mean, sum_over_processes
+from common.sampling.mixup import Mixture
+
+
+def mixed_pools(mixture: Mixture, maps: Tensor) -> Tensor:
+    """The mean plus the maximum over places of mixed feature maps, (m, c), from the maps of rows, (n, c, h, w).
+
+    The gradient flows through the places of the maxima alone, not through m maps: that halves the time of a step.
+    """
+    flat = maps.flatten(2)
+    _, channels, size = flat.shape
+    with torch.no_grad():
+        place = mixture.of(flat).max(dim=2).indices
+
+    def at_maxima(rows: Tensor) -> Tensor:
+        channel = rows[:, None] * channels + torch.arange(channels, device=rows.device)
+        return flat.flatten().index_select(0, (channel * size + place).flatten()).view(place.shape)
+
+    share = mixture.share.to(maps.dtype)[:, None]
+    maximum = share * at_maxima(mixture.first) + (1 - share) * at_maxima(mixture.second)
+    return mixture.of(flat.mean(dim=2)) + maximum
 
 
 def mixed_contrastive(

@@ -16,7 +16,7 @@ from common.losses import contrastive_margin, multi_similarity
 from common.random import uniform
 from common.sampling.mixup import AnchoredPairs, Mixture, anchor_negative, beta, positive_negative
 from common.training.method import Method
-from papers.classification.metrix.mixed import mixed_contrastive, mixed_multi_similarity
+from papers.classification.metrix.mixed import mixed_contrastive, mixed_multi_similarity, mixed_pools
 
 
 class Metrix(Method):
@@ -96,7 +96,10 @@ class Metrix(Method):
 
     def pooled(self, features: Tensor) -> Tensor:
         """Unit vectors, (n, embedding_dim), of the mean and the maximum of feature maps, (n, c, h, w)."""
-        return F.normalize(self.head(features.mean(dim=(2, 3)) + features.amax(dim=(2, 3))), dim=1)
+        return self.embedded(features.mean(dim=(2, 3)) + features.amax(dim=(2, 3)))
+
+    def embedded(self, pools: Tensor) -> Tensor:
+        return F.normalize(self.head(pools), dim=1)
 
     def training_step(self, batch: Images, batch_idx: int) -> Tensor:
         pixels, labels = batch.views.flatten(0, 1), batch.labels.repeat(len(batch.views))
@@ -125,7 +128,7 @@ class Metrix(Method):
         if self.level == "embed":
             vectors = F.normalize(mixture.of(gather(embeddings, layout)), dim=1)
         elif self.level == "feature":
-            vectors = self.pooled(mixture.of(gather(features, layout)))
+            vectors = self.embedded(mixed_pools(mixture, gather(features, layout)))
         else:
             vectors = self.pooled(self.encoder.map(mixture.of(gather(pixels, layout))))
         owner = pairs.anchor[own] - layout.start
