@@ -16,6 +16,9 @@ from tests.golden.recorded import Case, load, summary
 FOR_PAPERS = {
     "core_tuning/focal_supcon": "divides by n where anchors differ in their number of positives: no multiple of ours",
     "dcl/one_way": "one view's anchors only; both_ways is the loss",
+    "harmonic_loss/harmonic": "a classifier's",
+    "harmonic_loss/harmonic_sharp": "a classifier's",
+    "harmonic_loss/softmax": "a classifier's",
     "hcl/hard": "importance-weighted negatives",
     "metrix/embed_ancneg": "of mixtures, with the paper's own draws",
     "metrix/embed_posneg": "of mixtures, with the paper's own draws",
