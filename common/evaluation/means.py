@@ -67,7 +67,8 @@ def ratio(parts: Tensor | Sequence[float], wholes: Tensor | Sequence[float]) -> 
 def by_group(metric: Mean, groups: Tensor) -> Mean:
     """The same mean with an item for each group, such as a class: what belongs together is no independent evidence.
 
-    With groups of one size the items are their means, and else as in `ratio`, in the order of the groups' numbers.
+    With groups of one size the items are their means, and else as in `ratio`, in the order of the groups' numbers. The
+    value is that of the metric to the last digit.
 
     Args:
         metric: over n units.
@@ -75,4 +76,4 @@ def by_group(metric: Mean, groups: Tensor) -> Mean:
     """
     which = groups.cpu().unique(return_inverse=True)[1]
     sums = torch.zeros(int(which.max()) + 1, dtype=torch.float64).index_add_(0, which, metric.items)
-    return ratio(sums, which.bincount())
+    return Mean(ratio(sums, which.bincount()).items, float(metric))

@@ -11,7 +11,7 @@ from common.errors import UserError
 from common.evaluation.classes import class_chance, class_metrics, ridge_accuracy
 from common.evaluation.continual import continual_metrics
 from common.evaluation.embed import embed_dataset
-from common.evaluation.means import Mean
+from common.evaluation.means import Mean, by_group
 from common.evaluation.similarity import spearman
 from common.protocols import EmbedsImage, TempersSamples
 from common.random import uniform
@@ -49,6 +49,9 @@ class GalleryImages(AugmentedImages):
     """How many there are."""
     most_per_class: ClassVar[int]
     """Pictures of a class that there are to train on."""
+    by_class: ClassVar[bool] = False
+    """Whether the items of a mean are the classes and not the pictures: where the pictures of one are known or missed
+    together, they are no independent evidence."""
 
     def __init__(
         self,
@@ -141,7 +144,7 @@ class GalleryImages(AugmentedImages):
         self._ends = list(state.get("ends", []))
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
-        """As `class_metrics`, the rows being embedded pictures.
+        """As `class_metrics`, the rows being embedded pictures; with `by_class` a mean has an item for each class.
 
         Returns:
             Of a module that keeps a temperature for each training picture also `temperature/spearman`, see
@@ -158,10 +161,19 @@ class GalleryImages(AugmentedImages):
         if split not in self.splits:
             raise UserError(f"split is {split!r}; {self.name} has none but 'test'")
         metrics = class_metrics(*self._rows(module, split))
-        if isinstance(module, TempersSamples):
-            metrics |= self._temperatures(module)
-        if self.tasks == 1:
+        if self.tasks > 1:
+            metrics |= self._continual(module, split, metrics[self.primary])
+        metrics = self._grouped(metrics, self.splits[split].labels)
+        return metrics | self._temperatures(module) if isinstance(module, TempersSamples) else metrics
+
+    def _grouped(self, metrics: Metrics, classes: Tensor) -> Metrics:
+        """The same values; with `by_class` the items of means over samples, whose classes are given, are by class."""
+        if not self.by_class:
             return metrics
+        return {name: by_group(x, classes) if isinstance(x, Mean) else x for name, x in metrics.items()}
+
+    def _continual(self, module: nn.Module, split: str, of_last: float) -> Metrics:
+        """See `continual_metrics`; the primary metric of the end is known."""
         hits, last = [], {name: x.clone() for name, x in module.state_dict().items()}
         for end in self._ends:
             # A method may have taken on parts since, such as the network of the task before; they embed nothing.
@@ -169,11 +181,10 @@ class GalleryImages(AugmentedImages):
             # The primary metric alone: the others take sixty times as long.
             hits.append(ridge_accuracy(*self._rows(module, split)).items)
         module.load_state_dict(last)
-        of_last = metrics[self.primary]
         assert isinstance(of_last, Mean)
         hits += [of_last.items] * (self.tasks - len(hits))
         found = continual_metrics(torch.stack(hits), self.task_of[self.splits[split].labels])
-        return metrics | {f"continual/{name}": value for name, value in found.items()}
+        return {f"continual/{name}": value for name, value in found.items()}
 
     def _rows(self, module: nn.Module, split: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What `class_metrics` takes: embeddings and labels of the gallery, and of a split."""
@@ -185,10 +196,10 @@ class GalleryImages(AugmentedImages):
     def _temperatures(self, module: TempersSamples) -> Metrics:
         """Whether a picture's temperature goes with how common its class is, or would be with a long tail."""
         rarity = self.rarity[self.train.labels]
-        # The items stand in the order of the tail, in which place i is as common for every seed.
+        # The items, pictures or classes, stand in the order of the tail, in which place i is as common for every seed.
         order = rarity.argsort(stable=True)
         found = module.sample_temperature(self.train.ids[order]).detach().double().cpu()
-        return {"temperature/spearman": spearman(found, -rarity[order])}
+        return self._grouped({"temperature/spearman": spearman(found, -rarity[order])}, rarity[order])
 
     def floor(self) -> dict[str, Metrics]:
         """Chance, and the protocol on the raw pixels."""

@@ -36,6 +36,7 @@ _DRAWS = 175
 
 class Stamps(GalleryImages):
     """200 cut-outs of Tux Paint as classes, 32x32, in colour: 20,000 train, 5,000 val, 5,000 gallery and 10,000 test.
+    The items of a mean are the classes, of which all have as many pictures in each scored split.
 
     Each picture is a rendering of its own: a stamp shrunk to 0.6 to 0.95, turned, mirrored, lit and tinted before noise
     that is nearly grey. The seed draws those that are trained on. No letters and notes, no stamp like another.
@@ -53,6 +54,7 @@ class Stamps(GalleryImages):
     version = _VERSION
     most_classes = MOST
     most_per_class = 10_000
+    by_class = True
 
     def __init__(
         self,

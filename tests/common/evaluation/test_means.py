@@ -47,3 +47,4 @@ def test_a_mean_by_groups_is_the_same_with_an_item_a_group() -> None:
     uneven = by_group(Mean([1.0, 0.0, 1.0]), torch.tensor([0, 1, 0]))
     assert uneven == pytest.approx(2 / 3) and uneven.items.mean().item() == pytest.approx(2 / 3)
     assert len(uneven.items) == 2 and uneven.items[0] > uneven.items[1]
+    assert by_group(Mean([0.1, 0.2, 0.3], value=0.7), torch.tensor([0, 1, 0])) == 0.7

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
+from common.evaluation.classes import class_metrics
+from common.evaluation.similarity import spearman
 from common.table import take
 from data.benchmarks.bases.galleries import GalleryImages
 from data.benchmarks.bases.rendering import bumps, luma, posed, to_bytes
@@ -205,11 +207,38 @@ def test_perfect_scores_and_the_items_of_what_is_wrong(ground: GalleryImages) ->
         *("knn20_centred/top1", "map_centred/gallery5000", "mrr_centred/gallery5000", "probe_ridge/top1"),
         "probe_discriminant/log_likelihood",
     }
-    wrong = ground.splits["test"].labels[:100] != 0
+    labels = ground.splits["test"].labels
+    wrong = (torch.arange(10_000) < 100) & (labels != 0)
+    if ground.by_class:
+        assert wrong.nonzero().flatten().tolist() == [*range(50, 100)], "all pictures of the second class"
+        wrong = torch.arange(200) == 1
     for name, mean in found.items():
-        assert mean.items.shape == (10_000,)
-        assert mean.items[100:].min() > -0.01 if "log" in name else mean.items[100:].eq(1).all()
-        assert mean.items[:100][wrong].max() < (-1 if "log" in name else 0.5)
+        assert mean.items.shape == wrong.shape
+        others = mean.items[~wrong]
+        assert others.min() > -0.01 if "log" in name else (others - 1).abs().max() < 1e-9
+        assert mean.items[wrong].max() < (-1 if "log" in name else 0.5)
+
+
+def test_the_items_of_stamps_are_classes_and_the_values_those_over_pictures(fetched) -> None:
+    ground = ready(fetched, Stamps, class_count=20, train_size=40)
+    module = Brightness()
+    gallery, val = (ground.splits[name] for name in ("gallery", "val"))
+    rows = (module.embed_image(part.pixels) for part in (gallery, val))
+    over_pictures = class_metrics(next(rows), gallery.labels, next(rows), val.labels)
+    found = ground.evaluate(module, "val")
+    assert found == over_pictures
+    for name, mean in found.items():
+        items = torch.stack([over_pictures[name].items[val.labels == label].mean() for label in range(20)])
+        torch.testing.assert_close(mean.items, items, rtol=0, atol=1e-9)
+    top1 = found["probe_ridge/top1"]
+    assert top1.items.std() / 20**0.5 > 2 * over_pictures["probe_ridge/top1"].items.std() / 5000**0.5
+
+
+class Brightness(nn.Module):
+    """A picture is known by the means of its quarters and colours alone, and some classes by far better than others."""
+
+    def embed_image(self, pixels: Tensor) -> Tensor:
+        return nn.functional.avg_pool2d(pixels.float(), 16).flatten(1)
 
 
 class Tempered(Cheat):
@@ -238,6 +267,19 @@ def test_temperatures_are_compared_with_the_place_of_the_class(fetched, long_tai
     items = ground.evaluate(only, "val")["temperature/spearman"].items
     assert items[: max(ground.class_sizes)].unique().numel() == 1
     assert items[max(ground.class_sizes) - 1] != items[max(ground.class_sizes)]
+
+
+@pytest.mark.parametrize("long_tail", [1, 10])
+def test_temperatures_of_stamps_have_an_item_for_each_place_in_the_tail(fetched, long_tail: int) -> None:
+    ground = ready(fetched, Stamps, class_count=20, train_size=400, long_tail=long_tail, seed=3)
+    classes = dict(zip(ground.train.ids.tolist(), ground.train.labels.tolist(), strict=True))
+    third = ground.rarity.tolist().index(2)
+    only = Tempered(ground, lambda ids: torch.tensor([float(classes[i] == third) for i in ids.tolist()]))
+    found = ground.evaluate(only, "val")["temperature/spearman"]
+    rarity = ground.rarity[ground.train.labels]
+    assert float(found) == pytest.approx(float(spearman((rarity == 2).double(), -rarity)), abs=1e-12)
+    assert found.items.shape == (20,) and found.items.argmax() == 2
+    assert found.items.mean().item() == pytest.approx(float(found), abs=1e-9)
 
 
 def test_floor(placed: PlacedFashion) -> None:
