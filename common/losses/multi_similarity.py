@@ -55,6 +55,7 @@ def multi_similarity(
     """
     check_number("pull", pull, above=0)
     check_number("push", push, above=0)
+    check_number("base", base)
     check_embeddings(embeddings=embeddings)
     check_ids("labels", labels, len(embeddings))
 

@@ -45,8 +45,10 @@ def trained_modules(slug: str) -> dict[str, dict[str, Any]]:
     for experiment in card.experiments:
         if isinstance(experiment, Comparison):
             configs += [recipe.arm_config(card, experiment, arm) for arm in experiment.arms]
-    # An arm that trains nothing is evaluated as it is; there is no step to test.
-    return {c["model"]["class_path"]: c for c in configs if c.get("trainer", {}).get("max_steps") != 0}
+    # An arm that trains nothing is evaluated as it is; there is no step to test. The recipe's own configuration comes
+    # before an arm's, which may leave out a loss and with it what that would train.
+    trained = [c for c in configs if c.get("trainer", {}).get("max_steps") != 0]
+    return {c["model"]["class_path"]: c for c in reversed(trained)}
 
 
 def each_once() -> list[tuple[str, str]]:

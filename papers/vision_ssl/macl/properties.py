@@ -11,7 +11,7 @@ TEMPERATURE = 0.1
 ANCHORS = 24
 
 
-class Silent(MACL):
+class SilentMACL(MACL):
     """Without a trainer there is no log."""
 
     def log_loss(self, loss: Tensor, **terms: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ def positive_pull(seed: int) -> float:
 def decoupled(seed: int) -> float:
     """The largest difference between the gradients of MACL and of decoupled contrastive learning at its temperature."""
     leaves = views(seed)
-    module = Silent(temperature=TEMPERATURE, alpha=0.5, threshold=0.2)
+    module = SilentMACL(temperature=TEMPERATURE, alpha=0.5, threshold=0.2)
     temperature = TEMPERATURE * (1 + 0.5 * (float((leaves[0] * leaves[1]).detach().sum(dim=1).mean()) - 0.2))
     ours = gradient(module.contrast(*leaves), leaves)
     return float((ours - gradient(decoupled_nt_xent(*leaves, temperature=temperature), leaves)).abs().max())
@@ -86,7 +86,7 @@ def detached(seed: int) -> float:
         weights = 1 / (1 - log_p.exp())
         return -((weights.detach() if stop_weights else weights) * log_p).mean()
 
-    found = gradient(Silent(temperature=TEMPERATURE, alpha=0.5).contrast(*leaves), leaves)
+    found = gradient(SilentMACL(temperature=TEMPERATURE, alpha=0.5).contrast(*leaves), leaves)
     for stopped in ((True, False), (False, True)):
         if float((found - gradient(loss(*stopped), leaves)).abs().max()) < 1e-3:
             raise ArithmeticError("a gradient through what is detached would change nothing")

@@ -33,6 +33,13 @@ NUMBERS: dict[str, tuple[float, ...]] = {
     "weight": (-0.1,),
     "log_z": (),
     "eps": (-1.0,),
+    "attraction": (-1.0,),
+    "repulsion": (-1.0,),
+    "pull": (0.0, -1.0),
+    "push": (0.0, -1.0),
+    "base": (),
+    "above": (),
+    "below": (),
 }
 AT_LEAST_0 = ("triplet", "pairwise_hinge")
 WRONG_NUMBERS = [
