@@ -10,7 +10,7 @@ from common.batches import Images
 from common.errors import UserError
 from common.losses import nt_xent
 from papers.vision_ssl.macl.module import MACL
-from papers.vision_ssl.macl.properties import Silent, views
+from papers.vision_ssl.macl.properties import SilentMACL, views
 from tests.processes import on_processes
 
 
@@ -19,9 +19,9 @@ def batch(n: int = 4, share: slice = slice(None)) -> Images:
     return Images(pixels[:, share], torch.arange(n)[share], torch.arange(n)[share])
 
 
-def module(**arguments) -> Silent:
+def module(**arguments) -> SilentMACL:
     torch.manual_seed(0)
-    return Silent(width=4, projection_dim=6, **arguments).double()
+    return SilentMACL(width=4, projection_dim=6, **arguments).double()
 
 
 def loop(rows: Tensor, start: float, alpha: float, threshold: float) -> float:
@@ -70,14 +70,14 @@ def gradient(loss: Tensor, leaves: list[Tensor]) -> Tensor:
 
 def test_without_its_parts_it_is_simclr() -> None:
     leaves = views(0)
-    plain = Silent(temperature=0.2, alpha=0.0, weights="none").contrast(*leaves)
+    plain = SilentMACL(temperature=0.2, alpha=0.0, weights="none").contrast(*leaves)
     torch.testing.assert_close(plain, nt_xent(*leaves, temperature=0.2))
 
 
 def test_one_weight_for_the_batch_pulls_as_much_and_prefers_no_anchor() -> None:
     leaves = views(0)
     simclr, batch_wise, anchor_wise = (
-        gradient(Silent(alpha=0.0, weights=weights).contrast(*leaves), leaves)
+        gradient(SilentMACL(alpha=0.0, weights=weights).contrast(*leaves), leaves)
         for weights in ("none", "batch", "anchor")
     )
     factor = float(batch_wise.norm() / simclr.norm())
@@ -92,7 +92,7 @@ def test_one_weight_for_the_batch_pulls_as_much_and_prefers_no_anchor() -> None:
 @pytest.mark.parametrize("weights", ["anchor", "batch"])
 def test_it_stays_finite_where_1_minus_p_is_nothing(weights: str) -> None:
     rows = torch.eye(6).requires_grad_()
-    loss = MACL.contrast(Silent(temperature=0.002, alpha=0.0, weights=weights), rows, 1.0 * rows)
+    loss = MACL.contrast(SilentMACL(temperature=0.002, alpha=0.0, weights=weights), rows, 1.0 * rows)
     (slope,) = torch.autograd.grad(loss, rows)
     assert bool(loss.isfinite()) and bool(slope.isfinite().all())
     assert float(loss.detach()) == pytest.approx(1.0 if weights == "anchor" else 0.0)
