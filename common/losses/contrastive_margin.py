@@ -71,10 +71,9 @@ def contrastive_margin(
         def counted(s: Tensor, one: Tensor, other: Tensor, positive: Tensor) -> Tensor:
             return (of_kind(s, one, other, positive) > 0).to(s.dtype)
 
-        given = {"rows": (squares,), "keys": (squares,), "pairs": (same,)}
-        total = others.sum(of_kind, **given).sum()
+        total = others.sum(of_kind, rows=(squares,), keys=(squares,), pairs=(same,)).sum()
         with torch.no_grad():
-            count = others.sum(counted, **given).sum()
+            count = others.sum(counted, rows=(squares,), keys=(squares,), pairs=(same,)).sum()
         return sum_over_processes(total) / sum_over_processes(count).clamp(min=1)
 
     return mean(True) + mean(False)
