@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parallel import DistributedDataParallel
 
 from common.batches import Images
 from common.encoders.heads import Projected, normalized_mlp
@@ -20,7 +19,7 @@ from common.training.method import Method
 from papers.classification.cross_entropy.module import CrossEntropy
 from papers.classification.supcon.module import SupCon
 from papers.vision_ssl.simclr.module import SimCLR
-from tests.processes import on_processes
+from tests.processes import assert_steps_agree
 
 ROOT = Path(__file__).parents[2]
 GROUND = {"encoder": "deep_convnet_batch", "width": 8, "projection_dim": 5, "normalized_head": True}
@@ -57,30 +56,17 @@ def batch(own: slice = slice(None)) -> Images:
     return Images(pixels[:, own], torch.tensor([0, 2, 1, 2, 2, 0, 1, 1])[own], torch.arange(8)[own])
 
 
-def step(method: type[Method], own: slice, parallel: bool) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """Loss, gradients and running statistics."""
+def ready(method: type[Method]) -> Method:
     torch.manual_seed(0)
     module = method(**{k: v for k, v in GROUND.items() if k in inspect.signature(method).parameters}).double().train()
     module.log_loss, module.key = lambda loss: loss, lambda _: (0,)  # without a trainer there is no log and no step
-    module.forward = lambda data: module.training_step(data, 0)
-    called = DistributedDataParallel(module, broadcast_buffers=False) if parallel else module
-    loss = called(batch(own))
-    loss.backward()
-    return loss.detach(), [p.grad for p in module.parameters()], [b.clone() for b in module.buffers()]
+    return module
 
 
 @pytest.mark.parametrize("cuts", [(0, 5, 8), (0, 2, 3, 7, 8)], ids=["two", "four"])
 @pytest.mark.parametrize("method", [SimCLR, SupCon, CrossEntropy], ids=lambda method: method.__name__)
 def test_on_the_ground_processes_agree_with_one(method: type[Method], cuts: tuple[int, ...]) -> None:
-    def work() -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        rank = torch.distributed.get_rank()
-        return step(method, slice(cuts[rank], cuts[rank + 1]), True)
-
-    expected = step(method, slice(None), False)
-    for found in on_processes(len(cuts) - 1, work):
-        torch.testing.assert_close(found[0], expected[0], rtol=1e-10, atol=0)
-        for ours, one in zip(found[1] + found[2], expected[1] + expected[2], strict=True):
-            torch.testing.assert_close(ours, one, rtol=1e-8, atol=1e-10)
+    assert_steps_agree(cuts, partial(ready, method), batch)
 
 
 @pytest.mark.parametrize("method", [SimCLR, SupCon], ids=lambda method: method.__name__)

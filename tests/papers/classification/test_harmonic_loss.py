@@ -2,15 +2,14 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import nn
 
 from common.batches import LabelledVectors, NumberQuestions
 from common.errors import UserError
 from papers.classification.harmonic_loss.distances import column_size, harmonic_logits
 from papers.classification.harmonic_loss.module import HarmonicClassifier, HarmonicLoss
 from tests.golden.recorded import Case, load, summary
-from tests.processes import on_processes
+from tests.processes import assert_steps_agree
 
 RELEASED = [case for case in load() if case.name.startswith("harmonic_loss/")]
 QUESTIONS = NumberQuestions(
@@ -105,23 +104,10 @@ def test_the_classifier_scores_as_it_is_trained() -> None:
 
 @pytest.mark.parametrize("cuts", [(0, 5, 8), (0, 2, 3, 7, 8)], ids=["two", "four"])
 def test_processes_agree_with_one(cuts: tuple[int, ...]) -> None:
-    def step(own: slice, parallel: bool) -> tuple[Tensor, list[Tensor]]:
-        method = module(penalty=0.1)
-        method.forward = lambda data: method.training_step(data, 0)
-        called = DistributedDataParallel(method) if parallel else method
-        loss = called(NumberQuestions(*(column[own] for column in QUESTIONS)))
-        loss.backward()
-        return loss.detach(), [p.grad for p in method.parameters()]
+    def batch(own: slice) -> NumberQuestions:
+        return NumberQuestions(*(column[own] for column in QUESTIONS))
 
-    def work() -> tuple[Tensor, list[Tensor]]:
-        rank = torch.distributed.get_rank()
-        return step(slice(cuts[rank], cuts[rank + 1]), True)
-
-    expected, gradients = step(slice(None), False)
-    for loss, theirs in on_processes(len(cuts) - 1, work):
-        torch.testing.assert_close(loss, expected, rtol=1e-10, atol=0)
-        for ours, reference in zip(theirs, gradients, strict=True):
-            torch.testing.assert_close(ours, reference, rtol=1e-8, atol=1e-10)
+    assert_steps_agree(cuts, lambda: module(penalty=0.1), batch)
 
 
 def test_wrong_arguments_are_named() -> None:

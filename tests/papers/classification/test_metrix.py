@@ -3,7 +3,6 @@
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 import papers.classification.metrix.module as metrix
 from common.batches import Images
@@ -15,7 +14,7 @@ from papers.classification.metrix.module import Metrix
 from tests.golden.recorded import Case, load, summary
 from tests.oracles.contrastive_margin import contrastive_margin
 from tests.oracles.multi_similarity import multi_similarity
-from tests.processes import on_processes
+from tests.processes import assert_steps_agree
 
 LABELS = torch.tensor([0, 1, 2, 0, 1, 3, 4, 0, 5, 1])
 RELEASED = [case for case in load() if case.name.startswith("metrix/") and case.name != "metrix/clean"]
@@ -205,25 +204,13 @@ def test_frozen_norms_neither_move_nor_follow_the_batch() -> None:
 @pytest.mark.parametrize("level", ["input", "feature", "embed"])
 @pytest.mark.parametrize("loss", ["contrastive", "multi_similarity"])
 def test_processes_agree_with_one(loss: str, level: str, cuts: tuple[int, ...]) -> None:
-    def step(own: slice, parallel: bool) -> tuple[Tensor, list[Tensor]]:
+    def make() -> Metrix:
         method = module(level=level, loss=loss)
         method.key = lambda purpose: (4, len(purpose))  # a step that mixes positives
-        method.forward = lambda data: method.training_step(data, 0)
-        called = DistributedDataParallel(method) if parallel else method
-        value = called(batch(own))
-        value.backward()
-        return value.detach(), [p.grad for p in method.parameters()]
-
-    def work() -> tuple[Tensor, list[Tensor]]:
-        rank = torch.distributed.get_rank()
-        return step(slice(cuts[rank], cuts[rank + 1]), True)
+        return method
 
     assert uniform(torch.zeros(1, dtype=torch.int64), 1, 4, len("kind")) < 0.5
-    expected, gradients = step(slice(None), False)
-    for value, theirs in on_processes(len(cuts) - 1, work):
-        torch.testing.assert_close(value, expected, rtol=1e-10, atol=0)
-        for ours, reference in zip(theirs, gradients, strict=True):
-            torch.testing.assert_close(ours, reference, rtol=1e-8, atol=1e-10)
+    assert_steps_agree(cuts, make, batch)
 
 
 def test_an_encoder_without_a_map_is_named() -> None:

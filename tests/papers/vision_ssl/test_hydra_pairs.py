@@ -3,14 +3,13 @@
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from common.batches import Images
 from common.errors import UserError
 from common.losses import class_pairs
 from papers.vision_ssl.hydra_pairs.module import HydraPairs
 from tests.oracles import class_pairs as oracle
-from tests.processes import on_processes
+from tests.processes import assert_steps_agree
 
 LABELS = torch.tensor([0, 2, 1, 2, 2, 0, 3, 1])
 
@@ -90,23 +89,7 @@ def test_the_gate_and_both_sides_are_trained() -> None:
 
 @pytest.mark.parametrize("cuts", [(0, 5, 8), (0, 2, 3, 7, 8)], ids=["two", "four"])
 def test_processes_agree_with_one(cuts: tuple[int, ...]) -> None:
-    def step(own: slice, parallel: bool) -> tuple[Tensor, list[Tensor]]:
-        method = module()
-        method.forward = lambda data: method.training_step(data, 0)
-        called = DistributedDataParallel(method, broadcast_buffers=False) if parallel else method
-        loss = called(batch(own))
-        loss.backward()
-        return loss.detach(), [p.grad for p in method.parameters()]
-
-    def work() -> tuple[Tensor, list[Tensor]]:
-        rank = torch.distributed.get_rank()
-        return step(slice(cuts[rank], cuts[rank + 1]), True)
-
-    expected, gradients = step(slice(None), False)
-    for loss, theirs in on_processes(len(cuts) - 1, work):
-        torch.testing.assert_close(loss, expected, rtol=1e-10, atol=0)
-        for ours, reference in zip(theirs, gradients, strict=True):
-            torch.testing.assert_close(ours, reference, rtol=1e-8, atol=1e-10)
+    assert_steps_agree(cuts, module, batch)
 
 
 def test_a_label_beyond_the_classes_is_named() -> None:
