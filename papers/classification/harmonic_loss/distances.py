@@ -3,10 +3,16 @@
 import torch
 from torch import Tensor, nn
 
+from common.losses.precision import at_least_float32
+from common.tiled.tiles import full_precision
+
 
 def squared_distances(x: Tensor, centres: Tensor) -> Tensor:
-    """Squared Euclidean distances, at least 0, of rows (n, d) to centres (c, d): shape (n, c)."""
-    inner = x @ centres.T
+    """Squared Euclidean distances, at least 0 and in float32 at least, of rows (n, d) to centres (c, d): (n, c)."""
+    x, centres = at_least_float32(x), at_least_float32(centres)
+    # Near a centre they are a small difference of large numbers, of which bf16 keeps no digit.
+    with full_precision(x.device):
+        inner = x @ centres.T
     return (x.square().sum(dim=1, keepdim=True) + centres.square().sum(dim=1) - 2 * inner).clamp(min=0)
 
 

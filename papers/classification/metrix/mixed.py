@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from common.distributed import global_mean, sum_over_processes
+from common.losses.precision import at_least_float32
 from common.sampling.mixup import Mixture
 
 
@@ -45,8 +46,9 @@ def mixed_contrastive(
     Returns:
         Over the pairs of all processes; 0 if there is none.
     """
-    distance = torch.linalg.vector_norm(anchors - mixed, dim=1)
-    times = torch.ones_like(distance) if weight is None else weight
+    distance = torch.linalg.vector_norm(at_least_float32(anchors) - at_least_float32(mixed), dim=1)
+    positive = positive.to(distance.dtype)
+    times = torch.ones_like(distance) if weight is None else weight.to(distance.dtype)
 
     def mean(costs: Tensor) -> Tensor:
         count = sum_over_processes((times * (costs > 0)).sum())
@@ -73,7 +75,8 @@ def mixed_multi_similarity(
     """
     _, group = owner.unique(return_inverse=True)
     count = int(group.max()) + 1 if len(group) else 0
-    exponent = (anchors * mixed).sum(dim=1) - base
+    exponent = (at_least_float32(anchors) * at_least_float32(mixed)).sum(dim=1) - base
+    positive = positive.to(exponent.dtype)
 
     def side(sharpness: float, share: Tensor) -> Tensor:
         x = sharpness * exponent

@@ -30,7 +30,7 @@ class Metrix(Method):
         channels: colour channels of the images.
         width: channels of the small network's first stage.
         weights: file with the weights to start from, for "imagenet_resnet50".
-        frozen_norms: batch normalization keeps the statistics and weights that it starts with.
+        frozen_norms: batch normalization keeps the statistics that it starts with; its weights are trained.
         embedding_dim: width of the embeddings, which the loss compares and `embed_image` returns, of unit length.
         loss: "contrastive", see `contrastive_margin`, or "multi_similarity", see there.
         margin: of "contrastive", a distance; of "multi_similarity", the base similarity.
@@ -82,8 +82,6 @@ class Metrix(Method):
         nn.init.kaiming_normal_(self.head.weight, mode="fan_out")
         nn.init.zeros_(self.head.bias)
         self.norms = [part for part in self.encoder.modules() if frozen_norms and isinstance(part, ReplacedBatchNorm)]
-        for norm in self.norms:
-            norm.requires_grad_(False)
         self.loss, self.level, self.lone, self.rounded = loss, level, lone, rounded
         self.weight, self.alpha, self.margin = weight, alpha, margin
         self.hardness = {"pull": pull, "push": push, "base": margin}

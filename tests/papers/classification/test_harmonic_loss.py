@@ -63,6 +63,18 @@ def test_large_exponents_and_centres_that_are_met_stay_finite() -> None:
     assert (at_centres.argmax(dim=1) == labels[:5]).all()
 
 
+def test_under_autocast_the_nearest_centre_still_wins() -> None:
+    draw = torch.Generator().manual_seed(0)
+    centres = 3 + 0.3 * torch.randn(7, 64, generator=draw)
+    x = centres + 0.05 * torch.randn(7, 64, generator=draw)
+    plain = harmonic_logits(x, centres, exponent=8.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = harmonic_logits(x.bfloat16().float(), centres, exponent=8.0)
+        rounded = harmonic_logits(x.bfloat16(), centres.bfloat16(), exponent=8.0)
+    assert found.dtype == rounded.dtype == torch.float32 and (found.argmax(dim=1) == torch.arange(7)).all()
+    torch.testing.assert_close(found, plain, rtol=0.05, atol=0.1)
+
+
 def test_arms_differ_in_their_logits_alone() -> None:
     given = QUESTIONS.given
     harmonic, distance, softmax = (module(output=kind) for kind in ("harmonic", "distance", "softmax"))

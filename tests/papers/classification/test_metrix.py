@@ -182,6 +182,20 @@ def test_the_ends_have_finite_gradients_in_float32(share: float) -> None:
         assert value.isfinite() and gradient.isfinite().all()
 
 
+def test_mixed_losses_of_half_precision_are_computed_in_float32() -> None:
+    z = nn.functional.normalize(torch.randn(40, 8, generator=torch.Generator().manual_seed(0)), dim=1).bfloat16()
+    anchors, mixed, share = z[:20], z[20:], torch.full((20,), 0.25, dtype=torch.bfloat16)
+    times, owner = torch.full((20,), 300.0, dtype=torch.bfloat16), torch.arange(20) // 4
+    for precision in (torch.bfloat16, torch.float32):
+        one, other, y, weight = (x.to(precision) for x in (anchors, mixed, share, times))
+        found = mixed_contrastive(one, other, y, margin=0.9, weight=weight)
+        soft = mixed_multi_similarity(one, other, y, owner, pull=2.0, push=50.0, base=0.5)
+        assert found.dtype == soft.dtype == torch.float32
+        if precision == torch.bfloat16:
+            half = found, soft
+    torch.testing.assert_close((found, soft), half, rtol=1e-6, atol=0)
+
+
 def test_embeddings_are_what_the_loss_compares() -> None:
     method, pixels = module().float(), torch.randint(256, (3, 1, 16, 16), dtype=torch.uint8)
     rows = method.embed_image(pixels)
@@ -189,14 +203,14 @@ def test_embeddings_are_what_the_loss_compares() -> None:
     torch.testing.assert_close(rows, method.pooled(method.encoder.map(pixels / 255)))
 
 
-def test_frozen_norms_neither_move_nor_follow_the_batch() -> None:
+def test_frozen_norms_do_not_follow_the_batch_and_their_weights_are_trained() -> None:
     method = module(encoder="deep_convnet_batch", frozen_norms=True)
     before = {name: value.clone() for name, value in method.state_dict().items()}
     method.training_step(batch(), 0).backward()
     method.train()
     assert all(not norm.training for norm in method.norms) and len(method.norms) == 5 and method.encoder.training
     assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
-    assert all(p.grad is None for norm in method.norms for p in norm.parameters())
+    assert all(p.grad is not None and p.grad.any() for norm in method.norms for p in norm.parameters())
     assert all(part.training for part in module(encoder="deep_convnet_batch").modules())
 
 
