@@ -69,7 +69,7 @@ class GSimCLR(SimCLR):
     def pseudo_labels(self, pixels: Tensor) -> Tensor:
         """The cluster of each picture, int64 (n,), the same on all processes; pixels uint8."""
         if len(pixels) < self.clusters:
-            raise UserError(f"model.clusters is {self.clusters}; it must be at most {len(pixels)}, one for each picture")
+            raise UserError(f"model.clusters is {self.clusters}; there are {len(pixels)} pictures")
         seed = self.key("pseudo labels")[0]
         codes = learnt_codes(pixels, width=self.autoencoder_width, steps=self.autoencoder_steps, seed=seed)
         found = KMeans(self.clusters, n_init=10, random_state=0).fit(codes.cpu().numpy()).labels_

@@ -142,7 +142,7 @@ def test_counts_know_clusters_that_know_classes(monkeypatch: pytest.MonkeyPatch)
 def test_what_is_out_of_range_is_refused() -> None:
     with pytest.raises(UserError, match=r"model\.clusters is 0; it must be at least 1"):
         GSimCLR(clusters=0)
-    with pytest.raises(UserError, match=r"model\.clusters is 9; it must be at most 8"):
+    with pytest.raises(UserError, match=r"model\.clusters is 9; there are 8 pictures"):
         GSimCLR(width=8, clusters=9).pseudo_labels(torch.zeros(8, 1, 16, 16, dtype=torch.uint8))
     method = GSimCLR(width=8)
     method._trainer = SimpleNamespace(datamodule=None)
