@@ -63,7 +63,15 @@ class CrossEntropy(Method):
         features = self.encoder(batch.views.flatten(0, 1))
         features = sample_dropout(features, self.dropout, batch.ids, *self.key("dropout"))
         labels = batch.labels.repeat(len(batch.views))  # views are stacked whole, one after the other
+        self.check_classes(labels, batch_idx)
         return self.log_loss(global_mean(self.losses(self.classifier(features), labels)))
+
+    def check_classes(self, labels: Tensor, batch_idx: int) -> None:
+        """Raises: UserError if a label has no logit; on a GPU, which would have to wait, in the first batch alone."""
+        if (labels.is_cuda and batch_idx) or not labels.numel():
+            return
+        if (last := int(labels.max())) >= self.classifier.out_features:
+            raise UserError(f"model.classes is {self.classifier.out_features}; the data have a class {last}, from 0 on")
 
     def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         """One loss for each row of the logits, (n, classes), whose classes are `labels`, (n,)."""

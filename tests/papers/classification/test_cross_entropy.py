@@ -105,6 +105,12 @@ def test_several_processes_follow_the_curve_of_one(processes: int, noisy: bool) 
     assert losses(processes, "cross_entropy", overrides) == pytest.approx(one, rel=1e-4)
 
 
+def test_a_class_without_a_logit_is_named() -> None:
+    with pytest.raises(UserError, match=r"model.classes is 2; the data have a class 2, from 0 on"):
+        module(classes=2).training_step(vectors(), 0)
+    assert module(classes=2).training_step(vectors()._replace(labels=LABELS.clamp(max=1)), 0).isfinite()
+
+
 def test_other_batches_are_refused() -> None:
     made = module()
     made._trainer = SimpleNamespace(datamodule=SimpleNamespace(name="verses"))
