@@ -79,9 +79,18 @@ class HarmonicLoss(Method):
         self.tied, self.biased, self.penalty = tied, bias, penalty
 
     def training_step(self, batch: NumberQuestions, batch_idx: int) -> Tensor:
+        if batch_idx == 0:  # a step of these takes a millisecond, in which a GPU would wait for each check
+            self.check_questions(batch)
         fit = global_mean(F.cross_entropy(self.number_logits(batch.given), batch.answer, reduction="none"))
         size = column_size(self.symbols)
         return self.log_loss(fit + self.penalty * size, fit=fit, size=size)
+
+    def check_questions(self, batch: NumberQuestions) -> None:
+        """Raises: UserError if there are more symbols in the data than vectors, or in a question than are taken."""
+        if (last := int(torch.cat([batch.given, batch.answer[:, None]], dim=1).max())) >= len(self.symbols):
+            raise UserError(f"model.symbols is {len(self.symbols)}; the data have a symbol {last}, from 0 on")
+        if (taken := self.body[0].in_features // self.symbols.shape[1]) != batch.given.shape[1]:
+            raise UserError(f"model.given is {taken}; a question of the data has {batch.given.shape[1]}")
 
     def number_logits(self, given: Tensor) -> Tensor:
         x, centres = self.body(self.symbols[given].flatten(1)), self.symbols if self.tied else self.answers

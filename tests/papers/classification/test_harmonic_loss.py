@@ -88,6 +88,18 @@ def test_arms_differ_in_their_logits_alone() -> None:
     assert torch.equal(harmonic.embed_symbols(), table)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"symbols": 5}, r"model.symbols is 5; the data have a symbol 6, from 0 on"),
+        ({"given": 3}, r"model.given is 3; a question of the data has 2"),
+    ],
+)
+def test_questions_that_do_not_fit_are_refused(arguments: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        module(**arguments).training_step(QUESTIONS, 0)
+
+
 def test_an_untied_table_is_trained_beside_the_other() -> None:
     method = module(tied=False, penalty=0.0)
     method.training_step(QUESTIONS, 0).backward()
