@@ -19,6 +19,8 @@ from data.benchmarks.bases.images import AugmentedImages
 from papers.vision_ssl.g_simclr.autoencoder import learnt_codes
 from papers.vision_ssl.simclr.module import SimCLR
 
+Company = Literal["guided", "ranked", "random", "oracle", "together"]
+
 
 class GSimCLR(SimCLR):
     """The loss is SimCLR's; before it an autoencoder and k-means give pseudo labels, by which batches are put together.
@@ -39,7 +41,7 @@ class GSimCLR(SimCLR):
         self,
         *,
         clusters: int = 64,
-        company: Literal["guided", "ranked", "random", "oracle", "together"] = "guided",
+        company: Company = "guided",
         autoencoder_width: int = 32,
         autoencoder_steps: int = 1000,
         hidden: tuple[int, ...] = (),
@@ -72,8 +74,7 @@ class GSimCLR(SimCLR):
             raise UserError(f"model.clusters is {self.clusters}; there are {len(pixels)} pictures")
         seed = self.key("pseudo labels")[0]
         codes = learnt_codes(pixels, width=self.autoencoder_width, steps=self.autoencoder_steps, seed=seed)
-        found = KMeans(self.clusters, n_init=10, random_state=0).fit(codes.cpu().numpy()).labels_
-        labels = torch.from_numpy(found).long().to(pixels.device)
+        labels = clusters_of(codes, self.clusters).to(pixels.device)
         # Another processor may round otherwise; what the first has found counts for all.
         return gather(labels, shards(len(labels), labels.device))[: len(labels)].cpu()
 
@@ -95,6 +96,11 @@ class GSimCLR(SimCLR):
         view_a, view_b = self.network(batch.views.flatten(0, 1)).chunk(2)
         loss = nt_xent(view_a, view_b, temperature=self.temperature)
         return self.log_loss(loss, false_negatives=same_label_share(batch.labels))
+
+
+def clusters_of(codes: Tensor, count: int) -> Tensor:
+    """k-means as released, the best of ten starts: the cluster of each row, int64 (n,), on the CPU; codes (n, d)."""
+    return torch.from_numpy(KMeans(count, n_init=10, random_state=0).fit(codes.cpu().numpy()).labels_).long()
 
 
 def relu_mlp(*widths: int) -> nn.Sequential:

@@ -139,6 +139,25 @@ def test_counts_know_clusters_that_know_classes(monkeypatch: pytest.MonkeyPatch)
     assert found["known"] == 0 and found["unknown"] == pytest.approx(1, abs=0.15)
 
 
+def test_the_released_order_is_counted_with_what_the_largest_cluster_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = torch.arange(400) // 300
+    pictures = Pictures(torch.zeros(400, 1, 8, 8, dtype=torch.uint8), labels, torch.arange(400))
+    monkeypatch.setattr(Patches, "load", lambda self: {"train": pictures})
+    monkeypatch.setattr(GSimCLR, "pseudo_labels", lambda self, pixels: labels)
+    assert properties.ratio(Patches(batch_size=2), 0) == 0
+    # A hundred batches of both, and a hundred of the larger alone.
+    expected = 0.5 / ((300 * 299 + 100 * 99) / (400 * 399))
+    assert properties.ratio(Patches(batch_size=2), 0, company="ranked") == pytest.approx(expected)
+
+
+def test_clusters_of_pixels_are_counted_without_an_autoencoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    grey = Patches(batch_size=3).load()["train"]
+    monkeypatch.setattr(Patches, "load", lambda self: {"train": grey._replace(labels=torch.arange(48) % 3)})
+    monkeypatch.setattr(GSimCLR, "pseudo_labels", lambda self, pixels: torch.arange(48) // 3 % 3)
+    assert properties.ratio(Patches(batch_size=3), 0, pixels=True) == 0
+    assert properties.ratio(Patches(batch_size=3), 0) > 0.5
+
+
 def test_what_is_out_of_range_is_refused() -> None:
     with pytest.raises(UserError, match=r"model\.clusters is 0; it must be at least 1"):
         GSimCLR(clusters=0)
