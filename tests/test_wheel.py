@@ -1,4 +1,4 @@
-"""What a stranger gets who installs the package: cards, recipes, templates and weights travel with the code."""
+"""What a stranger gets who installs the package: cards, recipes, records, templates and weights travel along."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, unpacked: a folder to put on the path."""
     place = tmp_path_factory.mktemp("wheel")
     # A copy: setuptools writes beside its sources, and takes in what an earlier build left there.
-    for name in ("common", "data", "papers", "harness"):
+    for name in ("common", "data", "papers", "harness", "results"):
         shutil.copytree(ROOT / name, place / "tree" / name, ignore=shutil.ignore_patterns("__pycache__", "figures"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, place / "tree")
@@ -44,6 +44,15 @@ def test_papers_are_listed_and_shown(installed: Path, tmp_path: Path) -> None:
     assert set(run(installed, tmp_path, "-m", "harness.cli", "list", "--names").split()) == slugs
     assert "Supervised Contrastive Learning" in run(installed, tmp_path, "-m", "harness.cli", "show", "supcon")
     assert not list(tmp_path.iterdir()), "reading commands write nothing"
+
+
+def test_records_travel(installed: Path, tmp_path: Path) -> None:
+    """A verdict, and what a changed arm is compared with, are found without a checkout."""
+    shown = run(installed, tmp_path, "-m", "papers", "show", "supcon")
+    assert "Difference " in shown and "not run" not in shown
+    for kind in ("runs", "items", "floors", "tuning"):
+        there = {path.name for path in (installed / "results" / kind).iterdir()}
+        assert there == {path.name for path in (ROOT / "results" / kind).iterdir()}
 
 
 def test_losses_and_weights_serve_a_project_of_ones_own(installed: Path, tmp_path: Path) -> None:

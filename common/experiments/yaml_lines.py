@@ -87,11 +87,31 @@ def load(path: Path, root: Path | None = None) -> Document:
             names file and line.
     """
     name = shown(path, root)
-    text = _text(path, name)
+    data, lines = _parsed(_text(path, name), name)
+    if not isinstance(data, dict):
+        raise UserError(f"{name}:1: expected fields such as 'name: value', found {describe(data)}")
+    return Document(path, name, data, lines)
+
+
+def flow(text: str) -> list[Any]:
+    """The values of "0.05, 0.1" or "[1, 2], true", read as a recipe would read them.
+
+    Raises:
+        ValueError: it is no YAML; says what is wrong.
+    """
+    try:
+        values, _ = _parsed(f"[{text}]", "")
+    except UserError as error:
+        raise ValueError(str(error).partition(": ")[2]) from None
+    return values
+
+
+def _parsed(text: str, name: str) -> tuple[Any, dict[Location, int]]:
+    """The data of a document and the line of each of its nodes."""
     loader = _Loader(text)
     try:
         reader = _Reader(loader, name, text)
-        data = reader.document()
+        return reader.document(), reader.lines
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
@@ -100,9 +120,6 @@ def load(path: Path, root: Path | None = None) -> Document:
         raise UserError(f"{name}:1: not valid YAML: {str(error).splitlines()[0]}") from None
     finally:
         loader.dispose()
-    if not isinstance(data, dict):
-        raise UserError(f"{name}:1: expected fields such as 'name: value', found {describe(data)}")
-    return Document(path, name, data, reader.lines)
 
 
 def _text(path: Path, name: str) -> str:

@@ -12,6 +12,7 @@ DYNAMIC = {
     "family": "papers list --names --by family 2>/dev/null",
     "benchmark": "papers list --names --by benchmark 2>/dev/null",
     "source": "papers data list --names 2>/dev/null",
+    "key": "papers rerun {slug} --keys 2>/dev/null",
 }
 
 
@@ -28,10 +29,14 @@ def completion(commands: Commands, shell: str) -> str:
     return script if shell == "bash" else f"autoload -U +X bashcompinit && bashcompinit\n{script}"
 
 
-def _words(action: argparse.Action) -> str | None:
-    """A shell word list for the values of an argument; None where they are free or files."""
+def _words(action: argparse.Action, slug: str = '"${COMP_WORDS[2]}"') -> str | None:
+    """A shell word list for the values of an argument; None where they are free or files.
+
+    Args:
+        slug: what the shell has for the word after the command.
+    """
     if kind := getattr(action, "complete", None):
-        return f"$({DYNAMIC[kind]})"
+        return f"$({DYNAMIC[kind].format(slug=slug)})"
     return " ".join(map(str, action.choices)) if action.choices else None
 
 
@@ -61,7 +66,7 @@ def _fish(commands: Commands) -> Iterator[str]:
         for action in command._actions:
             parts = [f"complete -c papers -n '__fish_seen_subcommand_from {name}'"]
             parts += [f"-l {option[2:]}" for option in action.option_strings if option.startswith("--")]
-            words = _words(action)
+            words = _words(action, slug="(commandline -opc)[3]")
             if words:
                 parts.append(f"-x -a '{words.removeprefix('$')}'")
             elif not action.option_strings:

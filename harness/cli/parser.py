@@ -55,6 +55,11 @@ examples:
   papers rerun supcon --dry-run                     what would run, and what is on record already
   papers rerun supcon --seeds 2 --results /tmp/try  afresh, with records of its own
   papers rerun supcon --recipe full --data-root ~/cifar --devices 8
+
+change one thing, and see it beside what is on record (docs/guides/change-one-thing.md):
+  papers rerun supcon --keys                              what can be set
+  papers rerun supcon --set model.temperature=0.5 --dry-run
+  papers rerun supcon --experiment digits --arm simclr --set model.temperature=0.1,0.2,1.0 --out mine
 """
 
 TUNE = """\
@@ -187,7 +192,22 @@ def build_parser() -> Parser:
     one.add_argument("--workers", type=count, metavar="N", help="runs at a time, a thread each (default: one a core)")
     one.add_argument("--results", metavar="DIR", help="where records and logs are kept (default: results)")
     one.add_argument("--dry-run", action="store_true", help="say what would run, and stop")
-    full = one.add_argument_group("with --recipe full")
+    changed = one.add_argument_group("change one thing")
+    complete_with(
+        changed.add_argument(
+            "--set",
+            metavar="KEY=VALUE",
+            action="append",
+            help="train an arm with another value, at its recorded seeds; several values (A,B,C) are a sweep, a second "
+            "--set changes another key too",
+        ),
+        "key",
+    )
+    changed.add_argument("--arm", metavar="NAME", help="the arm to change (default: the primary claim's method)")
+    changed.add_argument("--out", metavar="DIR", help="where its records are kept (default: changed-SLUG)")
+    changed.add_argument("--keep-checkpoints", action="store_true", help="leave the weights beside the logs")
+    changed.add_argument("--keys", action="store_true", help="print the keys that --set takes, and stop")
+    full = one.add_argument_group("with --recipe full or --set")
     full.add_argument("--data-root", metavar="DIR", help="where the published data lie")
     full.add_argument("--devices", type=count, metavar="N", help="devices to train on (default: 1)")
     full.add_argument("--accelerator", metavar="NAME", help="cpu, gpu or auto (default: what the recipe says)")

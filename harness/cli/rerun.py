@@ -35,6 +35,13 @@ def say_doubts(card: Card, experiment: Comparison, results: Path) -> None:
 
 def rerun(given: argparse.Namespace) -> int:
     """Runs what is not on record, then prints the verdicts and where table and figures lie."""
+    if given.set or given.keys:
+        from harness.cli.change import change
+
+        return change(given)
+    for option in ("arm", "out", "keep_checkpoints"):
+        if getattr(given, option) not in (None, False):
+            raise UserError(f"--{option.replace('_', '-')} goes with --set KEY=VALUE")
     cards = [catalog.find(slug, given.root) for slug in dict.fromkeys(given.slugs)]
     ledger = Ledger(results_of(given) / "runs")
     for card in cards:
@@ -86,7 +93,7 @@ def _mini_jobs(given: argparse.Namespace, cards: list[Card]) -> list[tuple[list[
     for option in ("data_root", "devices", "accelerator", "precision"):
         if getattr(given, option) is not None:
             raise UserError(
-                f"--{option.replace('_', '-')} is for --recipe full; a mini recipe is run as it is recorded"
+                f"--{option.replace('_', '-')} is for --recipe full or --set; a mini recipe is run as it is recorded"
             )
     return [(cards, {"experiments": None if given.experiment is None else [given.experiment]})]
 

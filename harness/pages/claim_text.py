@@ -26,7 +26,7 @@ def lines(paper: Standing, trial: Trial, result: ClaimResult | PropertyResult, c
         return [_property(result)]
     found = [_means(trial, result, code)]
     if result.difference is not None:
-        found.append(_difference(result))
+        found.append(difference(result))
     notes = [f"{result.reason[0].upper()}{result.reason[1:]}."] if result.reason else []
     if isinstance(result.claim.learns, str):
         notes.append(f"That the baseline learns is not asked for: {result.claim.learns}.")
@@ -55,7 +55,7 @@ def _means(trial: Trial, result: ClaimResult, code: str) -> str:
     return f"{code}{claim.metric}{code}{lower}: {' against '.join(means)}."
 
 
-def _difference(result: ClaimResult) -> str:
+def difference(result: ClaimResult) -> str:
     """ "Difference +0.013 [+0.002, +0.024] over 5 seeds, margin 0.004, query SE 0.003, p 0.02." """
     seeds = _count(len(result.seeds), "seed")
     parts = [f"Difference {with_interval(result.difference, sign=True)} over {seeds}"]

@@ -82,16 +82,30 @@ def check_options(card: Card, words: list[str]) -> None:
             continue
         if section not in SECTIONS:
             raise UserError(f"unknown arguments: --{option.key}{'' if option.value is None else f' {option.value}'}")
-        taken, name = takes[section], rest.split(".")[0].removesuffix("+")
-        if taken is None or not rest or name in ("class_path", "init_args", "dict_kwargs", "help"):
-            continue
-        if name not in taken.arguments:
-            if taken.whole:
-                raise UserError(unknown(f"{section}.{name}", taken))
-            continue
-        if rest == name and option.value is not None:
-            _check_value(section, name, taken.arguments[name].kind, option.value)
+        taken = takes[section]
+        if taken is not None and rest:
+            check_option(section, rest, option.value, taken)
     early.check(options, {section: _class_of(recipe, section) for section in ("model", "data")}, card.root)
+
+
+def check_option(section: str, rest: str, value: str | None, taken: Signature) -> None:
+    """Checks one option by its name and, where its kind is plain, its value.
+
+    Args:
+        rest: the key below the section, as in "lr" or "encoder.width".
+        taken: what the section's class takes.
+
+    Raises:
+        UserError: names the option, the value and what is allowed.
+    """
+    name = rest.split(".")[0].removesuffix("+")
+    if name in ("class_path", "init_args", "dict_kwargs", "help"):
+        return
+    if name not in taken.arguments:
+        if taken.whole:
+            raise UserError(unknown(f"{section}.{name}", taken))
+    elif rest == name and value is not None:
+        _check_value(section, name, taken.arguments[name].kind, value)
 
 
 def unknown(key: str, taken: Signature) -> str:

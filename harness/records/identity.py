@@ -29,6 +29,12 @@ _NOT_IN_HASH = {
 }
 
 
+def counts(key: str) -> bool:
+    """Whether another value at a place in the recipe, as in "trainer.devices", makes another run of it."""
+    section, _, rest = key.partition(".")
+    return rest.partition(".")[0] not in _NOT_IN_HASH.get(section, ())
+
+
 class ClassIdentity(NamedTuple):
     """What the hash knows of a class."""
 

@@ -10,6 +10,9 @@ from common.experiments.records import Record
 if TYPE_CHECKING:
     import numpy as np
 
+WEIGHTS = "last.ckpt"
+"""The file in a run's log folder that holds them."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -36,6 +39,8 @@ class Run:
     """The values that are tried, if it is a try of `papers tune`."""
     planned: str = field(default="", compare=False)
     """When the record was looked at for it; UTC, ISO 8601."""
+    keeps_weights: bool = False
+    """Whether the weights that were scored are left beside the logs."""
     twin: Record | None = None
     """The record of the same training in another experiment or paper, if there is one."""
 
@@ -58,6 +63,10 @@ class Run:
 
     def log_folder(self, logs: Path) -> Path:
         return logs / self.paper / self.experiment / f"{self.arm}{self._tried('@')}" / f"seed{self.seed}"
+
+    def checkpoint(self, logs: Path) -> Path:
+        """Where its weights are left, if it keeps them."""
+        return self.log_folder(logs) / WEIGHTS
 
     def _tried(self, before: str) -> str:
         tried = " ".join(f"{name}={value}" for name, value in (self.knobs or {}).items())

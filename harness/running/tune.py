@@ -12,6 +12,7 @@ from common.experiments.card import Card, Comparison, Tuning
 from common.experiments.records import select
 from common.experiments.schema import closest
 from common.experiments.tries import Try, TryLedger
+from harness.running.knobs import with_knob
 from harness.running.run import Run
 from harness.running.twins import Twins, same_data
 
@@ -71,24 +72,6 @@ def settings(card: Card, experiment: str | None = None) -> list[Setting]:
                     raise UserError(f"{card.slug}/{one.name}: the arm '{arm}' with {_words(knobs)}: {error}") from None
                 found.append(Setting(one, tuning, arm, knobs, config, hashed, hashed == arm_hash(card, one, arm)))
     return found
-
-
-def with_knob(config: dict[str, Any], knob: str, value: Any) -> dict[str, Any]:
-    """The configuration with one value changed; `model.encoder.width` is that of the class at `model.encoder`."""
-    from harness.recipes.recipe import merge
-
-    section, *path = knob.split(".")
-    change: Any = value
-    places, at = [section], config.get(section, {})
-    for name in path:
-        if section != "trainer" and (len(places) == 1 or (isinstance(at, dict) and "class_path" in at)):
-            places.append("init_args")
-            at = at.get("init_args", {})
-        places.append(name)
-        at = at.get(name, {}) if isinstance(at, dict) else {}
-    for name in reversed(places):
-        change = {name: change}
-    return merge(config, change)
 
 
 def plan(card: Card, ledger: TryLedger, tried: Sequence[Setting]) -> list[Run]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
-from harness.running.run import Findings, Run
+from harness.running.run import WEIGHTS, Findings, Run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +32,11 @@ def training(
         trainer.fit(module, benchmark)
         if failure := getattr(trainer.logger, "failure", None):
             note(f"its logs are not whole: {failure}")
+        if run.keeps_weights and log_folder is not None:
+            try:
+                trainer.save_checkpoint(log_folder / WEIGHTS, weights_only=True)
+            except (OSError, RuntimeError) as error:  # torch's own word for a full disk
+                note(f"its weights are not kept: {error}")
         device = trainer.strategy.root_device
         module.to(device).eval()
         with torch.no_grad():

@@ -13,6 +13,8 @@ from harness.recipes import catalog
 from harness.recipes.catalog import REPOSITORY
 from harness.recipes.options import check_options
 from harness.recipes.written import full_recipes
+from harness.running.change import choose
+from harness.running.knobs import check_sets, read_sets
 from tests.harness import house
 
 Capture = pytest.CaptureFixture[str]
@@ -187,14 +189,16 @@ def test_help_teaches_by_example(capsys: Capture) -> None:
 
 
 def examples() -> list[str]:
-    """Every example of the help and every command of the front page."""
+    """Every example of the help and every command of the front page and the guides."""
     parser = build_parser()
     texts = [parser.epilog, *(command.epilog or "" for command in subcommands(parser).values())]
     found = [
         line.strip().split("  ")[0] for text in texts for line in text.splitlines() if line.startswith("  papers ")
     ]
-    page = (REPOSITORY / "README.md").read_text().splitlines()
-    return found + [line.partition("#")[0].strip() for line in page if line.startswith("papers ")]
+    for page in (REPOSITORY / "README.md", *sorted(REPOSITORY.glob("docs/**/*.md"))):
+        lines = page.read_text().splitlines()
+        found += [line.partition("#")[0].strip() for line in lines if line.startswith("papers ")]
+    return found
 
 
 def test_every_example_is_right(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,6 +220,8 @@ def test_every_example_is_right(capsys: Capture, tmp_path: Path, monkeypatch: py
             for card in map(catalog.find, given.slugs):
                 assert given.experiment is None or card.experiment(given.experiment)
                 assert given.recipe == "mini" or full_recipes(card)
+                if given.set:
+                    check_sets(choose(card, given.experiment, given.arm).config, read_sets(given.set), card.root)
         elif given.command == "compare":
             assert cli.main(["list", "--benchmark", given.benchmark]) == 0, example
         elif given.command == "new":
@@ -250,6 +256,8 @@ def test_bash_completes(root: Path, tmp_path: Path, capsys: Capture) -> None:
     assert complete("papers", "show", "al") == {"alpha"}
     assert complete("papers", "rerun", "alpha", "--re") == {"--recipe", "--results"}
     assert complete("papers", "rerun", "alpha", "--recipe", "") == {"mini", "full"}
+    house.write(fake, '#!/bin/sh\necho "$1.$2$3"\n')
+    assert complete("papers", "rerun", "alpha", "--set", "") == {"rerun.alpha--keys"}
 
 
 @pytest.mark.parametrize("command", ["--help", "list", "list --names", "completion bash", "data list"])

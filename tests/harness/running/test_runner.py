@@ -13,6 +13,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import lightning
 import pytest
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
@@ -21,7 +22,10 @@ from common.errors import UserError
 from common.experiments.items import ItemLedger
 from common.experiments.records import Ledger, select
 from common.experiments.verdict import Verdict, judge
+from common.training.checkpoint import read_checkpoint
+from harness.fitting.checkpoint import check_origin
 from harness.recipes.catalog import REPOSITORY, find
+from harness.recipes.recipe import resolve
 from harness.running import runner, worker
 from harness.running.plan import plan
 from harness.running.runner import execute
@@ -256,6 +260,26 @@ def test_a_full_disk_for_logs_ends_no_training(root, monkeypatch):
     result = worker.perform(run, folder, note=notes.append)
     assert result.scores.steps == 8 and result.scores.metrics["repeat/error"] > 0
     assert notes == ["its logs are not whole: events.out: No space left on device"]
+
+
+def test_the_weights_that_were_scored_are_left_where_they_are_asked_for(root, monkeypatch):
+    run = plan(find("toy", root), Ledger(root / "none"), ["main"], seeds=1).runs[0]
+    assert worker.perform(run, root / "without").scores and not list((root / "without").glob("*.ckpt"))
+    result = worker.perform(dataclasses.replace(run, keeps_weights=True), root / "logs")
+    kept = read_checkpoint(root / "logs/last.ckpt", "--ckpt_path")
+    assert check_origin(kept, root / "logs/last.ckpt", resolve(run.config)["model"], resumed=False) == ""
+    norm = float(kept["state_dict"]["linear.weight"].norm())
+    assert norm == pytest.approx(result.scores.metrics["weight/norm"])
+    # Where there is no room for them, the result stands.
+    notes = []
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(lightning.Trainer, "save_checkpoint", full)
+    run = dataclasses.replace(run, keeps_weights=True)
+    assert worker.perform(run, root / "full", note=notes.append).scores.steps == 8
+    assert notes == ["its weights are not kept: [Errno 28] No space left on device"]
 
 
 RERUN = """

@@ -46,27 +46,6 @@ def test_every_arm_gets_every_value_and_seed_and_the_recipes_own_is_known(root):
     assert {run.split for run in runs} == {"val"} and runs[0].config["seed_everything"] == 100
 
 
-@pytest.mark.parametrize(
-    ("knob", "place"),
-    [
-        ("model.lr", ["model", "init_args", "lr"]),
-        ("model.encoder.width", ["model", "init_args", "encoder", "init_args", "width"]),
-        ("model.options.width", ["model", "init_args", "options", "width"]),
-        ("data.size", ["data", "init_args", "size"]),
-        ("trainer.max_steps", ["trainer", "max_steps"]),
-    ],
-)
-def test_a_knob_is_found_inside_classes(knob, place):
-    encoder = {"class_path": "a.B", "init_args": {"width": 1, "depth": 2}}
-    config = {"model": {"class_path": "m.M", "init_args": {"encoder": encoder, "options": {"width": 3}}}}
-    config |= {"data": {"class_path": "d.D"}, "trainer": {}}
-    changed = tune.with_knob(config, knob, 7)
-    for name in place:
-        changed = changed[name]
-    assert changed == 7
-    assert tune.with_knob(config, "model.encoder.width", 7)["model"]["init_args"]["encoder"]["init_args"]["depth"] == 2
-
-
 def test_tries_are_made_once_recorded_and_compared(root, capsys):
     recipe = (root / "papers/toys/toy/mini.yaml").read_text()
     assert main(["tune", "toy", "--workers", "1"], root) == 0
