@@ -218,7 +218,7 @@ def test_weights_are_asked_of_every_run(papers, played, here):
         ),
         (
             ["--set", "model.lr=1", "--recipe", "full"],
-            "alpha/main has no full recipe: there is no full.yaml beside its card",
+            "has no full recipe: there is no full.yaml beside its card",
         ),
         (["--set", "trainer.precision=bf16-mixed", "--precision", "32"], "one of them is enough"),
         (["beta", "--set", "model.lr=1"], "--set changes one paper's arm; 2 papers are named"),

@@ -260,7 +260,10 @@ def test_bash_completes(root: Path, tmp_path: Path, capsys: Capture) -> None:
     assert complete("papers", "rerun", "alpha", "--set", "") == {"rerun.alpha--keys"}
 
 
-@pytest.mark.parametrize("command", ["--help", "list", "list --names", "completion bash", "data list"])
+@pytest.mark.parametrize(
+    "command",
+    ["--help", "list", "list --names", "completion bash", "data list", "rerun --help", "rerun supcon --keys"],
+)
 def test_light_commands_load_no_heavy_library(command: str) -> None:
     program = (
         "import sys\nfrom harness.cli import main\n"
