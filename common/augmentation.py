@@ -5,6 +5,7 @@ A batch costs a handful of tensor operations instead of a Python call an image. 
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -188,3 +189,15 @@ def panned(panoramas: Tensor, quarters: Tensor) -> Tensor:
         rows = quarters == quarter
         out[rows] = panoramas[rows].roll(-quarter * (panoramas.shape[3] // 4), 3)
     return out
+
+
+def random_box(size: tuple[int, int], crop: float, draws: Sequence[float]) -> tuple[float, float, float, float]:
+    """The corners of a random resized crop from four numbers in [0, 1): area, side ratio, place across and down."""
+    width, height = size
+    if crop == 1:
+        return 0, 0, width, height
+    area = width * height * (crop + (1 - crop) * draws[0])
+    ratio = math.exp(math.log(3 / 4) + (math.log(4 / 3) - math.log(3 / 4)) * draws[1])
+    across, down = min(width, math.sqrt(area * ratio)), min(height, math.sqrt(area / ratio))
+    left, top = (width - across) * draws[2], (height - down) * draws[3]
+    return left, top, left + across, top + down

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import pil_to_tensor
 
+from common.augmentation import random_box
 from common.batches import ImageText
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
@@ -21,7 +22,6 @@ from common.protocols import EmbedsImage, EmbedsText, RanksPairs
 from common.rand_augment import DRAWS, rand_augment
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
-from data.benchmarks.published.laion import random_box
 from data.published import published_folder, read_json
 
 PRETRAINING = ("coco.json", "vg.json", "sbu.json", "cc3m_train.json", "cc3m_val.json")

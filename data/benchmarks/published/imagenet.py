@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from common.augmentation import ImageAugmentation
+from common.augmentation import ImageAugmentation, random_box
 from common.batches import Images
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
@@ -23,7 +23,6 @@ from common.paths import as_path
 from common.protocols import EmbedsImage
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
-from data.benchmarks.published.laion import random_box
 from data.published import published_folder
 
 

@@ -1,7 +1,6 @@
 """LAION-400M as img2dataset writes it, with retrieval on MS-COCO: for the full recipes of CLIP and its kin."""
 
 import io
-import math
 import tarfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from common.augmentation import random_box
 from common.batches import ImageText
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
@@ -233,18 +233,6 @@ class Laion400M(Benchmark):
         """Of the shards' names and sizes, and of the scored captions: hashing 10 TB would take a day."""
         sizes = [(shard.path.name, shard.size, shard.path.stat().st_size) for shard in self.shards()]
         return digest(sizes, (self._folder() / COCO).read_bytes())
-
-
-def random_box(size: tuple[int, int], crop: float, draws: Sequence[float]) -> tuple[float, float, float, float]:
-    """The corners of a random resized crop from four numbers in [0, 1): area, side ratio, place across and down."""
-    width, height = size
-    if crop == 1:
-        return 0, 0, width, height
-    area = width * height * (crop + (1 - crop) * draws[0])
-    ratio = math.exp(math.log(3 / 4) + (math.log(4 / 3) - math.log(3 / 4)) * draws[1])
-    across, down = min(width, math.sqrt(area * ratio)), min(height, math.sqrt(area / ratio))
-    left, top = (width - across) * draws[2], (height - down) * draws[3]
-    return left, top, left + across, top + down
 
 
 def _pixels(picture: Image.Image) -> Tensor:

@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from common.augmentation import random_box
 from common.batches import ImageText
 from common.errors import UserError
-from data.benchmarks.published.laion import Laion400M, random_box
+from data.benchmarks.published.laion import Laion400M
 from tests.data.benchmarks.by_colour import ByColour
 
 SIZES = (5, 3, 4)
