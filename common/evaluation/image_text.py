@@ -15,7 +15,7 @@ from common.checks import check_ids
 from common.errors import UserError
 from common.evaluation.embed import evaluating
 from common.evaluation.means import Mean, both
-from common.evaluation.retrieval import both_directions
+from common.evaluation.retrieval import both_directions, listed, retrieval_metrics
 from common.evaluation.scoring import Products, embeddings, finite, products, scoring
 from common.protocols import RanksPairs
 
@@ -46,12 +46,44 @@ def image_text_retrieval(image: Tensor, text: Tensor, image_ids: Tensor, text_id
     return _with_means({name: value for name, value in found.items() if "/median_rank/" not in name}, len(image))
 
 
+def paired_retrieval(image: Tensor, text: Tensor, pairs: Tensor) -> Metrics:
+    """`image_text_retrieval` where a caption may be that of several pictures, and a picture have several captions.
+
+    Args:
+        image: normalized rows, shape (n, d).
+        text: normalized rows, shape (m, d).
+        pairs: (picture, caption) that fit, int64 of shape (p, 2), each pair once; all of both sides occur.
+
+    Raises:
+        UserError: embeddings are not finite, or a query has no positive.
+    """
+    pairs = pairs.to(image.device)
+    sides = (image, text, pairs), (text, image, pairs.flip(1))
+    found = {
+        f"{name}/{metric}": value
+        for name, (query, key, right) in zip(_DIRECTIONS, sides, strict=True)
+        for metric, value in retrieval_metrics(query, key, listed(right), at=AT).items()
+        if "median_rank/" not in metric
+    }
+    return _with_means(found, len(image))
+
+
 def chance_retrieval(image_ids: Tensor, text_ids: Tensor) -> Metrics:
     """What `image_text_retrieval` returns in expectation if every order of the gallery is as likely."""
+    sides = (image_ids, text_ids), (text_ids, image_ids)
+    return _chance(*((queries[:, None] == gallery).sum(1).cpu() for queries, gallery in sides))
+
+
+def paired_chance(pairs: Tensor) -> Metrics:
+    """The same of `paired_retrieval`."""
+    return _chance(*(pairs[:, side].bincount() for side in (0, 1)))
+
+
+def _chance(texts: Tensor, images: Tensor) -> Metrics:
+    """Of the number of right captions of each picture, (n,), and of right pictures of each caption, (m,)."""
     metrics = {}
-    for name, queries, gallery in zip(_DIRECTIONS, (image_ids, text_ids), (text_ids, image_ids), strict=True):
-        number, queries = (queries[:, None] == gallery).sum(1).cpu().unique(return_counts=True)
-        size = len(gallery)
+    for name, right, size in zip(_DIRECTIONS, (texts, images), (len(images), len(texts)), strict=True):
+        number, queries = right.unique(return_counts=True)
         rank = torch.arange(1, size + 1, dtype=torch.float64)
         # Of each rank, how likely the best of p positives stands behind it: no draw without replacement has found one.
         left = size + 1 - rank
@@ -61,7 +93,7 @@ def chance_retrieval(image_ids: Tensor, text_ids: Tensor) -> Metrics:
         found = {f"recall@{k}": float(1 - tail[min(k, size) - 1]) for k in AT}
         found |= {"mrr": float((chance / rank).sum()), "log2_rank": float((chance * rank.log2()).sum())}
         metrics |= {f"{name}/{metric}/gallery{size}": value for metric, value in found.items()}
-    return _with_means(metrics, len(image_ids))
+    return _with_means(metrics, len(texts))
 
 
 def reranked_retrieval(

@@ -61,6 +61,23 @@ class _SameId:
         return row, self._order[first[row] + within]
 
 
+def listed(pairs: Tensor) -> Positives:
+    """A key is right for a query where the two are paired: relevance judgements, equal captions of several pictures.
+
+    Args:
+        pairs: (query, key), int64 of shape (p, 2), each pair once.
+    """
+    pairs = pairs[pairs[:, 0].argsort(stable=True)]
+    queries = pairs[:, 0].contiguous()
+
+    def right(rows: slice) -> tuple[Tensor, Tensor]:
+        ends = torch.searchsorted(queries, torch.tensor([rows.start, rows.stop], device=queries.device))
+        row, column = pairs[int(ends[0]) : int(ends[1])].unbind(1)
+        return row - rows.start, column
+
+    return right
+
+
 def similar(query: Tensor, key: Tensor, threshold: float) -> Positives:
     """A key is right if its similarity to the query, by other embeddings than those scored, reaches a threshold.
 

@@ -56,6 +56,13 @@ def warmup_decay(total: int, warmup: float, decay: Schedule) -> Callable[[int], 
     return factor
 
 
+def batches_read(module: L.LightningModule) -> tuple[type, ...]:
+    """The kinds of batches that `training_step` is annotated with; none where the annotation does not say."""
+    wanted = typing.get_type_hints(type(module).training_step).get("batch")
+    kinds = wanted.__args__ if isinstance(wanted, types.UnionType) else (wanted,)
+    return kinds if all(isinstance(kind, type) for kind in kinds) else ()
+
+
 def _described(batch: type) -> str:
     """ "Sentences (text, ids)"."""
     fields = getattr(batch, "_fields", ())
@@ -205,9 +212,8 @@ class Method(L.LightningModule):
         Raises:
             WrongBatch: says what the method reads and what the benchmark gives.
         """
-        wanted = typing.get_type_hints(type(self).training_step).get("batch") if batch_idx == 0 else None
-        kinds = wanted.__args__ if isinstance(wanted, types.UnionType) else (wanted,)
-        if all(isinstance(kind, type) for kind in kinds) and not isinstance(batch, kinds):
+        kinds = batches_read(self) if batch_idx == 0 else ()
+        if kinds and not isinstance(batch, kinds):
             here = f"the benchmark {self.trainer.datamodule.name}" if self.trainer.datamodule else "the data"
             reads, gives = " or ".join(map(_described, kinds)), _described(type(batch))
             names = " | ".join(kind.__name__ for kind in kinds)  # as the annotation is written

@@ -109,9 +109,10 @@ def show_paper(given: argparse.Namespace) -> None:
 def lightning(given: argparse.Namespace) -> None:
     """LightningCLI on a recipe of the paper, once the options have been looked at without loading it."""
     from harness.recipes.early import needs_checkpoint
-    from harness.recipes.options import check_options, parsed, print_help
+    from harness.recipes.options import check_options, parsed, print_help, spelled_out
 
     card = catalog.find(given.slug, given.root)
+    given.overrides = spelled_out(given.overrides)
     if {"--help", "-h"} & set(given.overrides):
         print_help(card, given.command, given.overrides)
         return

@@ -114,6 +114,16 @@ def shared_benchmarks() -> set[str]:
     return {name for name in names if name is not None}
 
 
+def own_benchmarks() -> dict[str, str]:
+    """The benchmarks on the user's own data: their classes' paths by their bare names, found without importing them."""
+    found = {}
+    for path in sorted((REPOSITORY / "data/benchmarks/own").glob("*.py")):
+        module = f"data.benchmarks.own.{path.stem}"
+        of_module = {name: f"{module}.{name}" for name in classes(module, REPOSITORY)}
+        found |= {k: v for k, v in of_module.items() if class_constant(v, "name", REPOSITORY) is not None}
+    return found
+
+
 def importable(root: Path) -> None:
     """Makes the classes of another root than this repository importable."""
     if root != REPOSITORY and str(root) not in sys.path:

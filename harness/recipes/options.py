@@ -17,6 +17,7 @@ from common.experiments.card import Card
 from common.experiments.schema import closest
 from common.experiments.yaml_lines import Document
 from harness.recipes import early
+from harness.recipes.catalog import own_benchmarks
 from harness.recipes.signatures import Signature, signature, trainer_signature
 from harness.recipes.trainer_rules import RULES
 from harness.recipes.written import load_recipe, recipe_names
@@ -64,6 +65,20 @@ def parsed(words: list[str]) -> Iterator[Option]:
             yield Option(key, left.pop(0))
         else:
             raise UserError(f"{word} needs a value")
+
+
+def spelled_out(words: list[str]) -> list[str]:
+    """The options with the paths of benchmarks on own data, which may be named by their class alone."""
+    known, found, after = own_benchmarks(), [], False
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option in ("--data", "--data.class_path") and equals:
+            word = f"{option}={known.get(value, value)}"
+        elif after:
+            word = known.get(word, word)
+        after = word in ("--data", "--data.class_path")
+        found.append(word)
+    return found
 
 
 def check_options(card: Card, words: list[str]) -> None:

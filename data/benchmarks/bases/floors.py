@@ -31,3 +31,8 @@ class Scattered(nn.Module):
         digests = [hashlib.sha256(text.encode()).digest()[:8] for text in texts]
         ids = torch.tensor([int.from_bytes(digest, "big", signed=True) for digest in digests])
         return uniform(ids, 64, self.draw) - 0.5
+
+
+def bounded_words(texts: list[str], scored: int) -> BagOfWords:
+    """The 10,000 commonest words of `texts`, or fewer where so many scored texts would take over 128 MB."""
+    return BagOfWords(texts, max(64, min(10_000, (1 << 25) // max(1, scored))))
