@@ -52,6 +52,8 @@ class Benchmark(L.LightningDataModule):
     """What it is made from; none if it is generated, or published data that the user brings."""
     published: ClassVar[bool] = False
     """Whether the user brings the data, in the layout of its authors: a benchmark for full recipes."""
+    own: ClassVar[bool] = False
+    """Whether the data are the user's own, in whatever table or folder they have them."""
     splits: Mapping[str, Any]
     """A table (see `common.table`) or a list of samples for each split, where `build` holds them in memory."""
 

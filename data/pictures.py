@@ -14,6 +14,7 @@ from torch import Tensor
 
 from common.augmentation import random_box
 from common.errors import UserError
+from data.cells import named, stored
 from data.readers import Source
 
 THREADS = 4
@@ -22,29 +23,12 @@ LEAST = 8
 """Pixels of a side below which there is no picture."""
 
 
-def stored(value: Any, folder: Path) -> Path | bytes:
-    """Where the picture or sound of a cell is: its bytes, or its path from a folder.
-
-    Args:
-        value: a path, bytes, or {"bytes", "path"} as `datasets` keeps it.
-
-    Raises:
-        UserError: it is none of them, or empty; says no place.
-    """
-    if isinstance(value, dict):
-        value = value.get("bytes") or value.get("path")
-    if isinstance(value, bytes) and value:
-        return value
-    if isinstance(value, str) and value.strip():
-        return folder / value.strip()
-    raise UserError("is empty" if value in (None, "", b"") or str(value).isspace() else "is neither a path nor bytes")
-
-
-def opened(picture: Path | bytes, colour: bool, side: int | None = None) -> Image.Image:
+def opened(picture: Path | bytes, colour: bool, side: int | None = None, header: bool = False) -> Image.Image:
     """A picture in colour or in grey; what shows through it is white.
 
     Args:
         side: a JPEG file may be read at fewer pixels, at least so many a side.
+        header: look at the beginning of the file alone.
 
     Raises:
         UserError: it cannot be read, or is too small; says why, and no place.
@@ -56,6 +40,8 @@ def opened(picture: Path | bytes, colour: bool, side: int | None = None) -> Imag
             found: Image.Image = Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture)
             if side is not None:
                 found.draft(mode, (side, side))
+            if header:
+                return found
             found = ImageOps.exif_transpose(found)
             if found.mode in ("RGBA", "LA", "PA") or "transparency" in found.info:
                 found = found.convert("RGBA")
@@ -146,23 +132,21 @@ class PictureReader(NamedTuple):
         with ThreadPoolExecutor(THREADS) as pool:  # decoding and resizing release the interpreter's lock
             return torch.stack(list(pool.map(one, wanted)))
 
-    def faults(self, values: Sequence[Any], start: int) -> list[str | None]:
-        """Why each of the pictures from a row on cannot be used, or None."""
+    def faults(self, values: Sequence[Any], start: int, headers: bool) -> list[str | None]:
+        """Why each of the pictures from a row on cannot be used, or None.
+
+        Args:
+            headers: look into the headers alone.
+        """
 
         def one(item: tuple[int, Any]) -> str | None:
             row, value = item
             try:
                 place = stored(value, self.root or self.source.part(row)[0].folder)
-                opened(place, self.colour, self.side)
+                opened(place, self.colour, self.side, headers)
             except UserError as error:
-                return f"the picture{_named(value)} {error}"
+                return f"the picture{named(value)} {error}"
             return None
 
         with ThreadPoolExecutor(THREADS) as pool:
             return list(pool.map(one, enumerate(values, start)))
-
-
-def _named(value: Any) -> str:
-    """The path of a picture as the table has it."""
-    value = value.get("path") if isinstance(value, dict) else value
-    return f" {value}" if isinstance(value, str) and value.strip() else ""

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from common.errors import UserError
 
+HOME = Path(__file__).resolve().parents[1]
+"""The repository, or where the package is installed."""
+
 
 def write_text(path: Path, text: str) -> None:
     """Writes the file whole or leaves it as it was.
@@ -25,6 +28,12 @@ def write_text(path: Path, text: str) -> None:
         if part is not None:
             part.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def workplace(root: Path) -> Path:
+    """Where logs go: into the repository; where only the package is installed, into the folder that one works in."""
+    installed = root == HOME and not (root / "pyproject.toml").is_file()
+    return Path.cwd() if installed else root
 
 
 def _umask() -> int:

@@ -126,7 +126,11 @@ def lightning(given: argparse.Namespace) -> None:
 
 
 def compare(given: argparse.Namespace) -> None:
-    """The rankings on one benchmark."""
+    """The rankings on one benchmark, or on the user's own data."""
+    if given.data is not None:
+        from harness.cli.own_data import compare_own
+
+        return compare_own(given)
     from harness.pages.compare import rankings
     from harness.records.measured_floors import floor_of, measure_floors
 

@@ -73,6 +73,7 @@ examples:
   papers {command} simcse                                         the laptop recipe, mini.yaml
   papers {command} simcse --model.temperature 0.05 --trainer.max_steps 100
   papers {command} simcse --config full.yaml --trainer.devices 8  a recipe of the paper's folder
+  papers {command} simcse --data TextPairs --data.path own.jsonl  data of your own; see `papers data --help`
   papers {command} simcse --print_config                          the resolved recipe
   papers {command} simcse --help                                  every option of the model and the data
 """
@@ -88,6 +89,7 @@ COMPARE = """\
 examples:
   papers compare --benchmark mnist5k
   papers compare --benchmark mnist5k --metric knn20_cosine/top1
+  papers compare --data TextPairs --data.path pairs.jsonl    what `papers test` found on data of your own
 """
 
 NEW = """\
@@ -102,6 +104,16 @@ examples:
   papers data fetch mnist5k
   papers data fetch --all
   papers data page                     data/README.md and its contact sheets, written again
+
+data of your own need no source: `papers fit`, `validate`, `test` and `compare` take them by
+  --data ImageFolder   pictures in a folder for each class, or a table with labels
+  --data ImageText     pictures with captions, in a table or a folder with metadata
+  --data TextPairs     sentences in pairs, with negatives or scores
+  --data Retrieval     corpus.jsonl, queries.jsonl and qrels, as in BEIR
+  --data AudioText     recordings with transcripts
+with --data.path: csv, tsv, json, jsonl, parquet, a folder, what `datasets` saved, or a name on the hub
+  papers fit simcse --data TextPairs --data.path pairs.jsonl
+  papers fit simcse --data TextPairs --help                     every option, such as the names of columns
 """
 
 VERIFY = """\
@@ -132,6 +144,8 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see {self.prog} --help")
 
 
+OWN = "ImageFolder, ImageText, TextPairs, Retrieval or AudioText"
+"""The benchmarks on data of one's own."""
 MOST = 1000
 """Seeds of an arm or runs at a time; more is a slip of the finger, and planning alone would take minutes."""
 
@@ -230,7 +244,10 @@ def build_parser() -> Parser:
         one.add_argument("overrides", nargs=argparse.REMAINDER, metavar="...", help="options of LightningCLI")
 
     one = command("compare", "compare", "rank what is on record for a benchmark, with the trivial floor", COMPARE)
-    complete_with(one.add_argument("--benchmark", required=True, metavar="NAME"), "benchmark")
+    on = one.add_mutually_exclusive_group(required=True)
+    complete_with(on.add_argument("--benchmark", metavar="NAME", help="a benchmark of this repository"), "benchmark")
+    on.add_argument("--data", metavar="CLASS", help=f"data of your own: {OWN}, with --data.path and its other options")
+    one.add_argument("--logs", metavar="DIR", help="with --data: where `papers test` wrote (default: logs)")
     one.add_argument("--metric", help="rank by this metric (default: the benchmark's primary one)")
 
     one = command("report", "report", "write tables, figures, blocks of the READMEs and CITATION.cff from the records")
@@ -312,7 +329,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = REPOSITORY) -> int
 
 def _run(words: Sequence[str], root: Path) -> int:
     parser = build_parser()
-    given = parser.parse_args(words)
+    given, given.options = _with_options(parser, words)
     if given.version:
         print(version("contrastive-papers"))
     elif given.command is None:
@@ -323,6 +340,14 @@ def _run(words: Sequence[str], root: Path) -> int:
         given.root = root
         return getattr(commands, given.run)(given) or 0
     return 0
+
+
+def _with_options(parser: Parser, words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The parsed words, and options such as --data.path, which only data of one's own may have."""
+    given, rest = parser.parse_known_args(words)
+    if rest and not getattr(given, "data", None):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return given, rest
 
 
 def _fail(message: str, code: int = 2) -> int:

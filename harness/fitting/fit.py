@@ -14,7 +14,9 @@ from common.experiments.card import Card
 from common.paths import as_path
 from common.training.checkpoint import read_checkpoint
 from harness.console import say, shown_path
+from harness.files import workplace
 from harness.fitting.checkpoint import check_origin, check_weights, find_checkpoint
+from harness.fitting.scores import Score, plain, write_score
 from harness.fitting.watch import Watch
 from harness.recipes import catalog
 from harness.recipes.catalog import importable
@@ -30,7 +32,8 @@ def run_subcommand(card: Card, subcommand: str, args: list[str], logs: Path | No
     Args:
         args: options of LightningCLI, and --untrained. A --config that does not exist here is looked for beside the
             card.
-        logs: where a folder for the paper is made; by default `logs` of the repository.
+        logs: where a folder for the paper is made; by default `logs` of the repository, or of the
+            working folder where there is none.
 
     Raises:
         UserError: an argument is wrong, or a checkpoint does not fit; before anything trains.
@@ -40,7 +43,7 @@ def run_subcommand(card: Card, subcommand: str, args: list[str], logs: Path | No
     args = _with_recipe(card, list(args))
     untrained = UNTRAINED in args
     args = [arg for arg in args if arg != UNTRAINED]
-    folder = (logs or card.root / "logs") / card.slug
+    folder = (logs or workplace(card.root) / "logs") / card.slug
     with quiet():
         _FitCLI(card, subcommand, args, folder, untrained)
 
@@ -129,6 +132,19 @@ class _FitCLI(PapersCLI):
         if self.subcommand != "fit" or folder is None or not (Path(folder) / "last.ckpt").is_file():
             return ""
         return f"; `papers fit {self.card.slug} {OPTION} last` goes on"
+
+    def after_test(self) -> None:
+        """Keeps what was found on the user's own data, and says how it is compared."""
+        trainer, benchmark = self.trainer, self.datamodule
+        log_dir = trainer.log_dir  # asks all processes, so before all but one leave
+        if not benchmark.own or log_dir is None or not trainer.is_global_zero:
+            return
+        metrics = {k.removeprefix("test/"): float(v) for k, v in trainer.callback_metrics.items()}
+        weights = "untrained" if self.path is None else str(self.path.resolve())
+        kind, arguments = type(self.model).__name__, plain(dict(self.model.hparams))
+        data = benchmark.name, benchmark.fingerprint()
+        write_score(Path(log_dir), Score(self.card.slug, kind, arguments, *data, weights, metrics))
+        print(f"compare it: papers compare --data {type(benchmark).__name__} --data.path {benchmark.path}")
 
     def after_fit(self) -> None:
         """The last lines: the score, where things are, and what to do with them."""

@@ -133,12 +133,15 @@ def _signatures(card: Card, recipe: Document, options: list[Option]) -> dict[str
     """What the trainer and the classes that recipe and options name take; None where the source does not say."""
     takes: dict[str, Signature | None] = {"trainer": trainer_signature()}
     for section in ("model", "data"):
-        class_path = _class_of(recipe, section)
-        for option in options:
-            if option.key in (section, f"{section}.class_path"):
-                class_path = option.value
+        class_path = _chosen(recipe, options, section)
         takes[section] = signature(class_path, card.root) if class_path is not None else None
     return takes
+
+
+def _chosen(recipe: Document, options: list[Option], section: str) -> str | None:
+    """The class that the last option names, or else the recipe."""
+    named = [option.value for option in options if option.key in (section, f"{section}.class_path")]
+    return named[-1] if named else _class_of(recipe, section)
 
 
 def _class_of(recipe: Document, section: str) -> str | None:
@@ -220,7 +223,7 @@ def print_help(card: Card, command: str, words: list[str]) -> None:
     for section, taken in _signatures(card, recipe, options).items():
         if section != "trainer":
             written = recipe.data.get(section, {})
-            _print_section(section, str(written.get("class_path")), taken, written.get("init_args") or {})
+            _print_section(section, str(_chosen(recipe, options, section)), taken, written.get("init_args") or {})
     names = ", ".join(trainer_signature().arguments)
     print(f"\ntrainer: Lightning's Trainer\n{indent(fill(names, 96), '  ')}")
     said = ", ".join(f"{key} {value}" for key, value in (recipe.data.get("trainer") or {}).items())

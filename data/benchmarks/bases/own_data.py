@@ -105,6 +105,8 @@ class OwnData(Benchmark):
         split_seed: draws the splits, the same for every `seed`.
         on_error: "raise" ends at the first row that cannot be used, naming it; "skip" leaves such rows out and says
             how many.
+        check: "all" opens every picture and recording before anything is trained; "headers" looks at their beginnings
+            alone, and a damaged one ends the training that meets it.
         workers: processes that read ahead and decode.
         batch_size, seed: as in `Benchmark`.
         data_root: folder that relative paths start from, in rows too; by default a path starts here, and one in a row
@@ -112,7 +114,7 @@ class OwnData(Benchmark):
     """
 
     published = True
-    own: ClassVar[bool] = True
+    own = True
     media: ClassVar[Media | None] = None
     """What a folder is searched for."""
 
@@ -127,6 +129,7 @@ class OwnData(Benchmark):
         test_share: float = 0.2,
         split_seed: int = 0,
         on_error: Literal["raise", "skip"] = "raise",
+        check: Literal["all", "headers"] = "all",
         workers: int = 0,
         batch_size: int = 64,
         seed: int = 0,
@@ -140,11 +143,13 @@ class OwnData(Benchmark):
             )
         if on_error not in ("raise", "skip"):
             raise UserError(f"data.on_error is {on_error!r}; it must be 'raise' or 'skip'")
+        if check not in ("all", "headers"):
+            raise UserError(f"data.check is {check!r}; it must be 'all' or 'headers'")
         if workers < 0:
             raise UserError(f"data.workers is {workers}; it must be at least 0")
         self.path, self.val_path, self.test_path, self.subset = path, val_path, test_path, subset
         self.shares = {"val": val_share, "test": test_share}
-        self.split_seed, self.on_error, self.workers = split_seed, on_error, workers
+        self.split_seed, self.on_error, self.check, self.workers = split_seed, on_error, check, workers
         self.left_out: Counter[str] = Counter()
         """Rows that were left out, by why."""
         self.splits: dict[str, Part] = {}

@@ -140,7 +140,7 @@ class ImageText(OwnData):
         return None if self.pair_id is None else text_fault(self.pair_id, row[self.pair_id])
 
     def faults(self, source: Source, start: int, batch: Mapping[str, list[Any]]) -> list[str | None]:
-        pictures = self.reader(source).faults(batch[self.image], start)
+        pictures = self.reader(source).faults(batch[self.image], start, self.check == "headers")
         return [one or other for one, other in zip(super().faults(source, start, batch), pictures, strict=True)]
 
     def reader(self, source: Source) -> PictureReader:

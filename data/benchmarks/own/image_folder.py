@@ -128,7 +128,7 @@ class ImageFolder(OwnData):
         return text_fault(self.label, row[self.label])
 
     def faults(self, source: Source, start: int, batch: Mapping[str, list[Any]]) -> list[str | None]:
-        pictures = self.reader(source).faults(batch[self.image], start)
+        pictures = self.reader(source).faults(batch[self.image], start, self.check == "headers")
         return [one or other for one, other in zip(super().faults(source, start, batch), pictures, strict=True)]
 
     def checked(self, source: Source, required: Mapping[str, str] | None = None) -> Tensor:
