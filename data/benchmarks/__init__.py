@@ -1,8 +1,8 @@
 """The benchmarks, found by looking at the rooms of this folder. A new benchmark is a new file; nothing else changes.
 
 `bases` is what they are made of, `mini` small real data, `worlds` generated data, `published` the layouts of full
-recipes. A module answers to its bare name too, whatever its room: `data.benchmarks.scenes` is the module
-`data.benchmarks.worlds.scenes`. So recipes outlive a benchmark's move from room to room.
+recipes, `own` what anybody brings in tables and folders. A module answers to its bare name too, whatever its room:
+`data.benchmarks.scenes` is the module `data.benchmarks.worlds.scenes`. So recipes outlive a benchmark's move.
 """
 
 import sys

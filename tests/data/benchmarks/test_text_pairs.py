@@ -91,12 +91,15 @@ def test_every_positive_of_an_anchor_is_right() -> None:
 def test_scored_pairs_are_ranked_and_the_best_are_trained_on() -> None:
     rows = [{"q": f"ask {i}", "a": f"ask {i + i % 5}", "s": 5 - i % 5} for i in range(60)]
     data = benchmark(rows, score="s", batch_size=4)
-    assert data.evaluate(Numbers()) == {"spearman/pairs": pytest.approx(1.0)} and data.primary == "spearman/pairs"
-    assert all(q == a for batch in epoch(data) for q, a in zip(batch.query, batch.document, strict=True)) is False
+    # Cosines of equal angles differ in the last digit, so scores that tie are in any order.
+    assert data.evaluate(Numbers()) == {"spearman/pairs": pytest.approx(1.0, abs=0.05)}
+    assert data.primary == "spearman/pairs" and data.floor()["bag of words"].keys() == {data.primary}
+    assert not all(q == a for batch in epoch(data) for q, a in zip(batch.query, batch.document, strict=True))
     best = benchmark(rows, score="s", least=5, train="pairs", batch_size=4)
     assert all(q == a for batch in epoch(best) for q, a in zip(batch.query, batch.document, strict=True))
+    faulty = [row | {"s": "x" if i == 2 else str(row["s"])} for i, row in enumerate(rows)]
     with pytest.raises(UserError, match=r"pairs\.jsonl, row 3: s is 'x', which is no number"):
-        benchmark([*rows[:2], rows[2] | {"s": "x"}], score="s").setup()
+        benchmark(faulty, score="s").setup()
 
 
 def test_splits_may_be_given_and_the_fingerprint_tells_what_was_read() -> None:
