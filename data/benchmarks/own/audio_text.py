@@ -30,6 +30,8 @@ from data.readers import Source
 from data.sounds import SoundReader, padded
 
 View = Literal["clean", "augmented"]
+SOUNDS = {"frames": "log_mel", "log_mel": "log_mel", "waveform": "waveform", "wav2vec2": "waveform"}
+"""What methods call what they hear, and what it is here."""
 AT_ONCE = 32
 """Recordings that a module embeds in one call."""
 SHORTEST = 0.2
@@ -147,6 +149,7 @@ class AudioText(OwnData):
 
     def train_dataloader(self) -> ResumableLoader:
         part = self.part("train")
+        self.check_sound()
         names = {"views": SpeechViews, "transcripts": TranscribedSpeech, "translations": SpeechTranslations}
         kind = names.get(self.train) or self.batch_kind(*names.values())
         reader = self.reader(part.source)
@@ -160,6 +163,20 @@ class AudioText(OwnData):
             return self.loader(len(part.at), make, order)
         columns = self.transcript, None if kind is TranscribedSpeech else self.translation or self.transcript
         return self.loader(len(part.at), _Transcribed(reader, part, *columns, self.source, self.target), order)
+
+    def check_sound(self) -> None:
+        """Whether the method hears what there is, where it says what it hears.
+
+        Raises:
+            UserError: it is given frames and wants the waveform, or the other way round.
+        """
+        taken = {} if self.trainer is None else self.trainer.lightning_module.hparams
+        for name in ("features", "acoustic"):
+            wanted = SOUNDS.get(str(taken.get(name)))
+            if wanted not in (None, self.sound):
+                raise UserError(
+                    f"data.sound is {self.sound!r}; with model.{name} {taken[name]!r} it must be {wanted!r}"
+                )
 
     def gallery(self, split: str) -> tuple[list[str], Tensor]:
         """The different transcripts of a split, and (recording, transcript) that fit, int64 (n, 2)."""

@@ -30,6 +30,9 @@ from data.readers import Source
 
 AT_ONCE = 128
 """Pictures that a module embeds in one call."""
+SIMCLR = {"flip": 0.5, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1, "jitter": 0.8,
+          "grayscale": 0.2}  # fmt: skip
+"""Chen et al. 2020, appendix B.9, at half the strength of colour that ImageNet takes."""
 _GALLERY, _THUMB = 6, 16
 
 
@@ -73,7 +76,9 @@ class ImageFolder(OwnData):
         crop: smallest share of the area that a random resized crop keeps, with sides from 3/4 to 4/3.
         gallery_per_class: training pictures of a class that probes are fitted on; as many as the smallest class has,
             if that has fewer.
-        flip, brightness, contrast, saturation, hue, jitter, grayscale, blur: see `ImageAugmentation`.
+        flip, brightness, contrast, saturation, hue, jitter, grayscale, blur: see `ImageAugmentation`. Where none of
+            them is given, as in a recipe that leaves it to its data, they are SimCLR's for small pictures; where some
+            are, the others are switched off.
         rotation, translation, erase: the same.
         others: as in `OwnData`.
     """
@@ -90,19 +95,19 @@ class ImageFolder(OwnData):
         side: int = 32,
         colour: bool = True,
         views: int = 2,
-        crop: float = 0.4,
+        crop: float = 0.2,
         gallery_per_class: int = 100,
-        flip: float = 0.5,
-        rotation: float = 0.0,
-        translation: float = 0.0,
-        brightness: float = 0.4,
-        contrast: float = 0.4,
-        saturation: float = 0.4,
-        hue: float = 0.1,
-        jitter: float = 0.8,
-        grayscale: float = 0.2,
-        blur: float = 0.0,
-        erase: float = 0.0,
+        flip: float | None = None,
+        rotation: float | None = None,
+        translation: float | None = None,
+        brightness: float | None = None,
+        contrast: float | None = None,
+        saturation: float | None = None,
+        hue: float | None = None,
+        jitter: float | None = None,
+        grayscale: float | None = None,
+        blur: float | None = None,
+        erase: float | None = None,
         **others,
     ) -> None:
         super().__init__(**others)
@@ -113,10 +118,12 @@ class ImageFolder(OwnData):
             raise UserError(f"data.crop is {crop}; it must be in (0, 1]")
         self.image, self.label, self.side, self.colour = image, label, side, colour
         self.views, self.crop, self.gallery_per_class = views, crop, gallery_per_class
-        self.augmentation = ImageAugmentation(
+        asked: dict[str, float | None] = dict(
             flip=flip, rotation=rotation, translation=translation, brightness=brightness, contrast=contrast,
             saturation=saturation, hue=hue, jitter=jitter, grayscale=grayscale, blur=blur, erase=erase,
         )  # fmt: skip
+        said = {name: value for name, value in asked.items() if value is not None}
+        self.augmentation = ImageAugmentation(**(said or SIMCLR))
         self.sampler: GlobalBatchSampler | None = None
         """Puts batches together in place of a permutation, where a method sets one in its `setup`."""
         self.classes: list[str] = []

@@ -16,6 +16,7 @@ from common.sampling.batches import GlobalBatchSampler
 from common.sampling.company import RankedLabelSampler, SameSamplesSampler, same_label_share
 from common.sampling.labels import DistinctLabelSampler
 from data.benchmarks.bases.images import AugmentedImages
+from data.benchmarks.own.image_folder import ImageFolder
 from papers.vision_ssl.g_simclr.autoencoder import learnt_codes
 from papers.vision_ssl.simclr.module import SimCLR
 
@@ -62,7 +63,7 @@ class GSimCLR(SimCLR):
         if stage != "fit":
             return
         benchmark = self.trainer.datamodule
-        if not isinstance(benchmark, AugmentedImages):
+        if not isinstance(benchmark, AugmentedImages | ImageFolder):
             raise UserError("GSimCLR puts together the batches of a benchmark of pictures in memory; train it on one")
         benchmark.setup()
         labels = self.pseudo_labels(benchmark.train.pixels.to(self.trainer.strategy.root_device))

@@ -167,7 +167,7 @@ FAULTS: list[tuple[Callable[[], OwnData], str, bool]] = [
     (no_column, "captions.csv: there is no column 'text' (data.caption); it has image, caption", False),
     (empty_file, "pairs.jsonl: is empty", False),
     (header_alone, "captions.csv: holds no rows", False),
-    (damaged_picture, "captions.csv, row 7: the picture shapes/6.jpg cannot be read: image file is truncated", True),
+    (damaged_picture, "captions.csv, row 7: the picture shapes/6.jpg cannot be read: ", True),
     (no_picture, "pictures/red/3.png: the picture", True),
     (two_of_a_name, "beir/corpus.jsonl, row 9: _id 'd7' stands in an earlier row as well", True),
     (one_class, "pictures: its pictures lie in one folder; there must be two classes, a folder each", False),
