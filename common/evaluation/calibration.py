@@ -18,14 +18,14 @@ def classifier_metrics(logits: Tensor, labels: Tensor, fitted_on: tuple[Tensor, 
     Args:
         logits: of the test rows, shape (n, classes).
         labels: the right classes, int64 of shape (n,).
-        fitted_on: logits and labels of the validation rows, on which the temperature of `log_likelihood_scaled` is
-            fitted. On the validation split itself they are the same rows.
+        fitted_on: logits and labels of the validation rows, on which the temperature of what is `..._scaled` is fitted.
+            On the validation split itself they are the same rows.
 
     Returns:
         `top1`; `log_likelihood`, the mean log-probability of the right class in nats; `brier`, see `brier_score`;
-        `ece15`, see `calibration_error`; and with `fitted_on` `log_likelihood_scaled`, the log-likelihood after the
-        logits are divided by the fitted temperature (Guo et al. 2017, section 4.2), which makes arms comparable that
-        were stopped at different rates. All are means over the rows.
+        `ece15`, see `calibration_error`; and with `fitted_on` `log_likelihood_scaled` and `ece15_scaled`, the same
+        after the logits are divided by the fitted temperature (Guo et al. 2017, section 4.2), which makes arms
+        comparable that were stopped at different rates. All are means over the rows.
 
     Raises:
         UserError: logits are not finite, or labels are no columns of theirs.
@@ -38,7 +38,9 @@ def classifier_metrics(logits: Tensor, labels: Tensor, fitted_on: tuple[Tensor, 
         "ece15": calibration_error(logits, labels, bins=15),
     }
     if fitted_on is not None:
-        metrics["log_likelihood_scaled"] = log_likelihood(logits, labels, fit_scale(*fitted_on))
+        scale = fit_scale(*fitted_on)
+        metrics["log_likelihood_scaled"] = log_likelihood(logits, labels, scale)
+        metrics["ece15_scaled"] = calibration_error(scale * finite("logits", logits).double(), labels, bins=15)
     return metrics
 
 

@@ -7,7 +7,7 @@ LOWER = frozenset(
     (
         *("loss", "perplexity", "error", "mae", "mse", "rmse", "wer", "cer", "aer", "eer", "min_dcf"),
         *("median_rank", "mean_rank", "average_rank", "log2_rank", "alignment", "uniformity", "deviation"),
-        *("brier", "ece15", "forgetting"),
+        *("brier", "ece15", "ece15_scaled", "forgetting"),
     )
 )
 NEITHER = frozenset(("modality_gap", "effective_rank"))

@@ -76,13 +76,15 @@ def test_a_temperature_fitted_elsewhere_makes_rates_comparable() -> None:
     assert large["log_likelihood"] < plain["log_likelihood"] - 0.1 and large["ece15"] > plain["ece15"] + 0.02
     assert large["log_likelihood_scaled"] == pytest.approx(plain["log_likelihood_scaled"], abs=1e-6)
     assert large["log_likelihood_scaled"] > large["log_likelihood"]
-    assert "log_likelihood_scaled" not in classifier_metrics(*logits(3))
+    assert large["ece15_scaled"] == pytest.approx(plain["ece15_scaled"], abs=1e-3)
+    assert large["ece15_scaled"] < large["ece15"] - 0.02
+    assert not {"log_likelihood_scaled", "ece15_scaled"} & classifier_metrics(*logits(3)).keys()
     assert all(isinstance(value, Mean) and len(value.items) == 800 for value in plain.values())
 
 
 def test_which_way_is_better() -> None:
     directions = {name: better(f"classifier/{name}") for name in classifier_metrics(*logits(0), logits(1))}
-    assert {name for name, way in directions.items() if way == "lower"} == {"brier", "ece15"}
+    assert {name for name, way in directions.items() if way == "lower"} == {"brier", "ece15", "ece15_scaled"}
 
 
 def test_what_cannot_be_scored_is_refused() -> None:

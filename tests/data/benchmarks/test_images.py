@@ -98,6 +98,7 @@ def test_perfect_embedding_scores_one_and_constant_scores_chance(digits: Digits)
     assert perfect.pop("classifier/ece15") == pytest.approx(1 - unsure)
     assert perfect.pop("classifier/brier") == pytest.approx((1 - unsure) ** 2 + 9 * ((1 - unsure) / 9) ** 2)
     assert -1e-6 < perfect.pop("classifier/log_likelihood_scaled") <= 0
+    assert perfect.pop("classifier/ece15_scaled") == pytest.approx(0, abs=1e-6)
     assert perfect == {"knn20_cosine/top1": 1.0, "probe_linear/top1": 1.0, "classifier/top1": 1.0}
 
     class Constant(nn.Module):

@@ -110,6 +110,7 @@ def test_scores(benchmark: NewsgroupsTfidf) -> None:
     # A few posts hold none of the words, or the same ones as another.
     assert found["classifier/top1"] == pytest.approx(0.75, abs=5e-3)
     assert found["classifier/ece15"] == pytest.approx(0.25, abs=5e-3)
+    assert found["classifier/ece15_scaled"] < 0.02
     assert found["classifier/log_likelihood"] == pytest.approx(-15, abs=0.3)
     # Three quarters right and the rest anywhere: -(.75 log .75 + .25 log(.25 / 19)).
     best = 0.75 * math.log(0.75) + 0.25 * math.log(0.25 / 19)
