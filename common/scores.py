@@ -21,6 +21,7 @@ from torch import Tensor
 from common.checks import check_embeddings, check_ids, check_number
 from common.distributed import Exchange, Shards, gather, logsumexp_over_processes, shards, sum_over_processes
 from common.errors import UserError
+from common.observing import compared
 from common.tiled.logsumexp import LogSumExp, WholeLogSumExp
 from common.tiled.matrices import Own, Pairwise, Where, as_matrix
 from common.tiled.softplus import SoftplusTotal, WholeSoftplusTotal
@@ -76,6 +77,7 @@ class Scores:
         check_embeddings(query=query, key=key)
         check_number("scale", scale, rows=len(query))
         check_number("bias", bias)
+        compared(query, key, scale)
         query_is_key = query is key
         double = torch.float64 in (query.dtype, key.dtype)
         self.dtype = torch.float64 if double else torch.float32

@@ -8,6 +8,7 @@ from common.distributed import sum_over_processes
 from common.losses import examples
 from common.losses.precision import same_precision
 from common.losses.registry import Example, Needs, loss
+from common.observing import compared
 from common.tiled.tiles import full_precision
 
 
@@ -41,6 +42,7 @@ def barlow_twins(view_a: Tensor, view_b: Tensor, *, weight: float = 0.0051, eps:
     check_number("weight", weight, least=0)
     check_number("eps", eps, least=0)
     check_embeddings(same_rows=True, view_a=view_a, view_b=view_b)
+    compared(view_a, view_b)
     views = same_precision(view_a, view_b)
     samples = sum_over_processes(views[0].new_tensor(len(view_a)))
     count = samples.clamp(min=1)

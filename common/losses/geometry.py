@@ -11,6 +11,7 @@ from common.errors import UserError
 from common.losses import examples
 from common.losses.precision import at_least_float32, centred
 from common.losses.registry import Example, Needs, loss
+from common.observing import compared
 from common.scores import Scores
 
 
@@ -47,6 +48,7 @@ def alignment(x: Tensor, y: Tensor, *, alpha: float = 2.0) -> Tensor:
     """
     check_number("alpha", alpha, above=0)
     check_embeddings(same_rows=True, x=x, y=y)
+    compared(x, y)
     distance = torch.linalg.vector_norm(at_least_float32(x) - at_least_float32(y), dim=1)
     if alpha < 1:
         apart = distance > 0

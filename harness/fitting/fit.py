@@ -16,6 +16,7 @@ from common.training.checkpoint import read_checkpoint
 from harness.console import say, shown_path
 from harness.files import workplace
 from harness.fitting.checkpoint import check_origin, check_weights, find_checkpoint
+from harness.fitting.learning import Learning
 from harness.fitting.scores import Score, plain, write_score
 from harness.fitting.watch import Watch
 from harness.recipes import catalog
@@ -54,7 +55,7 @@ class _FitCLI(PapersCLI):
         self.checkpoint: dict[str, Any] | None = None
         self.path: Path | None = None
         self.watch = Watch()
-        trainer = {"logger": tensorboard(logs / subcommand, version=None), "callbacks": [self.watch]}
+        trainer = {"logger": tensorboard(logs / subcommand, version=None), "callbacks": [self.watch, Learning()]}
         super().__init__([subcommand, *args], trainer)
 
     @staticmethod
@@ -152,9 +153,8 @@ class _FitCLI(PapersCLI):
         log_dir = trainer.log_dir  # asks all processes, so before all but one leave
         if not trainer.is_global_zero:
             return
-        scores = {k: float(v) for k, v in trainer.callback_metrics.items() if not k.startswith("train/")}
-        if not scores:
-            scores = {k: float(v) for k, v in trainer.callback_metrics.items()}
+        logged = {k: float(v) for k, v in trainer.callback_metrics.items() if not k.startswith("learning/")}
+        scores = {k: v for k, v in logged.items() if not k.startswith("train/")} or logged
         shown = ", ".join(f"{name} {value:.4g}" for name, value in scores.items()) or "nothing was logged"
         print(f"after step {trainer.global_step}: {shown}")
         if log_dir is not None:

@@ -118,12 +118,13 @@ class Learning(L.Callback):
         for name, part in module.named_modules():
             if not isinstance(part, (LearnableTemperature, PlainTemperature)):
                 continue
-            value = float(next(part.parameters()))
-            at = [side for side, b in zip(("lower", "upper"), part.bounds, strict=True) if math.isclose(value, b)]
+            # The optimizer has just moved it; one that stands at a bound was moved past it.
+            value, (lower, upper) = float(next(part.parameters()).detach()), part.bounds
+            side = "lower" if value <= lower else "upper"
             self._say_if(
                 name,
-                bool(at),
-                f"step {step}: model.{name} stands at its {''.join(at)} bound, {float(part()):.4g}; begin elsewhere, "
+                not lower < value < upper,
+                f"step {step}: model.{name} stands at its {side} bound, {float(part().detach()):.4g}; begin elsewhere, "
                 "lower model.lr, or move the bound",
             )
 
