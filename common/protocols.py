@@ -112,6 +112,13 @@ class ClassifiesImage(Protocol):
 
 
 @runtime_checkable
+class TellsQuantity(Protocol):
+    def tell_image(self, pixels: Tensor) -> Tensor:
+        """Takes uint8 pixels of shape (n, c, h, w), returns the quantity of each in the data's own unit, shape (n,)."""
+        ...
+
+
+@runtime_checkable
 class TempersSamples(Protocol):
     def sample_temperature(self, ids: Tensor) -> Tensor:
         """Takes sample ids of the training set, (n,), and returns the temperature that each has learnt, (n,)."""

@@ -45,13 +45,27 @@ def ridge_regression_metrics(train: Measured, val: Measured, test: Measured) -> 
     inner = vectors.T @ (rows.T @ (y - base))
     weights = torch.stack([vectors @ (inner / (values.clamp(min=0) + penalty)) for penalty in PENALTIES], dim=1)
     errors = (val_rows @ weights + base - val_y[:, None]).abs().mean(dim=0)
-    said = test_rows @ weights[:, errors.argmin()] + base
-    error = said - truth
-    return {
-        "mae": Mean(error.abs()),
-        "r2": Mean(1 - error.square() / truth.var(correction=0)),
-        "spearman": spearman(said, truth),
-    }
+    return _compared(test_rows @ weights[:, errors.argmin()] + base, truth)
+
+
+@scoring()
+def regression_metrics(said: Tensor, truth: Tensor) -> Metrics:
+    """What a module says of a quantity by itself, without a probe.
+
+    Args:
+        said: shape (n,).
+        truth: shape (n,).
+
+    Returns:
+        As `ridge_regression_metrics`.
+
+    Raises:
+        UserError: the numbers are not finite, do not fit, or the truth does not vary.
+    """
+    if said.ndim != 1:
+        raise UserError(f"quantities that are said {tuple(said.shape)}: expected (n,), one for each row")
+    rows, truth = _checked("test", said[:, None], truth)
+    return _compared(rows[:, 0], truth)
 
 
 @scoring()
@@ -70,6 +84,15 @@ def distance_correlation(rows: Tensor, quantity: Tensor, partners: Tensor) -> Me
     rows = F.normalize(rows, dim=1)
     apart = 1 - (rows * rows[partners]).sum(dim=1)
     return spearman(apart, (quantity - quantity[partners]).abs())
+
+
+def _compared(said: Tensor, truth: Tensor) -> Metrics:
+    error = said - truth
+    return {
+        "mae": Mean(error.abs()),
+        "r2": Mean(1 - error.square() / truth.var(correction=0)),
+        "spearman": spearman(said, truth),
+    }
 
 
 def _checked(name: str, rows: Tensor, quantity: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,12 +10,11 @@ from torch import Tensor, nn
 from common.batches import Images
 from common.benchmark import Metrics, digest
 from common.errors import UserError
-from common.evaluation.embed import embed_dataset
-from common.evaluation.regression import distance_correlation, ridge_regression_metrics
 from common.protocols import EmbedsImage
 from common.random import normal, uniform
 from common.table import take
 from data.benchmarks.bases.images import AugmentedImages, Pictures, RawPixels, contact_sheet, stratified
+from data.benchmarks.bases.quantities import quantity_metrics
 from data.benchmarks.bases.rendering import POSE_DRAWS, posed, to_bytes
 from data.cache import cached_tensors
 from data.sources.fashion_mnist import FASHION_MNIST, read_fashion_mnist
@@ -32,7 +31,6 @@ _SHRUNK, _BRIGHT, _NOISE = 0.87, 0.8, 0.15
 """A garment's side as a share of the canvas, its brightness, and the standard deviation of a pixel."""
 _SPLIT, _ANGLE, _GRAIN, _CHOICE, _VIEW = 0, 1, 2, 3, 4
 """Keys of what is drawn: splits, angles, the noise of a picture, what is trained on, and the noise of a view."""
-_AT_ONCE = 500
 
 
 class TurnedGarments(AugmentedImages):
@@ -120,24 +118,15 @@ class TurnedGarments(AugmentedImages):
         """What a ridge regression fitted on the pictures that are trained on says of the angles of others.
 
         Returns:
-            `probe_ridge/mae` in degrees, the lower the better, `probe_ridge/r2` and `probe_ridge/spearman`, see
-            `ridge_regression_metrics`; `distances/spearman`, see `distance_correlation`, each picture beside another.
+            See `quantity_metrics`; `probe_ridge/mae` and `regressor/mae` are in degrees, the lower the better.
 
         Raises:
             UserError: the module does not offer `embed_image`, or there is no such split.
         """
         self.setup()
-        embed_image = self.check_request(module, split, EmbedsImage).embed_image
-        parts = {"train": self.train, "val": self.splits["val"], split: self.splits[split]}
-        rows = {name: embed_dataset(embed_image, x.pixels, _AT_ONCE, module).cpu() for name, x in parts.items()}
-        angles = {name: degrees(x.labels) for name, x in parts.items()}
-        found = ridge_regression_metrics(*((rows[name], angles[name]) for name in ("train", "val", split)))
-        # Angles are dealt out at random, so the next picture is as good as any.
-        partners = torch.arange(len(rows[split])).roll(-1)
-        return {
-            **{f"probe_ridge/{name}": value for name, value in found.items()},
-            "distances/spearman": distance_correlation(rows[split], angles[split], partners),
-        }
+        self.check_request(module, split, EmbedsImage)
+        parts = (self.train, self.splits["val"], self.splits[split])
+        return quantity_metrics(module, *((part.pixels, degrees(part.labels)) for part in parts))
 
     def floor(self) -> dict[str, Metrics]:
         """The mean of the angles trained on, and the protocol on the raw pixels."""

@@ -7,7 +7,7 @@ from sklearn.preprocessing import StandardScaler
 
 from common.errors import UserError
 from common.evaluation import regression
-from common.evaluation.regression import PENALTIES, distance_correlation, ridge_regression_metrics
+from common.evaluation.regression import PENALTIES, distance_correlation, regression_metrics, ridge_regression_metrics
 
 
 def some(n: int, seed: int, noise: float = 0.5) -> tuple[torch.Tensor, torch.Tensor]:
@@ -56,6 +56,20 @@ def test_a_collapsed_embedding_says_the_mean() -> None:
     parts = [(torch.ones(50, 3), y) for _, y in (some(50, seed) for seed in range(3))]
     found = ridge_regression_metrics(*parts)
     assert found["spearman"] == 0 and found["r2"] <= 0
+
+
+def test_what_is_said_without_a_probe() -> None:
+    truth = torch.tensor([1.0, 2, 3, 4])
+    found = regression_metrics(torch.tensor([2.0, 2, 3, 7]), truth)
+    assert (
+        found["mae"] == 1
+        and found["r2"] == pytest.approx(1 - (1 + 9) / 5)
+        and found["mae"].items.tolist() == [1, 0, 0, 3]
+    )
+    assert found["spearman"] == pytest.approx(0.9487, abs=1e-4), "two are tied"
+    assert regression_metrics(truth, truth)["spearman"] == pytest.approx(1)
+    with pytest.raises(UserError, match=r"quantities that are said \(4, 1\): expected \(n,\)"):
+        regression_metrics(truth[:, None], truth)
 
 
 def test_distances_that_follow_a_quantity() -> None:
