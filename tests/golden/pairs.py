@@ -29,6 +29,7 @@ from common.losses import (
 )
 from common.scores import Scores
 from common.training.grad_cache import cached_forward
+from papers.classification.supremix.mixtures import Mixtures, mixed_sup_con
 from papers.vision_language.coca.module import CoCa
 from papers.vision_ssl.macl.module import MACL
 from tests.golden.ours import like
@@ -285,3 +286,25 @@ def coca(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
     ids = F.pad(given["labels"], (1, 0), value=3)
     terms = model.terms(model.rows((torch.empty(n), ids)), int((given["labels"] != 0).sum()))
     return sum(weight * term for weight, term in terms.values())
+
+
+@like("supremix/linear", "supremix/square")
+def supremix_weights(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
+    labels, weight = given["labels"].repeat(2), case.name.removeprefix("supremix/")
+    return mixed_sup_con(x["embedding"], labels, temperature=case.arguments["temperature"], weight=weight)
+
+
+@like("supremix/mixed", "supremix/mixed_cold", "supremix/mixed_ties", "supremix/mixed_plain")
+def supremix(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
+    labels = given["labels"].repeat(2)
+    rows = torch.arange(len(labels))
+    share = (1 + (3 * rows[:, None] + 5 * rows) % 7).double() / 10
+    return mixed_sup_con(
+        x["embedding"],
+        labels,
+        temperature=case.arguments["temperature"],
+        negatives=Mixtures.negatives(labels, slice(None), share),
+        positives=Mixtures.positives(labels, slice(None), case.arguments["window"]),
+        weight="none" if case.name.endswith("plain") else "linear",
+        released=True,
+    )

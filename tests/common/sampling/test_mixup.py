@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from common.errors import UserError
-from common.sampling.mixup import Mixture, anchor_negative, beta, mixup, positive_negative
+from common.sampling.mixup import Mixture, anchor_negative, beta, beta_quantiles, mixup, positive_negative
 from tests import pool
 
 LABELS = torch.tensor([2, 0, 2, 1, 0, 2])
@@ -26,6 +26,15 @@ def test_shares_are_of_their_distribution(a: float, b: float) -> None:
     assert scipy.stats.kstest(drawn.flatten().numpy(), scipy.stats.beta(a, b).cdf).pvalue > 1e-3
     assert torch.equal(beta(torch.tensor([17, 4]), 3, a, b, 5), drawn[[17, 4]])
     assert not torch.equal(beta(torch.arange(2000), 3, a, b, 6), drawn)
+
+
+def test_quantiles_of_shares() -> None:
+    found = beta_quantiles(1000, 2.0, 8.0)
+    torch.testing.assert_close(beta_quantiles(4, 1.0, 1.0), torch.tensor([1, 3, 5, 7]) / 8)
+    assert found.diff().min() > 0 and found.mean() == pytest.approx(0.2, abs=1e-3)
+    assert scipy.stats.beta(2, 8).cdf(found[249:251].mean()) == pytest.approx(0.25, abs=1e-4)
+    with pytest.raises(UserError, match=r"a 0: expected a finite number above 0"):
+        beta_quantiles(4, 0, 1)
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 4, 4)])
