@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from scipy.special import betaincinv
 from torch import Tensor
@@ -47,8 +48,7 @@ def beta_quantiles(count: int, a: float, b: float) -> Tensor:
     """
     check_number("a", a, above=0)
     check_number("b", b, above=0)
-    middle = (torch.arange(count, dtype=torch.float64) + 0.5) / count
-    return torch.from_numpy(betaincinv(a, b, middle.numpy())).float()
+    return torch.from_numpy(betaincinv(a, b, (np.arange(count) + 0.5) / count)).float()
 
 
 class Mixture(NamedTuple):
