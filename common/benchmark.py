@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, overload
 import lightning as L
 from torch import Tensor, nn
 
+from common.embedding.columns import Column, columns_of
 from common.errors import UserError
 from common.protocols import methods
 
@@ -134,6 +135,20 @@ class Benchmark(L.LightningDataModule):
         parts = {split: self.splits[split] for split in ("train", "val", "test") if split in self.splits}
         # The first field of a named tuple has an entry a sample.
         return {split: len(part[0] if hasattr(part, "_fields") else part) for split, part in parts.items()}
+
+    def embeddable(self, split: str) -> dict[str, Column]:
+        """What of a split can be embedded, by name, for `papers embed`; by default what `splits` holds of it.
+
+        Raises:
+            UserError: there is no such split, or nothing in it is known to be text, picture or recording.
+        """
+        self.setup()
+        there = getattr(self, "splits", {})
+        if split not in there:
+            raise UserError(f"split is '{split}'; {self.name} has: {', '.join(there) or 'none that it holds'}")
+        if not (found := columns_of(there[split])):
+            raise UserError(f"{self.name} holds nothing in its splits that could be embedded")
+        return found
 
     def example(self) -> "str | Image":
         """A look at the data for its page: some lines of text, or a contact sheet."""

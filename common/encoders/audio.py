@@ -6,6 +6,7 @@ from torch.nn import functional as F
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from common.encoders.sequence import Sequences
+from common.encoders.weights import are_read
 
 
 class ConvSubsampler(nn.Module):
@@ -59,7 +60,7 @@ class Wav2Vec2(nn.Module):
         super().__init__()
         # Masking belongs to pre-training; the vector that stands for what is masked would never be trained.
         options = {"apply_spec_augment": False, "mask_time_prob": 0.0, "mask_feature_prob": 0.0}
-        if weights is None or torch.get_default_device().type == "meta":
+        if weights is None or not are_read(torch.empty(0)):
             self.body = Wav2Vec2Model(Wav2Vec2Config(**options))
         else:
             self.body = Wav2Vec2Model.from_pretrained(weights, local_files_only=True, use_safetensors=True, **options)

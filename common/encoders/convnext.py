@@ -10,6 +10,7 @@ from torchvision.models.convnext import CNBlockConfig
 from torchvision.models.convnext import ConvNeXt as Body
 
 from common.encoders.pretrained import load_exactly
+from common.encoders.weights import are_read
 from common.errors import UserError
 from common.paths import as_path
 
@@ -41,7 +42,7 @@ class ConvNeXt(nn.Module):
         stages = zip(widths, [*widths[1:], None], depths, strict=True)
         self.body = Body([CNBlockConfig(*stage) for stage in stages], stochastic_depth_prob=0.0)
         self.body.classifier[-1] = nn.Identity()
-        if weights is not None and not self.body.features[0][0].weight.is_meta:
+        if weights is not None and are_read(self.body.features[0][0].weight):
             load_exactly(self.body, _read(as_path(weights, "model.weights") / "model.safetensors"), "convnext")
 
     def forward(self, pixels: Tensor) -> Tensor:

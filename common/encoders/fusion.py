@@ -11,6 +11,7 @@ from transformers import BertConfig, BertModel
 from common.distributed import Shards, gather
 from common.encoders.pretrained import ARCHITECTURES, PretrainedFiles, load_exactly
 from common.encoders.text import MaskedLMHead, TextEncoder, Tokens
+from common.encoders.weights import are_read
 from common.errors import UserError
 
 FusionName = Literal["mini", "tiny", "mini-bert", "bert-base-uncased"]
@@ -111,7 +112,7 @@ class FusionEncoder(nn.Module):
             # first token would say the same of every text.
             for linear in filter(lambda part: isinstance(part, nn.Linear), self.modules()):
                 nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
-        if self.files is not None and not self.table.is_meta:
+        if self.files is not None and are_read(self.table):
             found = self.files.weights()
             for number, layer in enumerate(self.layers, start=text_layers):
                 start = f"encoder.layer.{number}."
@@ -166,7 +167,7 @@ class VisionLanguageEncoder(nn.Module):
         self.image_projection = nn.Linear(image.width, embed_dim)
         self.text_projection = nn.Linear(fusion.width, embed_dim)
         self.head = MaskedLMHead(fusion.width, fusion.vocab_size) if masked_lm else None
-        if self.head is not None and fusion.files is not None and not fusion.table.is_meta:
+        if self.head is not None and fusion.files is not None and are_read(fusion.table):
             self.head.load(fusion.files.weights(), fusion.files.name)
 
     def images(self, pixels: Tensor) -> Encoded:

@@ -5,6 +5,7 @@ import torchvision
 from torch import Tensor, nn
 
 from common.encoders.pretrained import load_exactly
+from common.encoders.weights import are_read
 from common.errors import UserError
 from common.paths import as_path
 
@@ -35,7 +36,7 @@ class ImageNetResNet(nn.Module):
         self.body.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
         nn.init.kaiming_normal_(self.body.conv1.weight, mode="fan_out", nonlinearity="relu")  # as all others
         self.body.fc = nn.Identity()
-        if weights is not None and not self.body.conv1.weight.is_meta:
+        if weights is not None and are_read(self.body.conv1.weight):
             file = as_path(weights, "model.weights")
             if not file.is_file():
                 raise UserError(f"model.weights: {file} does not exist; torchvision calls it resnet50-0676ba61.pth")

@@ -12,6 +12,7 @@ from torchvision.models import VisionTransformer as Body
 
 from common.encoders.image import SmallConvNet, SmallResNet
 from common.encoders.pretrained import load_exactly
+from common.encoders.weights import are_read
 from common.errors import UserError
 from common.paths import as_path
 
@@ -47,7 +48,7 @@ class ClassTokenViT(nn.Module):
         self.width = width
         self.body = Body(image_size, patch_size, layers, heads, width, 4 * width)
         self.body.heads = nn.Identity()
-        if weights is not None and not self.body.class_token.is_meta:
+        if weights is not None and are_read(self.body.class_token):
             tensors = _read(as_path(weights, "model.weights") / "model.safetensors")
             tensors[POSITIONS] = fit_positions(tensors[POSITIONS], self.body.encoder.pos_embedding)
             load_exactly(self.body, tensors, "vit")

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from transformers import BertConfig, BertModel
 
 from common.encoders.pretrained import ARCHITECTURES, PretrainedFiles, load_exactly
+from common.encoders.weights import are_read
 from common.errors import UserError
 from common.evaluation.embed import evaluating
 
@@ -126,7 +127,7 @@ class TextEncoder(nn.Module):
         encoder = cls(
             **shape._asdict(), dropout=rate, pooling=pooling, max_length=max_length, tokenizer=files.tokenizer
         )
-        if pretrained and encoder.body.device.type != "meta":
+        if pretrained and are_read(encoder.body.embeddings.word_embeddings.weight):
             load_exactly(encoder.body, files.weights(), name)
         return encoder
 

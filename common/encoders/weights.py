@@ -4,11 +4,38 @@ Encoders know weights by name alone. Whoever has weights to give (a folder of ch
 a name that nobody offers is looked for in checkpoints/<name>, and a folder given by the user comes before both.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.errors import UserError
 from common.paths import as_path
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_FILLED_LATER = ContextVar("filled_later", default=False)
+
+
+@contextmanager
+def filled_later() -> Iterator[None]:
+    """Inside, encoders are built without their pretrained weights: a checkpoint is about to fill in all of them."""
+    token = _FILLED_LATER.set(True)
+    try:
+        yield
+    finally:
+        _FILLED_LATER.reset(token)
+
+
+def are_read(tensor: "Tensor") -> bool:
+    """Whether an encoder that holds this tensor reads its pretrained weights.
+
+    Not on the meta device, which holds none, and not in `filled_later`.
+    """
+    return not (tensor.is_meta or _FILLED_LATER.get())
+
 
 _OFFERS: dict[str, Callable[[str], bytes]] = {}
 

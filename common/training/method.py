@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from common.batches.inputs import inputs_of
 from common.errors import NonFiniteLoss, UserError, WrongBatch
 from common.training.adafactor import Adafactor
 from common.training.lars import LARS
@@ -134,6 +135,8 @@ class Method(L.LightningModule):
         self.warmup = warmup
         self.decay_all = decay_all
         self.beta2, self.eps, self.eta = beta2, eps, eta
+        self.inputs: dict[str, list[int]] = {}
+        """Shapes of what it was trained on, see `inputs_of`; checkpoints have them, to make raw data alike."""
         self._loader_states: list[dict[str, Any]] = []
         self._random_state: RandomState | None = None
         self._unread: list[tuple[int, tuple[str, ...], Tensor]] = []
@@ -184,6 +187,7 @@ class Method(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._check_finite()  # no checkpoint is taken of weights that have gone wrong
         checkpoint["random_state"] = capture(self.device)._asdict()
+        checkpoint["inputs"] = self.inputs
 
     # `estimated_stepping_batches` makes Lightning build the training loader before it restores the loops, and a loader
     # that is there already never gets its state: without the two hooks a run resumed in the middle of an epoch would
@@ -191,6 +195,7 @@ class Method(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         loop = checkpoint.get("loops", {}).get("fit_loop", {}).get("state_dict", {})
         self._loader_states = loop.get("combined_loader", [])
+        self.inputs = checkpoint.get("inputs", {})
         if "random_state" in checkpoint:
             self._random_state = RandomState(**checkpoint["random_state"])
 
@@ -218,6 +223,8 @@ class Method(L.LightningModule):
             reads, gives = " or ".join(map(_described, kinds)), _described(type(batch))
             names = " | ".join(kind.__name__ for kind in kinds)  # as the annotation is written
             raise WrongBatch(f"{type(self).__name__} reads {reads}; {here} gives {gives}", names)
+        if batch_idx == 0:
+            self.inputs = inputs_of(batch)
 
     def optimizer_step(self, *arguments, **keywords) -> None:
         # Not at the end of the batch: a checkpoint taken there would hold the follower of the step before.

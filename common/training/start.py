@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
+from common.encoders.weights import are_read
 from common.errors import UserError
 from common.paths import as_path
 from common.training.checkpoint import read_checkpoint
@@ -27,7 +28,7 @@ def start_from(
         UserError: there is no such file, or it lacks a tensor or has it in another shape.
     """
     path, wanted = as_path(checkpoint, "model.start"), module.state_dict()
-    if any(tensor.is_meta for tensor in wanted.values()):
+    if not all(map(are_read, wanted.values())):
         return
     found = read_checkpoint(path, "model.start")["state_dict"]
     taken = {}

@@ -125,6 +125,20 @@ def lightning(given: argparse.Namespace) -> None:
     run_subcommand(card, given.command, given.overrides)
 
 
+def embed(given: argparse.Namespace) -> None:
+    """A file of vectors."""
+    from harness.cli.takeaway import embed
+
+    embed(given, catalog.find(given.slug, given.root))
+
+
+def export(given: argparse.Namespace) -> None:
+    """A folder with a trained method."""
+    from harness.cli.takeaway import export
+
+    export(given, catalog.find(given.slug, given.root))
+
+
 def compare(given: argparse.Namespace) -> None:
     """The rankings on one benchmark, or on the user's own data."""
     if given.data is not None:

@@ -28,6 +28,8 @@ start here:
   papers rerun simcse --workers 2            test its claims; runs on record are not run again
   papers fit simcse --model.temperature 0.1  train once, every argument typed and checked
   papers compare --benchmark mnist5k         all methods on one benchmark, and what needs no learning
+  papers embed simcse --ckpt_path last --out vectors.parquet   vectors of a benchmark's texts, pictures, recordings
+  papers export simcse --ckpt_path last --out my-simcse        for `papers.load`, transformers or ONNX
   papers new my_method --like simcse         a paper of your own
 
 `papers COMMAND --help` shows the options and examples of a command.
@@ -83,6 +85,21 @@ examples:
   papers {command} simcse --ckpt_path last                             the newest checkpoint of `papers fit simcse`
   papers {command} simcse --ckpt_path FILE --config full.yaml
   papers {command} simcse --untrained                                  the weights that a training starts from
+"""
+
+EMBED = """\
+examples:
+  papers embed simcse --ckpt_path last --out vectors.parquet                    the test split of mini.yaml's benchmark
+  papers embed simcse --ckpt_path FILE --data data.benchmarks.mini.verses.Verses --split val --out vectors.npy
+  papers embed siglip --ckpt_path my-siglip --column pixels --normalize --out vectors.parquet
+
+The same command goes on where it was interrupted. In Python: papers.load("simcse", "FILE").encode(["any", "texts"])
+"""
+
+EXPORT = """\
+examples:
+  papers export simcse --ckpt_path last --out my-simcse             papers.load("simcse", "my-simcse") reads it
+  papers export siglip --ckpt_path FILE --format onnx --out towers  image.onnx and, of a fixed length, text.onnx
 """
 
 COMPARE = """\
@@ -155,6 +172,13 @@ def count(text: str) -> int:
     # Of digits, Python takes 4300 and those of any script.
     if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= MOST):
         raise argparse.ArgumentTypeError(f"'{text[:40]}' is not a whole number from 1 to {MOST}")
+    return int(text)
+
+
+def at_least_1(text: str) -> int:
+    """A whole number above 0, for options such as --batch_size."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"'{text[:40]}' is not a whole number of at least 1")
     return int(text)
 
 
@@ -243,6 +267,24 @@ def build_parser() -> Parser:
         slug(one, "slug")
         one.add_argument("overrides", nargs=argparse.REMAINDER, metavar="...", help="options of LightningCLI")
 
+    one = command("embed", "embed", "write the vectors of a benchmark's texts, pictures or recordings", EMBED)
+    slug(one, "slug")
+    one.add_argument("--ckpt_path", required=True, metavar="FILE", help="a checkpoint, 'last', or a folder of `export`")
+    one.add_argument("--out", required=True, metavar="FILE", help="vectors.parquet, or vectors.npy with ids beside it")
+    one.add_argument("--data", metavar="CLASS", help="benchmark (default: the recipe's); --data.OPTION as in `fit`")
+    one.add_argument("--config", metavar="RECIPE", default="mini.yaml", help="whose benchmark (default: mini.yaml)")
+    one.add_argument("--split", default="test", help="of the benchmark (default: test)")
+    one.add_argument("--column", metavar="NAME", help="what to embed, where a split has several things")
+    one.add_argument("--batch_size", type=at_least_1, default=64, metavar="N", help="at a time (default: 64)")
+    one.add_argument("--normalize", action="store_true", help="to length 1")
+    one.add_argument("--device", default="cpu", metavar="NAME", help="cpu (the default), cuda, mps, cuda:1")
+
+    one = command("export", "export", "write a trained method for use elsewhere", EXPORT)
+    slug(one, "slug")
+    one.add_argument("--ckpt_path", required=True, metavar="FILE", help="a checkpoint, 'last', or a folder of `export`")
+    one.add_argument("--out", required=True, metavar="DIR", help="the folder to make")
+    one.add_argument("--format", choices=["safetensors", "onnx"], default="safetensors", help="(default: safetensors)")
+
     one = command("compare", "compare", "rank what is on record for a benchmark, with the trivial floor", COMPARE)
     on = one.add_mutually_exclusive_group(required=True)
     complete_with(on.add_argument("--benchmark", metavar="NAME", help="a benchmark of this repository"), "benchmark")
@@ -317,8 +359,8 @@ def main(arguments: Sequence[str] | None = None, root: Path = REPOSITORY) -> int
         close_streams()  # `papers list | head` closes our end
         return 0
     except KeyboardInterrupt as error:
-        kept = "; finished runs are on record" if "rerun" in words[:1] else ""
-        return _fail(str(error) or f"interrupted{kept}", exit_code(error))
+        kept = {"rerun": "; finished runs are on record", "embed": "; the same command goes on"}
+        return _fail(str(error) or f"interrupted{kept.get(next(iter(words), ''), '')}", exit_code(error))
     except OSError as error:
         code = _fail(_of_system(error))
         close_streams()
@@ -343,9 +385,9 @@ def _run(words: Sequence[str], root: Path) -> int:
 
 
 def _with_options(parser: Parser, words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """The parsed words, and options such as --data.path, which only data of one's own may have."""
+    """The parsed words, and options such as --data.path, which data that are named or embedded may have."""
     given, rest = parser.parse_known_args(words)
-    if rest and not getattr(given, "data", None):
+    if rest and not (getattr(given, "data", None) or (given.command == "embed" and rest[0].startswith("--data."))):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return given, rest
 

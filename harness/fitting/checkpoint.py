@@ -6,8 +6,6 @@ All of it is checked before anything is built or trained, so that a wrong file c
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
-
 from common.errors import UserError
 from common.paths import as_path
 from harness.console import say, shown_path
@@ -63,23 +61,3 @@ def check_origin(checkpoint: dict[str, Any], path: Path, model: dict[str, Any], 
         raise UserError(f"{OPTION}: {path} holds weights alone; `papers fit` goes on only from a checkpoint of its own")
     differing = [key for key, value in recorded.items() if key in arguments and arguments[key] != value]
     return ", ".join(f"model.{key} {recorded[key]!r} (here {arguments[key]!r})" for key in differing)
-
-
-def check_weights(checkpoint: dict[str, Any], path: Path, module: nn.Module, differing: str) -> None:
-    """Whether the weights are those of `module`, each of them and in its shape.
-
-    Raises:
-        UserError: names the first that is not.
-    """
-    found, wanted = checkpoint["state_dict"], module.state_dict()
-    faults = [f"lacks {key}" for key in wanted if key not in found]
-    faults += [f"has {key}, which it does not have" for key in found if key not in wanted]
-    for key in wanted.keys() & found.keys():
-        if isinstance(wanted[key], Tensor) and not isinstance(found[key], Tensor):
-            faults.append(f"has no tensor for {key}")
-        elif isinstance(wanted[key], Tensor) and found[key].shape != wanted[key].shape:
-            faults.append(f"has {key} of shape {tuple(found[key].shape)} for {tuple(wanted[key].shape)}")
-    if faults:
-        more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
-        why = f"; it was trained with {differing}" if differing else ""
-        raise UserError(f"{OPTION}: {path} does not fit {type(module).__name__}: it {faults[0]}{more}{why}")

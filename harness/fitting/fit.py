@@ -12,10 +12,10 @@ from common.errors import UserError, WrongBatch
 from common.experiments import yaml_lines
 from common.experiments.card import Card
 from common.paths import as_path
-from common.training.checkpoint import read_checkpoint
+from common.training.checkpoint import check_weights, read_checkpoint
 from harness.console import say, shown_path
 from harness.files import workplace
-from harness.fitting.checkpoint import check_origin, check_weights, find_checkpoint
+from harness.fitting.checkpoint import check_origin, find_checkpoint
 from harness.fitting.learning import Learning
 from harness.fitting.scores import Score, plain, write_score
 from harness.fitting.watch import Watch
@@ -96,7 +96,7 @@ class _FitCLI(PapersCLI):
     def instantiate_classes(self) -> None:
         super().instantiate_classes()
         if self.checkpoint is not None and self.path is not None:
-            check_weights(self.checkpoint, self.path, self.model, self.differing)
+            check_weights(self.checkpoint["state_dict"], self.path, self.model, OPTION, self.differing)
             self.checkpoint = None  # Lightning reads the file once more
             if self.differing:
                 say(f"{shown_path(self.path)} was trained with {self.differing}; what the command says holds")

@@ -110,12 +110,15 @@ def check_batches(model: str, data: str, root: Path) -> None:
     )
 
 
-def check(options: Sequence[tuple[str, str | None]], written: dict[str, str | None], root: Path) -> None:
+def check(
+    options: Sequence[tuple[str, str | None]], written: dict[str, str | None], root: Path, trains: bool = True
+) -> None:
     """All of it.
 
     Args:
         options: keys without dashes, with values.
         written: the classes of the recipe, by section.
+        trains: whether the one is to be trained or scored on the other.
     """
     classes = dict(written)
     for key, value in options:
@@ -128,5 +131,5 @@ def check(options: Sequence[tuple[str, str | None]], written: dict[str, str | No
         if section in classes and key in (section, f"{section}.class_path"):
             check_class(section, value, written[section], root)
             classes[section] = value
-    if classes != written and all(classes.values()):
+    if trains and classes != written and all(classes.values()):
         check_batches(str(classes["model"]), str(classes["data"]), root)

@@ -81,8 +81,11 @@ def spelled_out(words: list[str]) -> list[str]:
     return found
 
 
-def check_options(card: Card, words: list[str]) -> None:
+def check_options(card: Card, words: list[str], trains: bool = True) -> None:
     """Checks options by their names and, where its kind is plain, each value.
+
+    Args:
+        trains: whether the model is to be trained or scored on the data.
 
     Raises:
         UserError: names the option, the value and what is allowed.
@@ -100,7 +103,7 @@ def check_options(card: Card, words: list[str]) -> None:
         taken = takes[section]
         if taken is not None and rest:
             check_option(section, rest, option.value, taken)
-    early.check(options, {section: _class_of(recipe, section) for section in ("model", "data")}, card.root)
+    early.check(options, {section: _class_of(recipe, section) for section in ("model", "data")}, card.root, trains)
 
 
 def check_option(section: str, rest: str, value: str | None, taken: Signature) -> None:

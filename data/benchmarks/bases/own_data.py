@@ -13,6 +13,7 @@ from torch import Tensor
 
 from common.benchmark import Benchmark, digest
 from common.distributed import rank
+from common.embedding.columns import Column
 from common.errors import UserError
 from common.paths import as_path
 from common.random import uniform
@@ -300,6 +301,12 @@ class OwnData(Benchmark):
         The items come in the order of the data; those of two methods have the same place where they are of one row.
         """
         raise NotImplementedError
+
+    def embeddable(self, split: str) -> dict[str, Column]:
+        if split not in SPLITS:
+            raise UserError(f"split is '{split}'; {self.name} has: {', '.join(SPLITS)}")
+        kinds = {method.removeprefix("embed_"): found for method, found in self.entries(split).items()}
+        return {kind: Column(kind, found.items, found.names[:]) for kind, found in kinds.items()}
 
     def batch_kind(self, *kinds: type) -> type:
         """Which of these kinds of batches the method reads that is trained; the first where that is not known."""

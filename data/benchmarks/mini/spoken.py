@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from common.audio import SpeechAugmentation, from_power, mix, to_power
 from common.batches import SpeechViews, SpokenCaptions
 from common.benchmark import Benchmark, Metrics, digest
+from common.embedding.columns import Clips, Column
 from common.encoders.sequence import Sequences, means_of_parts
 from common.errors import UserError
 from common.evaluation.abx import abx_accuracy
@@ -130,6 +131,13 @@ class Spoken(Benchmark):
         return self.splits[split][
             [one.source == "stamp" and one.key in self.shown.row and one.text != "" for one in known]
         ]
+
+    def embeddable(self, split: str) -> dict[str, Column]:
+        self.setup()
+        if split not in self.splits:
+            raise UserError(f"split is '{split}'; {self.name} has: {', '.join(self.splits)}")
+        rows = self.splits[split].tolist()
+        return {"speech": Column("speech", Clips(self.recordings, rows), rows)}
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()

@@ -11,6 +11,7 @@ from common.distributed import global_ratio
 from common.encoders.narrow import lower_layers, narrow
 from common.encoders.pretrained import PretrainedFiles
 from common.encoders.text import MaskedLMHead, Pooling, TextEncoder, Tokens
+from common.encoders.weights import are_read
 from common.errors import UserError
 from common.evaluation.embed import evaluating
 from common.sampling.masking import IGNORED, hide_tokens_by_sample
@@ -63,7 +64,7 @@ class MaskedLM(Method):
             encoder, pooling=pooling, dropout=dropout, max_length=max_length, weights=weights, pretrained=pretrained
         )
         self.head = MaskedLMHead(self.encoder.width, self.table.shape[0])
-        if pretrained and not self.table.is_meta:
+        if pretrained and are_read(self.table):
             self.head.load(PretrainedFiles(encoder, weights).weights(), encoder)
         self.pretrained = pretrained
         self.masked = masked

@@ -1,0 +1,1 @@
+"""`papers embed` and `export`: what a training left, for use elsewhere."""
