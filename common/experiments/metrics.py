@@ -8,9 +8,10 @@ LOWER = frozenset(
         *("loss", "perplexity", "error", "mae", "mse", "rmse", "wer", "cer", "aer", "eer", "min_dcf"),
         *("median_rank", "mean_rank", "average_rank", "log2_rank", "alignment", "uniformity", "deviation"),
         *("brier", "ece15", "ece15_scaled", "forgetting"),
+        *("frame_distance", "orthogonal_distance", "simplex_distance", "scatter"),
     )
 )
-NEITHER = frozenset(("modality_gap", "effective_rank"))
+NEITHER = frozenset(("modality_gap", "effective_rank", "largest_cosine"))
 
 
 def best(metric: str, values: Iterable[float]) -> float:

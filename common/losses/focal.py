@@ -1,6 +1,7 @@
 """Focal variants: pairs that are already easy weigh less, by (1 - p)^gamma."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from common.checks import check_embeddings, check_ids, check_number
 from common.distributed import Exchange, global_mean
+from common.errors import UserError
 from common.losses import examples
 from common.losses.registry import Example, Needs, loss
 from common.losses.temperature import above_zero, inverse
@@ -83,13 +85,19 @@ def _labelled(n: int, seed: int) -> Example:
     return Example(example.embeddings, example.samples, {**example.shared, "gamma": 1.5})
 
 
-@loss(_labelled, needs=Needs.KEYS)
+def _over_all(n: int, seed: int) -> Example:
+    example = _labelled(n, seed)
+    return Example(example.embeddings, example.samples, {**example.shared, "mean_over": "all"})
+
+
+@loss(_labelled, _over_all, needs=Needs.KEYS)
 def focal_sup_con(
     embeddings: Tensor,
     labels: Tensor,
     *,
     temperature: float | Tensor,
     gamma: float = 1.0,
+    mean_over: Literal["positives", "all"] = "positives",
     exchange: Exchange = Exchange.GATHER,
 ) -> Tensor:
     """Supervised contrastive loss in which pairs that are already close weigh less.
@@ -102,29 +110,34 @@ def focal_sup_con(
         labels: int (n,).
         temperature: number or 0-d tensor (learnable).
         gamma: at least 0, which gives SupCon.
+        mean_over: what the sum over an anchor's positives is divided by: the number of these, |P(i)|, or that of "all"
+            embeddings, the anchor's own included, so that an anchor of a large class weighs more.
         exchange: which embeddings an anchor meets on several processes.
 
     Returns:
         The mean over the anchors of all processes that have a positive; 0 if none has.
 
     Raises:
-        UserError: the temperature is not above 0, gamma is below 0, or labels do not fit the embeddings.
+        UserError: the temperature is not above 0, gamma is below 0, `mean_over` is neither of the two, or labels do not
+            fit the embeddings.
 
     Relations: `sup_con` at gamma 0, `focal_info_nce` where each anchor has one positive.
 
-    Source: Zhang et al. 2021 (Core-tuning), focal contrastive loss. Their code divides the sum over positives by n
-    instead of |P(i)|.
+    Source: Zhang et al. 2021 (Core-tuning), focal contrastive loss; their code takes the mean over all.
     """
     check_embeddings(embeddings=embeddings)
     check_ids("labels", labels, len(embeddings))
     check_number("gamma", gamma, least=0)
+    if mean_over not in ("positives", "all"):
+        raise UserError(f"mean_over '{mean_over}': expected 'positives' or 'all'")
     scores = Scores(embeddings, embeddings, scale=inverse(temperature), exchange=exchange)
     others = scores.exclude(scores.own())
     same = (scores.equal(labels, labels),)
     total = others.logsumexp(dim=1)
     focal = others.sum(_focal_positive(gamma), rows=(total,), pairs=same)
     count = others.sum(lambda s, positive: positive.to(s.dtype), pairs=same).detach()
-    return global_mean(focal / count.clamp(min=1), where=count > 0)
+    divisor = count.clamp(min=1) if mean_over == "positives" else scores.shape[1]
+    return global_mean(focal / divisor, where=count > 0)
 
 
 def _focal_positive(gamma: float) -> Callable[..., Tensor]:

@@ -4,6 +4,7 @@ from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from common.checks import check_ids, check_number
 from common.distributed import Exchange, gather, rank, shards, world_size
@@ -114,6 +115,30 @@ def draw_hard_negatives(logits: Tensor, positives: Tensor, draws: Tensor) -> Ten
     # The first column beyond the draw: one without weight of its own never is. Where a logit is NaN there is none.
     drawn = torch.searchsorted(cumulated, draws.double()[:, None] * cumulated[:, -1:], right=True).squeeze(1)
     return drawn.clamp(max=logits.shape[1] - 1)
+
+
+@torch.no_grad()
+def hardest_of_labels(rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The least similar other row of the same label and the most similar row of another, for each row, by cosine.
+
+    Where there is none, a row stands for itself. Of equal ones the first counts.
+
+    Args:
+        rows: (n, d).
+        labels: int (n,).
+
+    Returns:
+        Positions, both int64 (n,).
+    """
+    unit, own = F.normalize(at_least_float32(rows), dim=1), torch.arange(len(rows), device=rows.device)
+    with full_precision(rows.device):
+        cosine = unit @ unit.T
+    same = labels[:, None] == labels
+    positive = cosine.masked_fill(~same, torch.inf).fill_diagonal_(torch.inf).min(dim=1)
+    negative = cosine.masked_fill(same, -torch.inf).max(dim=1)
+    pairs = (positive, negative)
+    first, second = (torch.where(value.isfinite(), place, own) for value, place in pairs)
+    return first, second
 
 
 @torch.no_grad()

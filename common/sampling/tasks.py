@@ -94,3 +94,42 @@ class TaskSequenceSampler(GlobalBatchSampler):
                 order = rng.permutation(members)
                 for start in range(0, len(order) - self.batch_size + 1, self.batch_size):
                     yield order[start : start + self.batch_size]
+
+
+class PartLastSampler(GlobalBatchSampler):
+    """So many batches of all samples, then so many of a part of them: pre-training, and tuning on what has labels.
+
+    An epoch is both, so a run has one; another would be batches of the part alone. What is left of a pass over the
+    samples and does not fill a batch is left out.
+
+    Args:
+        size: number of samples.
+        part: the positions of those that come last, integers of shape (m,).
+        batch_size: samples in one global batch.
+        seed: fixes, together with the epoch, every batch.
+        whole_batches, part_batches: how many of each; the first may be none.
+
+    Raises:
+        UserError: the part does not fill a batch, or a number of batches is out of range.
+    """
+
+    def __init__(
+        self, size: int, part: Tensor, batch_size: int, seed: int = 0, *, whole_batches: int, part_batches: int
+    ) -> None:
+        super().__init__(size, batch_size, seed)
+        if len(part) < batch_size:
+            raise UserError(f"data.batch_size is {batch_size}; the part that comes last has {len(part)} samples")
+        if whole_batches < 0 or part_batches < 1:
+            raise UserError(f"{whole_batches} and {part_batches} batches: expected at least 0 and at least 1")
+        self.part, self.whole_batches, self.part_batches = part.cpu().numpy(), whole_batches, part_batches
+
+    def __len__(self) -> int:
+        return (self.whole_batches if self.epoch == 0 else 0) + self.part_batches
+
+    def global_batches(self, rng: np.random.Generator) -> Iterable[Sequence[int]]:
+        for members, count in ((np.arange(self.size), len(self) - self.part_batches), (self.part, self.part_batches)):
+            order = members[:0]
+            for _ in range(count):
+                order = order if len(order) >= self.batch_size else rng.permutation(members)
+                yield order[: self.batch_size]
+                order = order[self.batch_size :]

@@ -20,14 +20,14 @@ def focal_info_nce(query, key, *, temperature, gamma, symmetric=False):
     return sum(losses) / len(losses)
 
 
-def focal_sup_con(embeddings, labels, *, temperature, gamma):
+def focal_sup_con(embeddings, labels, *, temperature, gamma, mean_over="positives"):
     n, losses = len(embeddings), []
     for i in range(n):
         others = [j for j in range(n) if j != i]
         shares = {j: _share(embeddings[i], embeddings[others], place, temperature) for place, j in enumerate(others)}
         own = [_focal(shares[j], gamma) for j in others if labels[j] == labels[i]]
         if own:
-            losses.append(sum(own) / len(own))
+            losses.append(sum(own) / (len(own) if mean_over == "positives" else n))
     return sum(losses) / len(losses)
 
 

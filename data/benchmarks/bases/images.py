@@ -14,6 +14,7 @@ from common.batches import Images
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.calibration import classifier_metrics
+from common.evaluation.class_means import class_mean_metrics
 from common.evaluation.embed import embed_dataset
 from common.evaluation.knn import knn_accuracy
 from common.evaluation.probe import linear_probe_metrics
@@ -159,6 +160,7 @@ class LabelledImages(AugmentedImages):
         label_noise: share of the training pictures whose label is replaced by another class; the seed draws both.
         rare: which classes a long tail makes rare: the "last" ones, and the same pictures for every seed; or what the
             seed has "drawn", the order of the classes and the pictures that are kept.
+        class_means: adds `class_means/...`, see `class_mean_metrics`, of the pictures that methods train on, as they are.
         others: as in `AugmentedImages`.
     """
 
@@ -166,7 +168,7 @@ class LabelledImages(AugmentedImages):
     classes: ClassVar[tuple[str, ...]]
     gallery_per_class: ClassVar[int]
     """Pictures of each class that the nearest-neighbour vote and the probe are fitted on."""
-    added_later: ClassVar[dict[str, Any]] = {"class_count": None, "colour": True, "rare": "last"}
+    added_later: ClassVar[dict[str, Any]] = {"class_count": None, "colour": True, "rare": "last", "class_means": False}
 
     def __init__(
         self,
@@ -176,6 +178,7 @@ class LabelledImages(AugmentedImages):
         colour: bool = True,
         label_noise: float = 0.0,
         rare: Literal["last", "drawn"] = "last",
+        class_means: bool = False,
         **others,
     ) -> None:
         super().__init__(**others)
@@ -192,6 +195,7 @@ class LabelledImages(AugmentedImages):
         self.colour = colour
         self.label_noise = label_noise
         self.rare = rare
+        self.class_means = class_means
 
     def kept(self, part: Pictures) -> Pictures:
         if self.class_count < len(self.classes):
@@ -243,6 +247,10 @@ class LabelledImages(AugmentedImages):
                 metrics["knn20_cosine/top1"] = knn_accuracy(*train, rows, labels, k=20)
             found = linear_probe_metrics(*train, rows, labels)
             metrics |= {f"{name}/{metric}": value for metric, value in found.items()}
+        if self.class_means:
+            train = embed_dataset(embed_image, self.train.pixels, _AT_ONCE, module).cpu()
+            found = class_mean_metrics(train, self.train.labels, rows, labels)
+            metrics |= {f"class_means/{name}": value for name, value in found.items()}
         if isinstance(module, ClassifiesImage):
             parts = {name: self.splits[name] for name in (split, "val") if name in self.splits}
             sides = {name: self.logits(module, part) for name, part in parts.items()}
@@ -276,7 +284,9 @@ class LabelledImages(AugmentedImages):
             names = ("top1", "log_likelihood")
             pixels |= {f"classifier/{name}": pixels[f"probe_linear_{self.shots}shot/{name}"] for name in names}
         right = 1 / self.class_count
-        chance = {name: math.log(right) if name.endswith("/log_likelihood") else right for name in pixels}
+        # Of the means of classes that nothing is known of only the accuracy has a value by chance.
+        known = [name for name in pixels if not name.startswith("class_means/") or name.endswith("/top1")]
+        chance = {name: math.log(right) if name.endswith("/log_likelihood") else right for name in known}
         return {"chance": chance, "raw pixels": pixels}
 
     def used(self) -> list[Pictures]:

@@ -1,6 +1,5 @@
 """Sy-CON (Cha and Moon 2023; PNR, Cha et al. 2024): learning and remembering meet the negatives of both models."""
 
-from bisect import bisect_right
 from collections.abc import Callable
 from typing import Literal
 
@@ -10,14 +9,14 @@ from torch.nn import functional as F
 
 from common.batches import Images
 from common.checks import check_number
-from common.distributed import sum_over_processes, world_size
 from common.encoders.heads import Projected
 from common.encoders.image import ImageEncoderName, image_encoder, to_float
 from common.encoders.momentum import MomentumTeacher, cosine_decay
 from common.encoders.norms import with_global_statistics
 from common.losses import queue_info_nce, symmetric_info_nce
 from common.sampling.queue import KeyQueue
-from common.training.method import Method, warmup_decay
+from common.training.late import average_gradients, awake, rates_anew, task_at
+from common.training.method import Method
 
 Objective = Literal["sy_con", "plasticity", "stability", "neither", "cassle", "moco"]
 
@@ -85,13 +84,11 @@ class SyCon(Method):
             self.starts = self.task_starts()
 
     def rate_factor(self, total: int) -> Callable[[int], float]:
-        lengths = [end - start for start, end in zip(self.starts, [*self.starts[1:], total], strict=True)]
-        factors = [warmup_decay(length, self.warmup, self.schedule) for length in lengths]
-        return lambda step: factors[self.task(step)](step - self.starts[self.task(step)])
+        return rates_anew(self.starts, total, self.warmup, self.schedule)
 
     def task(self, step: int) -> int:
         """The task of a step, both from 0."""
-        return bisect_right(self.starts, step) - 1
+        return task_at(self.starts, step)
 
     def training_step(self, batch: Images, batch_idx: int) -> Tensor:
         task = self.task(self.global_step)
@@ -141,21 +138,12 @@ class SyCon(Method):
         return plasticity + self.contrast(predicted, frozen[::-1], both)
 
     def on_after_backward(self) -> None:
-        # DDP looked for what is trained when the predictor was not.
-        if self.objective != "moco" and world_size() > 1:
-            for parameter in self.predictor.parameters():
-                if parameter.grad is not None:
-                    parameter.grad = sum_over_processes(parameter.grad) / world_size()
+        if self.objective != "moco":
+            average_gradients(self.predictor.parameters())
 
     def parameter_groups(self) -> list[dict]:
-        # The optimizer is made before the predictor learns, and is to have it all the same.
-        waiting = [] if self.objective == "moco" else [p for p in self.predictor.parameters() if not p.requires_grad]
-        for parameter in waiting:
-            parameter.requires_grad_(True)
-        groups = super().parameter_groups()
-        for parameter in waiting:
-            parameter.requires_grad_(False)
-        return groups
+        with awake([] if self.objective == "moco" else self.predictor.parameters()):
+            return super().parameter_groups()
 
     def follow(self) -> None:
         task = self.task(self.global_step)

@@ -11,6 +11,8 @@ from harness.recipes import catalog
         ("probe_linear/top1", "higher"),
         ("text_to_motion/median_rank/all", "lower"),
         ("uniformity/verses", "lower"),
+        ("class_means/frame_distance", "lower"),
+        ("class_means/scatter", "lower"),
         ("modality_gap", None),
     ],
 )

@@ -14,7 +14,8 @@ from tests.golden.recorded import Case, load, summary
 
 # Recorded for papers whose modules hold the loss; nothing in common.losses claims to be these.
 FOR_PAPERS = {
-    "core_tuning/focal_supcon": "divides by n where anchors differ in their number of positives: no multiple of ours",
+    "core_tuning/step": "of mixtures, with the paper's own draws",
+    "core_tuning/step_heavy": "of mixtures, with the paper's own draws",
     "dcl/one_way": "one view's anchors only; both_ways is the loss",
     "harmonic_loss/harmonic": "a classifier's",
     "harmonic_loss/harmonic_sharp": "a classifier's",

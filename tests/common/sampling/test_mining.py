@@ -10,7 +10,13 @@ from torch.utils.data import TensorDataset
 from common.distributed import Exchange
 from common.errors import UserError
 from common.sampling.batches import ResumableLoader
-from common.sampling.mining import FalseNegatives, draw_hard_negatives, mine_hard_negatives, negative_weights
+from common.sampling.mining import (
+    FalseNegatives,
+    draw_hard_negatives,
+    hardest_of_labels,
+    mine_hard_negatives,
+    negative_weights,
+)
 from common.sampling.neighbors import NeighborSampler, RefreshNeighbors
 from common.sampling.queue import KeyQueue
 from common.scores import Scores
@@ -276,3 +282,16 @@ def test_what_is_not_finite_is_not_mined() -> None:
         mine_hard_negatives(unit(6, 0), unit(6, 1), 2, positive=torch.arange(6)[:, None])
     with pytest.raises(UserError, match=r"ids \(3, 1\): expected \(3,\)"):
         KeyQueue(4, 2).enqueue(torch.ones(3, 2), torch.zeros(3, 1).long())
+
+
+def test_the_hardest_of_labels_are_those_of_a_loop() -> None:
+    rows, labels = 3 * unit(9, 4), torch.tensor([0, 1, 0, 2, 1, 0, 3, 2, 0])
+    first, second = hardest_of_labels(rows, labels)
+    directions = F.normalize(rows, dim=1)
+    for i in range(9):
+        cosine = [float(directions[i] @ directions[j]) for j in range(9)]
+        same = [j for j in range(9) if j != i and labels[j] == labels[i]]
+        assert int(first[i]) == (min(same, key=cosine.__getitem__) if same else i)
+        assert int(second[i]) == max((j for j in range(9) if labels[j] != labels[i]), key=cosine.__getitem__)
+    alone = hardest_of_labels(rows[:3], torch.zeros(3, dtype=torch.int64))[1]
+    assert alone.tolist() == [0, 1, 2]

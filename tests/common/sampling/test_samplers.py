@@ -14,7 +14,7 @@ from common.sampling.company import RankedLabelSampler, SameSamplesSampler, same
 from common.sampling.labels import BatchBindingSampler, DistinctLabelSampler, MPerClassSampler
 from common.sampling.lengths import SimilarLengthSampler
 from common.sampling.neighbors import NeighborSampler, geographic_neighbors
-from common.sampling.tasks import SingleTaskSampler
+from common.sampling.tasks import PartLastSampler, SingleTaskSampler
 from tests.processes import on_processes
 
 LABELS = torch.tensor([0] * 30 + [1] * 20 + [2] * 9 + [3] * 9 + [4] * 8 + [5] * 4)
@@ -39,6 +39,7 @@ SAMPLERS = {
     "same_together": lambda seed: SameSamplesSampler(DistinctLabelSampler(LABELS, 4, seed), LABELS, together=True),
     "binding": lambda seed: BatchBindingSampler(LABELS, 16, seed),
     "tasks": lambda seed: SingleTaskSampler([30, 7, 43], [8, 4, 12], seed),
+    "part_last": lambda seed: PartLastSampler(80, torch.arange(3, 80, 4), 8, seed, whole_batches=12, part_batches=5),
     "similar_lengths": lambda seed: SimilarLengthSampler(torch.arange(80) % 23, 8, seed, window=4),
     "neighbors": lambda seed: NeighborSampler(ring_neighbors(), 8, seed, nearest=2, farther=2),
     "groups": lambda seed: NeighborSampler(ring_neighbors(), 8, seed, nearest=2, farther=2, groups=GROUPS),
@@ -90,6 +91,19 @@ def test_no_sample_is_twice_in_an_epoch(name):
     drawn = Counter(chain(*SAMPLERS[name](0)))
     assert max(drawn.values()) == 1
     assert set(drawn) <= set(range(80))
+
+
+def test_a_part_comes_last_and_alone_in_later_epochs():
+    sampler = SAMPLERS["part_last"](0)
+    batches = list(sampler)
+    assert len(batches) == 17
+    assert max(Counter(chain(*batches[:10])).values()) == 1  # a pass over all
+    assert all(index % 4 == 3 for index in chain(*batches[12:]))
+    assert any(index % 4 != 3 for index in batches[11])
+    assert max(Counter(chain(*batches[12:14])).values()) == 1  # a pass over the part's 20, of which 4 are left out
+    sampler.set_epoch(1)
+    later = list(sampler)
+    assert len(later) == 5 and all(index % 4 == 3 for index in chain(*later))
 
 
 def test_m_per_class_holds_so_many_of_each_and_favours_no_class():
@@ -200,6 +214,10 @@ def test_a_place_is_no_neighbour_of_itself_even_among_its_doubles():
         (lambda: MPerClassSampler(LABELS, 40, 4), "data.batch_size is 40"),
         (lambda: MPerClassSampler(LABELS, 10, 5), "smallest class has 4"),
         (lambda: DistinctLabelSampler(LABELS, 8), "6 labels do not fill it"),
+        (
+            lambda: PartLastSampler(80, torch.arange(7), 8, whole_batches=1, part_batches=1),
+            "data.batch_size is 8; the part that comes last has 7 samples",
+        ),
         (lambda: BatchBindingSampler(LABELS, 6), "must exceed the number of classes, 6"),
         (lambda: NeighborSampler(ring_neighbors(), 40, groups=LABELS % 2), "in groups may not fill a batch"),
         (lambda: SingleTaskSampler([10, 20], [4]), "batch_sizes has 1 entries"),
