@@ -160,7 +160,7 @@ class LabelledImages(AugmentedImages):
         label_noise: share of the training pictures whose label is replaced by another class; the seed draws both.
         rare: which classes a long tail makes rare: the "last" ones, and the same pictures for every seed; or what the
             seed has "drawn", the order of the classes and the pictures that are kept.
-        class_means: adds `class_means/...`, see `class_mean_metrics`, of the pictures that methods train on, as they are.
+        class_means: adds `class_means/...`, see `class_mean_metrics`, of the pictures that methods train on.
         others: as in `AugmentedImages`.
     """
 

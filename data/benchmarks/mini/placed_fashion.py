@@ -90,7 +90,7 @@ class PlacedFashion(GalleryImages):
         options: dict[str, Any] = {"colour": self.colour}
         if self.nuisance < 1:  # the other files keep their names
             options["nuisance"] = self.nuisance
-        stored = cached_tensors(self.name, build, self.sources, _VERSION, self.data_root, **options)
+        stored = cached_tensors(PlacedFashion.name, build, self.sources, _VERSION, self.data_root, **options)
         labels = torch.cat([torch.from_numpy(labels) for _, labels in garments.values()])
         everything = Pictures(stored["pixels"], labels, torch.arange(len(labels)))
         known = len(garments["train"][1])

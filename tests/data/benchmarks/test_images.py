@@ -320,3 +320,15 @@ def test_new_switches_leave_old_records_valid() -> None:
 def test_what_is_out_of_range_is_named(switch: str, value: float) -> None:
     with pytest.raises(UserError, match=rf"data\.{switch} is {value}; it must be (from 2 to 10|at least 1)"):
         Digits(**{switch: value})
+
+
+def test_class_means_are_added_of_what_is_trained_on(fetched) -> None:
+    fetched(MNIST5K)
+    benchmark = ready(Digits(class_means=True, long_tail=5.0))
+    found = benchmark.evaluate(Cheat(benchmark), "val")
+    assert found["class_means/orthogonal_distance"] == found["class_means/frame_distance"] == pytest.approx(0, abs=1e-9)
+    assert found["class_means/top1"] == 1.0 and found["class_means/top1"].items.shape == (500,)
+    assert not [name for name in ready(Digits()).evaluate(Cheat(benchmark), "val") if name.startswith("class_means")]
+    floor = benchmark.floor()
+    assert floor["chance"]["class_means/top1"] == 0.1 and "class_means/frame_distance" not in floor["chance"]
+    assert floor["raw pixels"]["class_means/frame_distance"] > 0.3
