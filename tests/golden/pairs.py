@@ -184,11 +184,10 @@ def supcontrast_one_view(case: Case, x: dict[str, Tensor], given: dict[str, Tens
     return 7 / 8 * sup_con(x["embedding"], given["labels"], temperature=case.arguments["temperature"])
 
 
-@like("core_tuning/focal_supcon_balanced")
+@like("core_tuning/focal_supcon", "core_tuning/focal_supcon_balanced", "core_tuning/focal_supcon_double")
 def core_tuning(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
-    # Their code divides the sum over the one positive of an anchor by n, we by |P| = 1.
-    loss = focal_sup_con(x["embedding"], given["labels"], temperature=case.arguments["temperature"], gamma=1.0)
-    return loss / len(given["labels"])
+    temperature = case.arguments["temperature"]
+    return focal_sup_con(x["embedding"], given["labels"], temperature=temperature, gamma=1.0, mean_over="all")
 
 
 @like("pytorch_metric_learning/circle")

@@ -23,8 +23,9 @@ from papers.classification.core_tuning.mixed import Mining, Rows, mixed_rows
 class CoreTuning(Method):
     """Cross-entropy plus a focal supervised contrastive loss, over the features of a batch and mixtures of them.
 
-    L = mean of the soft cross-entropy + weight * L_con, over the rows of `mixed_rows`: [z; z_neg; z_pos]. Where the data
-    begin with a task without labels, it is SimCLR, after which head and optimizer begin anew.
+    L = mean of the soft cross-entropy + weight * L_con, over the rows of `mixed_rows`: [z; z_neg; z_pos]. The first
+    view is tuned on. Where the data begin with a task without labels, that is SimCLR; head and optimizer begin anew
+    after it.
 
     Args:
         classes: number of classes.

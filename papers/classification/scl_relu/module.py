@@ -30,7 +30,12 @@ class SymmetricSupCon(SupCon):
     """
 
     def __init__(
-        self, *, last: Literal["relu", "softplus", "none"] = "relu", binding: bool = False, projection_dim: int = 64, **others
+        self,
+        *,
+        last: Literal["relu", "softplus", "none"] = "relu",
+        binding: bool = False,
+        projection_dim: int = 64,
+        **others,
     ) -> None:
         super().__init__(projection_dim=projection_dim, **others)
         if last not in LAST:

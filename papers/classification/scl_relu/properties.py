@@ -67,11 +67,15 @@ def bound_batches(labels: Tensor, seed: int, batch_size: int = 16) -> list[Tenso
     return [torch.tensor(batch) for batch in sampler]
 
 
-def descended(seed: int, labels: Tensor, tau: float, *, constrained: bool, family: Sequence[Tensor] | None = None) -> Tensor:
+def descended(
+    seed: int, labels: Tensor, tau: float, *, constrained: bool, family: Sequence[Tensor] | None = None
+) -> Tensor:
     """Where L-BFGS ends from a random start; features at least 0 are squares, normalized."""
     x = torch.randn(len(labels), DIM, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     x.requires_grad_()
-    optimizer = torch.optim.LBFGS([x], max_iter=400, tolerance_grad=1e-9, tolerance_change=0, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(
+        [x], max_iter=200, tolerance_grad=1e-9, tolerance_change=0, line_search_fn="strong_wolfe"
+    )
 
     def features() -> Tensor:
         return F.normalize(x.square() if constrained else x, dim=1)
