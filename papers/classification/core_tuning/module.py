@@ -120,9 +120,12 @@ class CoreTuning(Method):
         return self.log_loss(classify + self.weight * contrast, classify=classify, contrast=contrast)
 
     def begin(self) -> None:
-        """After the pre-training nothing is left of it but the encoder."""
-        for layer in self.network.head[0], self.network.head[2]:
-            layer.reset_parameters()
+        """After the pre-training nothing is left of it but the encoder; the head is drawn alike on all processes."""
+        seed, _, purpose = self.key("head")
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed((seed + purpose) % (1 << 63))
+            fresh = ProjectionHead(self.network.head[0].in_features, self.network.head[2].out_features)
+        self.network.head.load_state_dict(fresh.state_dict())
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         optimizer.state.clear()
