@@ -35,7 +35,7 @@ def change(given: argparse.Namespace) -> int:
     results = results_of(given)
     ledger = Ledger(_folder(given, results) / "runs")
     asked = changes.changed(choice, asked_for)
-    beside = changes.on_record(choice, results, given.seeds)
+    beside = changes.on_record(asked, results, given.seeds)
     if not given.dry_run:
         ledger.check_writable(card.slug)
     overrides, folder = _overrides(given), ledger.folder.parent

@@ -76,6 +76,8 @@ class Change:
     """The arms that one command asks for."""
 
     choice: Choice
+    recipe_hash: str
+    """Of the arm as it is."""
     arms: tuple[Changed, ...]
     swept: str | None
     """The key that has several values."""
@@ -186,7 +188,9 @@ def changed(choice: Choice, asked: Mapping[str, Sequence[Any]]) -> Change:
         arms[hashed] = Changed(Arm(*_names(choice, taken), over), taken, hashed)
     if not arms:
         raise UserError(f"--set {words}: that is what the arm '{choice.arm}' has on record; nothing would change")
-    return Change(choice, tuple(arms.values()), swept[0] if swept else None, recorded, tuple(at_record))
+    return Change(
+        choice, recipe_hash(config, base), tuple(arms.values()), swept[0] if swept else None, recorded, tuple(at_record)
+    )
 
 
 def _try_building(model: dict[str, Any]) -> None:
@@ -254,7 +258,7 @@ class Beside:
         return values_of(self.records(arm), metric)
 
 
-def on_record(choice: Choice, results: Path, seeds: int | None = None) -> Beside:
+def on_record(asked: Change, results: Path, seeds: int | None = None) -> Beside:
     """What is on record of the arm, and how many of its seeds count by the rule.
 
     Args:
@@ -263,8 +267,7 @@ def on_record(choice: Choice, results: Path, seeds: int | None = None) -> Beside
     Raises:
         UserError: nothing is on record, it is of another recipe than today's, or it has fewer seeds.
     """
-    from harness.records.identity import arm_hash
-
+    choice = asked.choice
     paper = standing(choice.card, Ledger(results / "runs"))
     name = choice.experiment.name
     trial = next((t for t in paper.trials if t.experiment.name == name and t.recipe == choice.recipe), None)
@@ -275,7 +278,7 @@ def on_record(choice: Choice, results: Path, seeds: int | None = None) -> Beside
         raise UserError(
             f"{choice.where}: the arm '{choice.arm}' is not on record yet, to compare with; first: {command}"
         )
-    if own[0].recipe_hash != arm_hash(choice.card, choice.experiment, choice.arm, choice.recipe):
+    if own[0].recipe_hash != asked.recipe_hash:
         raise UserError(f"{choice.where}: the arm '{choice.arm}' has another recipe than on record; first: {command}")
     there = next(n for n in itertools.count() if n not in {record.seed for record in own})
     if seeds is not None and seeds > there:
