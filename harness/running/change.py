@@ -7,6 +7,7 @@ is what runs every other arm. Their records lie in a folder of the user's own.
 import hashlib
 import itertools
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -200,14 +201,15 @@ def _try_building(model: dict[str, Any]) -> None:
     from harness.recipes.recipe import build_model
 
     try:
-        with torch.device("meta"):
+        # Weights that are loaded into no memory leave a warning each.
+        with torch.device("meta"), warnings.catch_warnings(action="ignore"):
             build_model(model)
     except UserError:
         raise
     except (ValueError, AssertionError) as error:  # a library's own word
         raise UserError(" ".join(str(error).split()) or type(error).__name__) from None
     except Exception:
-        pass
+        pass  # what cannot be built without memory, which says nothing of the values
 
 
 def with_precision(
@@ -272,15 +274,15 @@ def on_record(asked: Change, results: Path, seeds: int | None = None) -> Beside:
     name = choice.experiment.name
     trial = next((t for t in paper.trials if t.experiment.name == name and t.recipe == choice.recipe), None)
     own = select(trial.records, arm=choice.arm) if trial else []
+    there = next(n for n in itertools.count() if n not in {record.seed for record in own})
     full = " --recipe full" if choice.recipe != choice.experiment.recipe else ""
     command = f"papers rerun {choice.card.slug} --experiment {name}{full}"
-    if trial is None or not own:
+    if trial is None or not there:
         raise UserError(
             f"{choice.where}: the arm '{choice.arm}' is not on record yet, to compare with; first: {command}"
         )
     if own[0].recipe_hash != asked.recipe_hash:
         raise UserError(f"{choice.where}: the arm '{choice.arm}' has another recipe than on record; first: {command}")
-    there = next(n for n in itertools.count() if n not in {record.seed for record in own})
     if seeds is not None and seeds > there:
         raise UserError(f"--seeds is {seeds}; the arm '{choice.arm}' has {there} on record to pair with")
     looks = [n for n in LOOKS if n <= there]

@@ -20,6 +20,11 @@ Capture = pytest.CaptureFixture[str]
 GUIDE = REPOSITORY / "docs/guides/change-one-thing.md"
 
 
+def fields_of(run: Run) -> dict[str, object]:
+    """What a record has of its run."""
+    return {name: getattr(run, name) for name in ("arm", "seed", "recipe", "recipe_hash", "experiment")}
+
+
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = tmp_path / "here"
@@ -44,8 +49,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
             key = ItemKey(run.experiment, run.arm, run.recipe_hash, run.seed)
             right = np.arange(house.ITEMS) < value * house.ITEMS
             ItemLedger(ledger.folder.parent / "items").append("alpha", key, {"probe/top1": right})
-            fields = {"arm": run.arm, "seed": run.seed, "recipe_hash": run.recipe_hash, "experiment": run.experiment}
-            record = dataclasses.replace(house.RECORD, **fields, metrics={"probe/top1": value, "loss": 2.0})
+            record = dataclasses.replace(house.RECORD, **fields_of(run), metrics={"probe/top1": value, "loss": 2.0})
             ledger.append(record)
             outcome.finished.append(record)
         return outcome
@@ -247,11 +251,19 @@ def test_a_record_of_another_recipe_is_no_record(papers, root):
     assert code == 2 and "has another recipe than on record; first: papers rerun alpha --experiment main" in err
 
 
-def test_a_full_recipe_is_changed_beside_its_own_record(papers, root):
+def test_a_full_recipe_is_changed_beside_its_own_record(papers, played, root):
     folder = root / "papers/toys/alpha"
     (folder / "full.yaml").write_text((folder / "mini.yaml").read_text())
     code, _, err = papers("rerun", "alpha", "--set", "model.lr=1", "--recipe", "full")
     assert code == 2 and "first: papers rerun alpha --experiment main --recipe full" in err
+    full = ("--recipe", "full", "--data-root", "there", "--results", "own")
+    assert papers("rerun", "alpha", *full)[0] == 0
+    recorded = len(played)
+    code, out, err = papers("rerun", "alpha", "--set", "model.temperature=0.2", *full)
+    assert code == 0, err
+    assert "alpha/main (full.yaml), arm alpha: model.temperature 0.2 where the record has 0.1" in out
+    assert [run.recipe for run in played[recorded:]] == ["full.yaml"] * 5
+    assert {run.config["data"]["init_args"]["data_root"] for run in played[recorded:]} == {"there"}
 
 
 def test_keys_are_listed_for_shells(papers):
