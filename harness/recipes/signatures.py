@@ -144,6 +144,7 @@ def _reached(class_path: str, packages: tuple[str, ...], root: Path) -> Iterator
             left += [there for there, _ in read.imports.values() if there.split(".")[0] in packages]
 
 
+@functools.cache
 def trainer_signature() -> Signature:
     """What Lightning's Trainer takes."""
     return _signature("lightning.pytorch.trainer.trainer", "Trainer", Path.cwd()) or Signature({}, False, "")
