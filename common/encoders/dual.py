@@ -1,19 +1,22 @@
 """The dual encoder: an image tower and a text tower into one space."""
 
 import json
-from typing import Literal
+from typing import Literal, get_args
 
 from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.encoders.image import ImageEncoderName, image_encoder, to_float
+from common.encoders.names import OwnEncoder, check_encoder
 from common.encoders.norms import with_global_statistics
+from common.encoders.own import own_text_encoder
 from common.encoders.text_tower import ClipTextTower, TextTower, TokenizerName
 from common.encoders.weights import read_file
 from common.encoders.word_tower import WordTower
 
-TextTowerName = Literal["mini", "base", "clip", "bag_of_words", "word_transformer"]
+TextTowerName = Literal["mini", "base", "clip", "bag_of_words", "word_transformer"] | OwnEncoder | str
+"""One of these, or an encoder of one's own: `OwnEncoder`, or its name alone."""
 TEXT_TOWERS = {"mini": {"width": 128, "layers": 2, "heads": 4}, "base": {"width": 768, "layers": 12, "heads": 12}}
 WORD_TOWERS = {"bag_of_words": {"layers": 0}, "word_transformer": {"layers": 1}}
 
@@ -24,7 +27,8 @@ class DualEncoder(nn.Module):
     Args:
         image: name of the image tower.
         text: name of the text tower: "mini" (2 layers of width 128), "base" (12 of 768), "clip", CLIP's own, or, of
-            whole words and width 64, "bag_of_words" and "word_transformer" (one layer), see `WordTower`.
+            whole words and width 64, "bag_of_words" and "word_transformer" (one layer), see `WordTower`. Or an encoder
+            of one's own, see `OwnEncoder`, under a linear map into the common space where its width differs.
         embed_dim: width e of the common space. The image tower gets a linear map into it where its own width differs.
         channels, width, image_size: of the image tower, see `image_encoder`.
         text_length, tokenizer: of the text tower, see `TextTower`; towers over words have no use for a tokenizer.
@@ -42,16 +46,21 @@ class DualEncoder(nn.Module):
         tokenizer: TokenizerName = "wordpiece",
     ) -> None:
         super().__init__()
+        check_encoder("text_encoder", text, get_args(get_args(TextTowerName)[0]))
         self.image = with_global_statistics(image_encoder(image, channels, width, image_size))
         same = self.image.output_dim == embed_dim
         self.projection = nn.Identity() if same else nn.Linear(self.image.output_dim, embed_dim)
         words = dict(output_dim=embed_dim, length=text_length)
-        if text in WORD_TOWERS:
+        if isinstance(text, str) and text in WORD_TOWERS:
             self.text = WordTower(**WORD_TOWERS[text], **words)
         elif text == "clip":
             self.text = ClipTextTower(**words, tokenizer=tokenizer)
-        else:
+        elif isinstance(text, str) and text in TEXT_TOWERS:
             self.text = TextTower(**TEXT_TOWERS[text], **words, tokenizer=tokenizer)
+        else:
+            own = own_text_encoder(text, "mean", None, text_length)
+            same = own.output_dim == embed_dim
+            self.text = nn.Sequential(own, nn.Identity() if same else nn.Linear(own.output_dim, embed_dim))
 
     @classmethod
     def named(cls, name: str, weights: str | None = None) -> "DualEncoder":

@@ -1,7 +1,7 @@
 """Image encoders: pixels in, one vector an image out."""
 
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torchvision
@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from common.encoders.bottleneck import CifarBottleneck
 from common.encoders.convnext import ConvNeXt
 from common.encoders.imagenet import ImageNetResNet
+from common.encoders.names import OwnEncoder, check_encoder
+from common.encoders.own import OwnImageEncoder, own_image_encoder
 from common.encoders.vgg import Vgg11
 from common.encoders.vit import ClipVisionTransformer, VisionTransformer
 from common.errors import UserError
@@ -251,27 +253,34 @@ def to_float(pixels: Tensor) -> Tensor:
     return pixels.float() / 255
 
 
-ImageEncoderName = Literal[
-    "small_resnet",
-    "small_convnet",
-    "small_convnet_2x2",
-    "deep_convnet_batch",
-    "deep_convnet_group",
-    "deep_convnet_group_ws",
-    "deep_convnet_plain",
-    "stl_resnet18",
-    "cifar_resnet18",
-    "cifar_resnet34",
-    "cifar_resnet50",
-    "cifar_bottleneck38",
-    "imagenet_resnet50",
-    "small_alexnet",
-    "vgg11",
-    "vit_mini",
-    "vit_b16",
-    "clip_vit_b32",
-    "convnext_base",
-]
+ImageEncoderName = (
+    Literal[
+        "small_resnet",
+        "small_convnet",
+        "small_convnet_2x2",
+        "deep_convnet_batch",
+        "deep_convnet_group",
+        "deep_convnet_group_ws",
+        "deep_convnet_plain",
+        "stl_resnet18",
+        "cifar_resnet18",
+        "cifar_resnet34",
+        "cifar_resnet50",
+        "cifar_bottleneck38",
+        "imagenet_resnet50",
+        "small_alexnet",
+        "vgg11",
+        "vit_mini",
+        "vit_b16",
+        "clip_vit_b32",
+        "convnext_base",
+    ]
+    | OwnEncoder
+    | str
+)
+"""One of these, or an encoder of one's own: `OwnEncoder`, or its name alone."""
+
+IMAGE_ENCODERS: tuple[str, ...] = get_args(get_args(ImageEncoderName)[0])
 
 
 def image_encoder(
@@ -288,6 +297,7 @@ def image_encoder(
     | VisionTransformer
     | ClipVisionTransformer
     | ConvNeXt
+    | OwnImageEncoder
 ):
     """Builds the encoder that a recipe names; `encoder.output_dim` is the width of its vectors.
 
@@ -295,7 +305,7 @@ def image_encoder(
 
     Args:
         name: "vit_mini" has 4 layers of width 96 over patches of 8 pixels, "vit_b16" is ViT-B/16, both in
-            SigLIP's shape; "clip_vit_b32" is CLIP's own ViT-B/32.
+            SigLIP's shape; "clip_vit_b32" is CLIP's own ViT-B/32. Or an encoder of one's own, see `OwnEncoder`.
         channels: colour channels of the pictures.
         width: of the first stage of "small_resnet", "small_convnet", "deep_convnet" and "imagenet_resnet50", which as
             published has 64; "small_convnet_2x2" is averaged over each quarter of the picture, and of "deep_convnet"
@@ -305,8 +315,10 @@ def image_encoder(
             "imagenet_resnet50".
 
     Raises:
-        UserError: weights for an encoder that has no published ones here, or not three channels for ConvNeXt.
+        UserError: weights for an encoder that has no published ones here, or not three channels for ConvNeXt; an
+            unknown name, or one's own encoder cannot be built, see `own_image_encoder`.
     """
+    check_encoder("encoder", name, IMAGE_ENCODERS)
     if weights is not None and name not in ("convnext_base", "imagenet_resnet50"):
         raise UserError(f"model.weights is {weights!r}; {name} starts from none")
     match name:
@@ -350,3 +362,5 @@ def image_encoder(
             if channels != 3:
                 raise UserError(f"convnext_base takes pictures of 3 channels; these have {channels}")
             return ConvNeXt(weights=weights)
+        case _:
+            return own_image_encoder(name, channels, image_size)

@@ -14,10 +14,20 @@ from common.random import uniform
 
 
 class ReplacedBatchNorm(nn.Module):
-    """Has the weights, running statistics and settings of a layer of batch normalization, under the same names."""
+    """Has the weights, running statistics and settings of a layer of batch normalization, under the same names.
+
+    Some of timm's layers go on with dropout and an activation, and so does this in their place.
+
+    Raises:
+        UserError: a layer of another kind, which may do anything.
+    """
 
     def __init__(self, plain: _BatchNorm) -> None:
         super().__init__()
+        activated = isinstance(getattr(plain, "act", None), nn.Module)
+        if not activated and not type(plain).__module__.startswith("torch.nn."):
+            raise UserError(f"{type(plain).__name__} cannot be made to normalize by the batch of all processes")
+        self.drop, self.act = (plain.drop, plain.act) if activated else (None, None)
         self.eps, self.momentum = plain.eps, plain.momentum
         self.weight, self.bias = plain.weight, plain.bias
         for name in ("running_mean", "running_var", "num_batches_tracked"):
@@ -26,9 +36,12 @@ class ReplacedBatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalizes (n, channels, ...); in eval mode by the running statistics."""
         if not self.training:
-            return self.plain(x)
+            return self._activated(self.plain(x))
         self.num_batches_tracked += 1
-        return self.normalized(x)
+        return self._activated(self.normalized(x))
+
+    def _activated(self, x: Tensor) -> Tensor:
+        return x if self.act is None else self.act(self.drop(x))
 
     def plain(self, x: Tensor) -> Tensor:
         """As the layer that was taken over would."""

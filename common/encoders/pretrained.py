@@ -50,13 +50,16 @@ class PretrainedFiles:
         """All tensors of the file, the body's names bare and the others as transformers writes them."""
         found = {}
         for key, tensor in load(self._read("model.safetensors")).items():
-            # The oldest published files say gamma and beta for the two vectors of a norm.
-            key = key.removeprefix("bert.").replace("LayerNorm.gamma", "LayerNorm.weight")
-            found[key.replace("LayerNorm.beta", "LayerNorm.bias")] = tensor.float()
+            found[today(key.removeprefix("bert."))] = tensor.float()
         return _as_bert(found) if any(key.startswith("distilbert.") for key in found) else found
 
     def _read(self, file: str) -> bytes:
         return read_file(self.name, file, self.folder)
+
+
+def today(key: str) -> str:
+    """A weight's name: the oldest published files say gamma and beta for the two vectors of a norm."""
+    return key.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 
 
 # DistilBERT computes what a BERT of half the layers does, under other names (Sanh et al. 2019).

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import BertConfig, BertModel
 
+from common.encoders.names import OwnEncoder, check_encoder
 from common.encoders.pretrained import ARCHITECTURES, PretrainedFiles, load_exactly
 from common.encoders.weights import are_read
 from common.errors import UserError
@@ -26,7 +27,72 @@ class Tokens(NamedTuple):
     """1 at tokens and 0 at padding, int64, shape (n, t)."""
 
 
-class TextEncoder(nn.Module):
+class TokenPooling(nn.Module):
+    """What text encoders share: a transformer over tokens whose states are pooled to one vector a text.
+
+    Args:
+        body: the transformer, in transformers' manner.
+        width: d of its states, and of the vectors.
+        pooling, max_length: as in `TextEncoder`.
+    """
+
+    def __init__(self, body: nn.Module, width: int, pooling: str, max_length: int) -> None:
+        super().__init__()
+        self.body = body
+        self.width = self.output_dim = width
+        self.pooling = pooling
+        self.max_length = max_length
+
+    @property
+    def positions(self) -> int:
+        """The longest text in tokens that it can read."""
+        raise NotImplementedError
+
+    def tokenize(self, texts: list[str], max_length: int | None = None) -> Tokens:
+        """The ids of `texts`, cut at `max_length` (by default the encoder's), on the encoder's device."""
+        raise NotImplementedError
+
+    def hidden_states(self, tokens: Tokens) -> tuple[Tensor, ...]:
+        """The embeddings and the output of each layer, layers + 1 tensors of shape (n, t, d)."""
+        output = self.body(input_ids=tokens.ids, attention_mask=tokens.mask, output_hidden_states=True)
+        return output.hidden_states
+
+    def pool(self, states: tuple[Tensor, ...], mask: Tensor) -> Tensor:
+        """One vector a sentence from `hidden_states`, shape (n, d)."""
+        if self.pooling == "cls":
+            return states[-1][:, 0]
+        # Index 1, the first layer's output, as the released evaluation code of SimCSE has it; index 0, the embeddings,
+        # is what its paper says.
+        mean = states[-1] if self.pooling == "mean" else (states[1] + states[-1]) / 2
+        weights = mask.unsqueeze(-1).to(mean.dtype)
+        return (mean * weights).sum(dim=1) / weights.sum(dim=1)
+
+    def vectors(self, tokens: Tokens) -> Tensor:
+        """One vector a text, shape (n, d)."""
+        return self.pool(self.hidden_states(tokens), tokens.mask)
+
+    def forward(self, texts: list[str]) -> Tensor:
+        """The vector of each text, shape (n, d), with gradient and, in training mode, with dropout."""
+        return self.vectors(self.tokenize(texts))
+
+    @torch.no_grad()
+    def embed(self, texts: list[str], batch_size: int = 64) -> Tensor:
+        """The vectors of any number of texts without dropout, shape (n, d), on the encoder's device.
+
+        Texts are read as far as the position table goes: `max_length` is for training alone.
+        """
+        # By length, so that a batch holds little padding; the vectors go back to their places.
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        rows = []
+        with evaluating(self):
+            for start in range(0, len(order), batch_size):
+                tokens = self.tokenize([texts[i] for i in order[start : start + batch_size]], self.positions)
+                rows.append(self.vectors(tokens).float())
+        vectors = torch.empty(len(texts), self.width, device=next(self.parameters()).device)
+        return vectors.index_copy_(0, torch.tensor(order, device=vectors.device), torch.cat(rows)) if rows else vectors
+
+
+class TextEncoder(TokenPooling):
     """A BERT without its pooler: sentences in, one vector a sentence out.
 
     In training mode dropout acts on the embeddings, on both outputs of every layer and on the attention weights; the
@@ -62,7 +128,6 @@ class TextEncoder(nn.Module):
         max_length: int = 32,
         tokenizer: Callable[[], Tokenizer] | None = None,
     ) -> None:
-        super().__init__()
         if hidden_size % heads:
             raise UserError(f"heads is {heads}; it must divide hidden_size, which is {hidden_size}")
         if not 3 <= max_length <= positions:
@@ -82,12 +147,8 @@ class TextEncoder(nn.Module):
             attention_probs_dropout_prob=dropout,
             attn_implementation="sdpa",
         )
-        self.body = BertModel(config, add_pooling_layer=False)
-        self.width = hidden_size
+        super().__init__(BertModel(config, add_pooling_layer=False), hidden_size, pooling, max_length)
         self.layers = layers
-        self.positions = positions
-        self.pooling = pooling
-        self.max_length = max_length
         self._read_tokenizer = tokenizer
         self._tokenizer: Tokenizer | None = None
 
@@ -132,6 +193,10 @@ class TextEncoder(nn.Module):
         return encoder
 
     @property
+    def positions(self) -> int:
+        return self.body.config.max_position_embeddings
+
+    @property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer, read at the first use: an encoder on the meta device needs none."""
         if self._tokenizer is None:
@@ -152,7 +217,6 @@ class TextEncoder(nn.Module):
         return torch.tensor([self.tokenizer.token_to_id(name) for name in names], device=self.body.device)
 
     def tokenize(self, texts: list[str], max_length: int | None = None) -> Tokens:
-        """The ids of `texts`, cut at `max_length` (by default the encoder's), on the encoder's device."""
         tokenizer = self.tokenizer
         # Set at every call: a tokenizer may be shared by encoders with other lengths.
         tokenizer.enable_truncation(max_length or self.max_length)
@@ -161,41 +225,38 @@ class TextEncoder(nn.Module):
         ids = torch.tensor([line.ids for line in encoded], device=self.body.device)
         return Tokens(ids, torch.tensor([line.attention_mask for line in encoded], device=self.body.device))
 
-    def hidden_states(self, tokens: Tokens) -> tuple[Tensor, ...]:
-        """The embeddings and the output of each layer, layers + 1 tensors of shape (n, t, d)."""
-        output = self.body(input_ids=tokens.ids, attention_mask=tokens.mask, output_hidden_states=True)
-        return output.hidden_states
 
-    def pool(self, states: tuple[Tensor, ...], mask: Tensor) -> Tensor:
-        """One vector a sentence from `hidden_states`, shape (n, d)."""
-        if self.pooling == "cls":
-            return states[-1][:, 0]
-        # Index 1, the first layer's output, as the released evaluation code of SimCSE has it; index 0, the embeddings,
-        # is what its paper says.
-        mean = states[-1] if self.pooling == "mean" else (states[1] + states[-1]) / 2
-        weights = mask.unsqueeze(-1).to(mean.dtype)
-        return (mean * weights).sum(dim=1) / weights.sum(dim=1)
+TextEncoderName = OwnEncoder | str
+"""One of `ARCHITECTURES`, or an encoder of one's own: `OwnEncoder`, or its name alone."""
 
-    def forward(self, texts: list[str]) -> Tensor:
-        """The vector of each text, shape (n, d), with gradient and, in training mode, with dropout."""
-        tokens = self.tokenize(texts)
-        return self.pool(self.hidden_states(tokens), tokens.mask)
 
-    @torch.no_grad()
-    def embed(self, texts: list[str], batch_size: int = 64) -> Tensor:
-        """The vectors of any number of texts without dropout, shape (n, d), on the encoder's device.
+def text_encoder(
+    name: TextEncoderName,
+    pooling: Pooling = "cls",
+    dropout: float | None = None,
+    max_length: int = 32,
+    layers: int | None = None,
+    weights: str | None = None,
+) -> nn.Module:
+    """Builds the encoder that a recipe names: of `width`, from texts to vectors, with gradient, or by `embed` without.
 
-        Texts are read as far as the position table goes: `max_length` is for training alone.
-        """
-        # By length, so that a batch holds little padding; the vectors go back to their places.
-        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-        rows = []
-        with evaluating(self):
-            for start in range(0, len(order), batch_size):
-                tokens = self.tokenize([texts[i] for i in order[start : start + batch_size]], self.positions)
-                rows.append(self.pool(self.hidden_states(tokens), tokens.mask).float())
-        vectors = torch.empty(len(texts), self.width, device=self.body.device)
-        return vectors.index_copy_(0, torch.tensor(order, device=vectors.device), torch.cat(rows)) if rows else vectors
+    Args:
+        name: of a `TextEncoder`, or of an encoder of one's own.
+        pooling, dropout, max_length, layers, weights: as in `TextEncoder.named`. One's own encoder has its own pooling
+            where its files name one, all its layers, and its weights where its name says.
+
+    Raises:
+        UserError: an unknown name or a file that is missing; layers or weights for an encoder of one's own.
+    """
+    check_encoder("encoder", name, ARCHITECTURES)
+    if isinstance(name, str) and name in ARCHITECTURES:
+        return TextEncoder.named(name, pooling, dropout, max_length, layers, weights)
+    from common.encoders.own import own_text_encoder  # which builds upon this file
+
+    for key, value in {"layers": layers, "weights": weights}.items():
+        if value is not None:
+            raise UserError(f"model.{key} is {value!r}; an encoder of your own does not take it")
+    return own_text_encoder(name, pooling, dropout, max_length)
 
 
 class FrozenTokenStates(nn.Module):
@@ -205,8 +266,10 @@ class FrozenTokenStates(nn.Module):
     from the second on. The states wait in main memory, 4 t d bytes a text.
     """
 
-    def __init__(self, encoder: TextEncoder) -> None:
+    def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
+        if not isinstance(encoder, TokenPooling):
+            raise UserError(f"{type(encoder).__name__} makes one vector a text; the states of all tokens are needed")
         self.encoder = encoder.requires_grad_(False).eval()
         self._known: dict[str, Tensor] = {}
 

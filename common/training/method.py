@@ -11,7 +11,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, GradientAccumulationScheduler
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from common.batches.inputs import inputs_of
@@ -19,6 +19,7 @@ from common.errors import NonFiniteLoss, UserError, WrongBatch
 from common.training.adafactor import Adafactor
 from common.training.lars import LARS
 from common.training.rng import RandomState, capture, restore
+from common.training.tuning import layer_rates, norms, with_layer_rates
 
 if TYPE_CHECKING:
     from common.benchmark import Benchmark
@@ -86,6 +87,9 @@ class Method(L.LightningModule):
         beta2: of Adam and AdamW, how slowly their second moment forgets.
         eps: of Adam and AdamW, added to the root of the second moment.
         eta: of "lars" and "larc", the trust coefficient.
+        layer_decay: factor on the learning rate from each layer of an encoder to the one below, in (0, 1], see
+            `layer_rates`; for fine-tuning.
+        freeze_norms: the normalization layers of the encoders are not trained, and go by their running statistics.
 
     Raises:
         UserError: one of these, or a `temperature` among the subclass's arguments, is out of range.
@@ -94,7 +98,10 @@ class Method(L.LightningModule):
     contrastive: ClassVar[bool] = False
     """Whether the loss compares the samples of a batch, so that a smaller batch is another objective."""
     # A class that gains an argument after runs were recorded names it here: see `harness.records.identity`.
-    added_later: ClassVar[dict[str, Any]] = {"decay_all": False, "beta2": 0.999, "eps": 1e-8, "eta": 1e-3}
+    added_later: ClassVar[dict[str, Any]] = {
+        **{"decay_all": False, "beta2": 0.999, "eps": 1e-8, "eta": 1e-3},
+        **{"layer_decay": 1.0, "freeze_norms": False},
+    }
 
     if TYPE_CHECKING:
 
@@ -115,6 +122,8 @@ class Method(L.LightningModule):
         beta2: float = 0.999,
         eps: float = 1e-8,
         eta: float = 1e-3,
+        layer_decay: float = 1.0,
+        freeze_norms: bool = False,
     ) -> None:
         super().__init__()
         # Collects the arguments of the subclasses too; plain values, so a checkpoint loads with weights_only=True.
@@ -125,6 +134,7 @@ class Method(L.LightningModule):
             ("weight_decay", weight_decay, "at least 0", weight_decay >= 0),
             ("warmup", warmup, "from 0 to 1", 0 <= warmup <= 1),
             ("temperature", temperature, "above 0", temperature > 0),
+            ("layer_decay", layer_decay, "above 0 and at most 1", 0 < layer_decay <= 1),
         ):
             if not right:
                 raise UserError(f"model.{name} is {value}; it must be {allowed}")
@@ -137,6 +147,8 @@ class Method(L.LightningModule):
         self.beta2, self.eps, self.eta = beta2, eps, eta
         self.inputs: dict[str, list[int]] = {}
         """Shapes of what it was trained on, see `inputs_of`; checkpoints have them, to make raw data alike."""
+        self.layer_decay, self.freeze_norms = layer_decay, freeze_norms
+        self._frozen_norms: list[nn.Module] = []
         self._loader_states: list[dict[str, Any]] = []
         self._random_state: RandomState | None = None
         self._unread: list[tuple[int, tuple[str, ...], Tensor]] = []
@@ -168,6 +180,26 @@ class Method(L.LightningModule):
     def task_starts(self) -> list[int]:
         """The step, from 0, at which each task of the data begins; from `setup` on."""
         return [0] if self.trainer.datamodule is None else self.trainer.datamodule.task_starts()
+
+    def configure_model(self) -> None:
+        """Freezes the encoders' norms, before a strategy looks at what is trained.
+
+        Raises:
+            UserError: they are to be frozen, and there are none.
+        """
+        if self.freeze_norms and not self._frozen_norms:
+            self._frozen_norms = norms(self)
+            if not self._frozen_norms:
+                raise UserError(f"model.freeze_norms is true; no encoder of {type(self).__name__} has a norm")
+            for norm in self._frozen_norms:
+                norm.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "Method":
+        """Frozen norms stay in eval mode."""
+        super().train(mode)
+        for norm in self._frozen_norms:
+            norm.eval()
+        return self
 
     def on_fit_start(self) -> None:
         """Refuses gradient accumulation with a contrastive loss, which would meet fewer negatives than it seems to.
@@ -281,6 +313,13 @@ class Method(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         groups = self.parameter_groups()
+        if self.layer_decay < 1:
+            rates = layer_rates(self, self.layer_decay)
+            if not rates:
+                raise UserError(
+                    f"model.layer_decay is {self.layer_decay}; {type(self).__name__} has no encoder in layers"
+                )
+            groups = with_layer_rates(groups, rates, self.lr)
         optimizer: torch.optim.Optimizer
         match self.optimizer:
             case "adamw":

@@ -118,7 +118,7 @@ def lightning(given: argparse.Namespace) -> None:
         return
     check_options(card, given.overrides)
     keys = {option.key for option in parsed(given.overrides)}
-    if given.command != "fit" and not {"ckpt_path", "untrained", "print_config", "config", "c"} & keys:
+    if given.command != "fit" and not {"ckpt_path", "untrained", "init_from", "print_config", "config", "c"} & keys:
         raise needs_checkpoint(given.command, card.slug)
     from harness.fitting.fit import run_subcommand  # loads torch
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.cli import LightningArgumentParser
+
 from common.errors import UserError, WrongBatch
 from common.experiments import yaml_lines
 from common.experiments.card import Card
@@ -18,10 +20,11 @@ from harness.files import workplace
 from harness.fitting.checkpoint import check_origin, find_checkpoint
 from harness.fitting.learning import Learning
 from harness.fitting.scores import Score, plain, write_score
+from harness.fitting.start import start
 from harness.fitting.watch import Watch
 from harness.recipes import catalog
 from harness.recipes.catalog import importable
-from harness.recipes.early import OPTION, UNTRAINED, needs_checkpoint
+from harness.recipes.early import INIT_FROM, OPTION, UNTRAINED, needs_checkpoint
 from harness.recipes.lightning_cli import PapersCLI
 from harness.recipes.recipe import tensorboard
 from harness.recipes.written import load_recipe
@@ -58,6 +61,11 @@ class _FitCLI(PapersCLI):
         trainer = {"logger": tensorboard(logs / subcommand, version=None), "callbacks": [self.watch, Learning()]}
         super().__init__([subcommand, *args], trainer)
 
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_arguments_to_parser(parser)
+        # An argument, and no option beside them, so that the config.yaml of a log says what its training began with.
+        parser.add_argument(INIT_FROM, type=str | None, default=None, help="weights to begin with, see `start`")
+
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         # Checkpoints are plain values here, always.
@@ -69,11 +77,15 @@ class _FitCLI(PapersCLI):
         fitting = self.config.subcommand == "fit"
         if given is not None:
             self._read(str(given), fitting)
-        elif not fitting and not self.untrained:
+        elif not fitting and not self.untrained and self._init_from is None:
             raise needs_checkpoint(self.config.subcommand, self.card.slug)
         elif self.untrained and not fitting:
             say(f"{self.card.slug} is scored untrained: with the weights that a training starts from")
         _check_writable(self.logs)
+
+    @property
+    def _init_from(self) -> str | None:
+        return self.config[self.config.subcommand].get("init_from")
 
     def _move_logs(self) -> None:
         """What is written stands under --trainer.default_root_dir, where there is one."""
@@ -100,6 +112,8 @@ class _FitCLI(PapersCLI):
             self.checkpoint = None  # Lightning reads the file once more
             if self.differing:
                 say(f"{shown_path(self.path)} was trained with {self.differing}; what the command says holds")
+        elif self._init_from is not None:
+            start(self.model, self._init_from)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         return super()._prepare_subcommand_kwargs(subcommand) | {"weights_only": True}

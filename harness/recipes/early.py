@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import UserError
-from common.paths import checkpoint_path
+from common.paths import as_path, checkpoint_path
 from harness.recipes import catalog
 from harness.recipes.signatures import batch_read, class_constant, found, is_importable, mentions
 from harness.recipes.trainer_rules import ACCELERATORS, SEED, STRATEGIES
 
 OPTION = "--ckpt_path"
 UNTRAINED = "--untrained"
+INIT_FROM = "--init_from"
 
 
 def needs_checkpoint(command: str, slug: str) -> UserError:
@@ -70,6 +71,24 @@ def check_file(checkpoint: str) -> None:
     if checkpoint in ("last", "null", "~"):
         return
     checkpoint_path(checkpoint, OPTION)
+
+
+def check_start(given: str) -> None:
+    """Whether there is a file or a folder where --init_from points.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = as_path(given, INIT_FROM)
+    try:
+        there = path.exists()
+    except OSError:
+        there = False
+    if not there:
+        raise UserError(
+            f"{INIT_FROM}: {str(path)[:200]} does not exist; it must be a checkpoint of `papers fit`, a safetensors "
+            "file or a folder of a transformers or timm model"
+        )
 
 
 def check_class(section: str, class_path: str, usual: str | None, root: Path) -> None:
@@ -127,6 +146,8 @@ def check(
         check_trainer_options(key, value)
         if key == "ckpt_path":
             check_file(value)
+        if key == "init_from":
+            check_start(value)
         section = key.removesuffix(".class_path")
         if section in classes and key in (section, f"{section}.class_path"):
             check_class(section, value, written[section], root)

@@ -12,9 +12,11 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from common.benchmark import Benchmark
+from common.encoders import names
 from common.errors import UserError
+from common.experiments.schema import closest
 from harness.recipes.catalog import REPOSITORY
-from harness.recipes.options import unknown
+from harness.recipes.options import choices, kinds, unknown
 from harness.recipes.signatures import Signature, signature, trainer_signature
 from harness.recipes.trainer_rules import check_accelerator, check_trainer
 
@@ -88,7 +90,7 @@ class PapersCLI(LightningCLI):
     def _set_seed(self) -> None:
         check_trainer(self._get(self.config, "trainer"), self._get(self.config, "seed_everything"))
         for section in ("model", "data"):
-            _check_nulls(section, self._get(self.config, section))
+            _check_arguments(section, self._get(self.config, section))
         if self._build:
             super()._set_seed()
 
@@ -130,13 +132,15 @@ class SameBatches(L.Callback):
             order.reshuffle = False
 
 
-def _check_nulls(section: str, content: Any) -> None:
-    """jsonargparse takes null for anything; a constructor that does not would trip over it."""
+def _check_arguments(section: str, content: Any) -> None:
+    """What jsonargparse lets through: null for anything, over which a constructor would trip, and names of encoders."""
     taken = signature(content["class_path"], REPOSITORY)
     for name, value in vars(content.get("init_args") or Namespace()).items():
         kind = taken.arguments[name].kind if taken is not None and name in taken.arguments else ""
         if value is None and kind and not re.search(r"\b(None|Optional|Any)\b", kind):
             raise UserError(f"{section}.{name} is null; it must be {_types([kind])}")
+        if names.OWN in kinds(kind) and (known := choices(kind)):
+            names.check_encoder(f"{section}.{name}", value, known)
 
 
 def _listed(callbacks: Any) -> list[Any]:
@@ -179,6 +183,10 @@ def explain(message: str) -> str:
         return f"{key}.class_path is '{found[1]}', which is no {found[2]}"
     if found := re.search(r"Expected a dot import path string: (\S+)", message):
         return f"{key}.class_path is '{found[1]}'; it must be 'package.module.Class'"
+    if found := re.search(r"Unexpected keys: \{'([^']+)'", message):
+        return f"unknown option {key}.{found[1]}{closest(found[1], names.KEYS)}; it has {', '.join(names.KEYS)}"
+    if found := re.search(r"Missing required keys: \{'([^']+)'\}", message):
+        return f"{key}.{found[1]} is missing"
     if found := re.search(r"Expected an? (.+?)\. Got value: (.*)", message):
         return f"{key} is '{found[2]}'; it must be {_types([found[1]])}"
     if values and (types := re.findall(r"Expected an? (<class '[^']+'>|[\w.]+\[.*?\](?=\n|$)|\w+)", message)):

@@ -11,6 +11,7 @@ from pathlib import Path
 from textwrap import fill, indent
 from typing import Any, NamedTuple
 
+from common.encoders import names
 from common.errors import UserError
 from common.experiments import yaml_lines
 from common.experiments.card import Card
@@ -22,9 +23,9 @@ from harness.recipes.signatures import Signature, signature, trainer_signature
 from harness.recipes.trainer_rules import RULES
 from harness.recipes.written import load_recipe, recipe_names
 
-FREE = {"config", "c", "seed_everything", "budget_s", "ckpt_path", "print_config", "untrained", "help", "h"}
-"""What a subcommand takes besides the sections."""
 FLAGS = {"untrained", "help", "h", "print_config"}
+FREE = FLAGS | {"config", "c", "seed_everything", "budget_s", "ckpt_path", "init_from"}
+"""What a subcommand takes besides the sections."""
 SECTIONS = ("trainer", "model", "data")
 
 
@@ -159,14 +160,24 @@ def _check_value(section: str, name: str, kind: str, text: str) -> None:
         rule = RULES[name]
         if value is not _UNREAD and not rule.right(value):
             raise UserError(f"trainer.{name} is {value!r}; it must be {rule.allowed}")
-    parts = [part.strip() for part in kind.split("|")]
-    if kind.startswith("Literal[") and kind.count("[") == 1:
-        parts = [kind]
+    parts = kinds(kind)
+    if names.OWN in parts and not text.startswith("{"):
+        names.check_encoder(f"{section}.{name}", text, choices(kind) or (text,))
     if not all(part in _KINDS or part.startswith("Literal[") for part in parts):
         return
     if not any(_fits(part, text, value) for part in parts):
         words = [" or ".join(map(repr, _choices(p))) if p.startswith("Literal[") else _KINDS[p] for p in parts]
         raise UserError(f"{section}.{name} is '{text}'; it must be {' or '.join(words)}")
+
+
+def kinds(annotation: str) -> list[str]:
+    """The members of a union, as in "Literal['a', 'b'] | None"."""
+    return re.split(r" \| (?![^\[]*\])", annotation)
+
+
+def choices(annotation: str) -> list[Any]:
+    """The values of all its literals."""
+    return [choice for part in kinds(annotation) if part.startswith("Literal[") for choice in _choices(part)]
 
 
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "None": "null"}
@@ -219,6 +230,7 @@ def print_help(card: Card, command: str, words: list[str]) -> None:
         ("--seed_everything N", "fixes the initial weights; data.seed fixes the order of the data"),
         ("--ckpt_path FILE", "checkpoint to start from: of `papers fit`, or `last` for the newest"),
     ]
+    own.append(("--init_from PATH", "weights to begin with: a checkpoint, a safetensors file, a model's folder"))
     if command != "fit":
         own.append(("--untrained", "score the weights that a training starts from"))
     for name, about in own:
@@ -250,6 +262,9 @@ def _print_section(section: str, class_path: str, taken: Signature | None, writt
 
 
 def _short(kind: str) -> str:
-    if kind.startswith("Literal[") and kind.count("[") == 1:
-        return "|".join(map(str, _choices(kind)))
+    parts = kinds(kind)
+    if names.OWN in parts:
+        return "|".join([*choices(kind), *names.FORMS])
+    if parts[0].startswith("Literal["):
+        return "|".join([*map(str, choices(kind)), *(part for part in parts if not part.startswith("Literal["))])
     return kind or "VALUE"

@@ -263,7 +263,9 @@ def _read(module: str, root: Path) -> _Module | None:
 
 
 def _plain(value: ast.expr) -> bool:
-    """A constant, or an alias of types such as Literal["a", "b"]."""
+    """A constant, or an alias of types such as Literal["a", "b"] | str."""
+    if isinstance(value, ast.BinOp) and isinstance(value.op, ast.BitOr):
+        return all(isinstance(side, ast.Name) or _plain(side) for side in (value.left, value.right))
     if isinstance(value, ast.Subscript):
         return isinstance(value.value, ast.Name) and value.value.id == "Literal"
     return isinstance(value, ast.Constant)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from common.batches import SentenceTriplets
 from common.distributed import Exchange
-from common.encoders.text import Pooling, TextEncoder
+from common.encoders.text import Pooling, TextEncoderName, text_encoder
 from common.errors import UserError
 from common.losses import HardNegatives, info_nce
 from common.training.grad_cache import cached_forward
@@ -22,7 +22,7 @@ class GradCache(Method):
     gradient, are those of the whole batch.
 
     Args:
-        encoder: name of the text encoder to start from.
+        encoder: text encoder to start from, see `text_encoder`.
         weights: folder with the encoder's files, where they are not the repository's own.
         shared: one encoder for queries and passages instead of two.
         dropout: probability of dropping hidden states and attention weights.
@@ -45,7 +45,7 @@ class GradCache(Method):
     def __init__(
         self,
         *,
-        encoder: str = "mini-bert",
+        encoder: TextEncoderName = "mini-bert",
         weights: str | None = None,
         shared: bool = True,
         dropout: float = 0.1,
@@ -62,9 +62,9 @@ class GradCache(Method):
         super().__init__(**optimization)
         if negatives == "chunk" and chunk_size is None:
             raise UserError("model.negatives is 'chunk'; model.chunk_size must say how large a chunk is")
-        self.query_encoder = TextEncoder.named(encoder, pooling, dropout, max_length, weights=weights)
+        self.query_encoder = text_encoder(encoder, pooling, dropout, max_length, weights=weights)
         self.passage_encoder = (
-            self.query_encoder if shared else TextEncoder.named(encoder, pooling, dropout, max_length, weights=weights)
+            self.query_encoder if shared else text_encoder(encoder, pooling, dropout, max_length, weights=weights)
         )
         self.hard_negatives = hard_negatives
         self.normalize = normalize

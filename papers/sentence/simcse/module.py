@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.batches import Sentences, SentenceTriplets
-from common.encoders.text import Pooling, TextEncoder
+from common.encoders.text import Pooling, TextEncoderName, text_encoder
 from common.losses import HardNegatives, info_nce
 from common.training.method import Method
 from common.training.rng import capture, replay
@@ -18,7 +18,7 @@ class SimCSE(Method):
     The linear layer and tanh on top are for training only; `embed_text` returns what stands below them.
 
     Args:
-        encoder: name of the text encoder to start from.
+        encoder: text encoder to start from, see `text_encoder`.
         layers: keeps only the lowest so many layers of it.
         weights: folder with the encoder's files, where they are not the repository's own.
         dropout: probability of dropping hidden states and attention weights.
@@ -34,7 +34,7 @@ class SimCSE(Method):
     def __init__(
         self,
         *,
-        encoder: str = "mini-bert",
+        encoder: TextEncoderName = "mini-bert",
         layers: int | None = None,
         weights: str | None = None,
         dropout: float = 0.1,
@@ -45,7 +45,7 @@ class SimCSE(Method):
         **optimization,
     ) -> None:
         super().__init__(**optimization)
-        self.encoder = TextEncoder.named(encoder, pooling, dropout, max_length, layers, weights)
+        self.encoder = text_encoder(encoder, pooling, dropout, max_length, layers, weights)
         # As in the released code: the shape of BERT's pooler, but drawn afresh, as BERT's weights are.
         self.head = nn.Sequential(nn.Linear(self.encoder.width, self.encoder.width), nn.Tanh())
         nn.init.normal_(self.head[0].weight, std=0.02)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from common.batches import Sentences
-from common.encoders.text import Pooling, TextEncoder
+from common.encoders.text import Pooling, TextEncoderName, text_encoder
 from common.errors import UserError
 from common.training.method import Method
 
@@ -18,7 +18,7 @@ class Whitening(Method):
     vectors are the encoder's own.
 
     Args:
-        encoder: name of the text encoder.
+        encoder: the text encoder, see `text_encoder`.
         weights: folder with the encoder's files, where they are not the repository's own.
         pooling: which vector stands for the sentence; the paper's is "first_last".
         spread: whether the spread is made equal; without it the mean alone is taken off.
@@ -33,7 +33,7 @@ class Whitening(Method):
     def __init__(
         self,
         *,
-        encoder: str = "mini-bert",
+        encoder: TextEncoderName = "mini-bert",
         weights: str | None = None,
         pooling: Pooling = "first_last",
         spread: bool = True,
@@ -42,7 +42,7 @@ class Whitening(Method):
         **optimization,
     ) -> None:
         super().__init__(**optimization)
-        self.encoder = TextEncoder.named(encoder, pooling, weights=weights)
+        self.encoder = text_encoder(encoder, pooling, weights=weights)
         width = self.encoder.width
         if dimensions is not None and not 1 <= dimensions <= width:
             raise UserError(f"model.dimensions is {dimensions}; it must be from 1 to {width}, the encoder's width")

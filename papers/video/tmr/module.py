@@ -8,7 +8,8 @@ from common.checks import check_number
 from common.distributed import global_mean
 from common.encoders.gaussian import Gaussian
 from common.encoders.sequence import SequenceDecoder, SequenceEncoder, Sequences
-from common.encoders.text import FrozenTokenStates, TextEncoder
+from common.encoders.text import FrozenTokenStates, TextEncoderName
+from common.encoders.text import text_encoder as language_model
 from common.losses import filtered_info_nce
 from common.random import normal
 from common.training.method import Method
@@ -38,7 +39,7 @@ class TEMOS(Method):
         self,
         *,
         channels: int = 6,
-        text_encoder: str = "mini-bert",
+        text_encoder: TextEncoderName = "mini-bert",
         weights: str | None = None,
         width: int = 64,
         layers: int = 2,
@@ -53,7 +54,7 @@ class TEMOS(Method):
     ) -> None:
         super().__init__(**optimization)
         shape = dict(width=width, layers=layers, heads=heads, feedforward=feedforward, dropout=dropout)
-        language = TextEncoder.named(text_encoder, weights=weights)
+        language = language_model(text_encoder, weights=weights)
         # Two summaries of a sequence: the mean and the log-variance.
         self.motion_encoder = SequenceEncoder(channels, summaries=2, **shape)
         self.text_encoder = SequenceEncoder(language.width, summaries=2, **shape)

@@ -3,7 +3,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import nn
 from transformers import BertConfig, BertForMaskedLM, DistilBertConfig, DistilBertForMaskedLM
 
@@ -12,20 +11,10 @@ from common.encoders.pretrained import Architecture, PretrainedFiles
 from common.encoders.text import FrozenTokenStates, MaskedLMHead, TextEncoder
 from common.errors import UserError
 from common.training.rng import capture, replay
+from tests.common.encoders.tiny import tiny_tokenizer
 
 TEXTS = ["the cat sat", "a dog", "the dog sat on the mat and the cat sat on the dog"]
 TINY = Architecture(hidden_size=16, layers=2, heads=4, intermediate_size=32, vocab_size=13, positions=24)
-
-
-def tiny_tokenizer() -> Tokenizer:
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "a", "cat", "dog", "sat", "on", "mat", "and"]
-    tokenizer = Tokenizer(models.WordPiece({p: i for i, p in enumerate(pieces)}, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    return tokenizer
 
 
 def tiny_encoder(**arguments) -> TextEncoder:

@@ -127,3 +127,34 @@ def test_without_a_log_folder_nothing_is_written(card, tmp_path, monkeypatch):
     trainer.fit(module, benchmark)
     assert trainer.global_step == 8
     assert [path.name for path in (tmp_path / "papers").iterdir()] == ["toys"]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "message"),
+    [
+        ("small_resnett", "model.encoder is 'small_resnett' (did you mean 'small_resnet'?); it must be one of "),
+        (
+            {"name": "timm:resnet18", "frozn": True},
+            "unknown option model.encoder.frozn (did you mean 'frozen'?)",
+        ),
+        ({"frozen": True}, "model.encoder.name is missing"),
+        ({"name": "resnet18"}, "model.encoder is 'resnet18'"),
+    ],
+)
+def test_a_wrong_encoder_in_a_recipe_is_told_before_anything_is_built(encoder, message):
+    config = {
+        "model": {"class_path": "papers.classification.supcon.module.SupCon", "init_args": {"encoder": encoder}},
+        "data": {"class_path": "data.benchmarks.mini.digits.Digits"},
+    }
+    with pytest.raises(UserError) as error:
+        recipe.resolve(config)
+    assert str(error.value).startswith(message)
+
+
+def test_an_encoder_of_ones_own_is_kept_as_plain_values():
+    own = {"name": "timm:resnet18", "frozen": True}
+    config = {
+        "model": {"class_path": "papers.classification.supcon.module.SupCon", "init_args": {"encoder": own}},
+        "data": {"class_path": "data.benchmarks.mini.digits.Digits"},
+    }
+    assert recipe.resolve(config)["model"]["init_args"]["encoder"] == own
