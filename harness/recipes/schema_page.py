@@ -32,6 +32,8 @@ mini.yaml, full.yaml and every other recipe beside the card
   model             class_path: package.module.Class, and init_args: its arguments
   data              the same for a benchmark
   trainer           arguments of Lightning's Trainer, as in max_steps
+an encoder          where a model names one: that name, timm:NAME, transformers:FOLDER or package.module.Class, or a
+                    mapping with such a name and, as in common/encoders/names.py, how it is to be used
 `papers fit SLUG --help` lists the arguments of a paper's model and data, with kind, default and meaning."""
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 
@@ -11,6 +12,7 @@ from common.encoders.image import image_encoder
 from common.encoders.norms import GlobalBatchNorm, with_global_statistics
 from common.encoders.text import text_encoder
 from common.errors import UserError
+from harness.fitting.start import start
 from papers.classification.supcon.module import SupCon
 from papers.scaling.siglip.module import SigLIP
 from papers.sentence.simcse.module import SimCSE
@@ -34,6 +36,10 @@ def test_a_model_of_timm_trains_in_supcon(checkpointed: bool) -> None:
 
 def test_a_model_of_timm_trains_in_siglip_beside_one_of_transformers(tmp_path: Path) -> None:
     still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    save_file(image_encoder(TINY, 3).body.state_dict(), tmp_path / "plain.safetensors")
+    start(method, str(tmp_path / "plain.safetensors"))
+    weights = load_file(tmp_path / "plain.safetensors")
+    assert torch.equal(body.blocks[1].mlp.fc1.base_layer.weight, weights["blocks.1.mlp.fc1.weight"])
     text = {"name": f"transformers:{own.bert(tmp_path / 'bert')}", "init_args": still}
     method = SigLIP(image_encoder=TINY, text_encoder=text, embed_dim=6, temperature=1.0, bias=0.0)
     own.assert_trains(method, own.pairs(), [method.encoder.image.body, method.encoder.text[0].body])
@@ -92,6 +98,10 @@ def test_low_rank_updates_alone_are_trained(tmp_path: Path) -> None:
         if "lora_B" in name:  # which begins at 0, where A has no gradient
             nn.init.normal_(p, std=0.1)
     own.assert_trains(method, own.images(), [body])
+    save_file(image_encoder(TINY, 3).body.state_dict(), tmp_path / "plain.safetensors")
+    start(method, str(tmp_path / "plain.safetensors"))
+    weights = load_file(tmp_path / "plain.safetensors")
+    assert torch.equal(body.blocks[1].mlp.fc1.base_layer.weight, weights["blocks.1.mlp.fc1.weight"])
     text = {"name": f"transformers:{own.bert(tmp_path / 'bert')}", "lora_rank": 2}
     bert = SimCSE(encoder=text, dropout=0.0).encoder
     assert bert.embed(own.TEXTS).allclose(text_encoder(text["name"]).embed(own.TEXTS))  # as it was, at the start

@@ -174,7 +174,16 @@ VALUES = [
 KEYS = [
     *("--model", "--model.temperature", "--model.x.y", "--model.init_args.temperature", "--data", "--data.noise"),
     *("--trainer", "--trainer.max_steps", "--trainer.devices", "--trainer.precision", "--trainer.callbacks"),
-    *("--config", "-c", "--seed_everything", "--ckpt_path", "--x", "--data.batch_size", "--trainer.max_time"),
+    *(
+        "--config",
+        "-c",
+        "--seed_everything",
+        "--ckpt_path",
+        "--init_from",
+        "--x",
+        "--data.batch_size",
+        "--trainer.max_time",
+    ),
 ]
 
 
