@@ -36,10 +36,6 @@ def test_a_model_of_timm_trains_in_supcon(checkpointed: bool) -> None:
 
 def test_a_model_of_timm_trains_in_siglip_beside_one_of_transformers(tmp_path: Path) -> None:
     still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    save_file(image_encoder(TINY, 3).body.state_dict(), tmp_path / "plain.safetensors")
-    start(method, str(tmp_path / "plain.safetensors"))
-    weights = load_file(tmp_path / "plain.safetensors")
-    assert torch.equal(body.blocks[1].mlp.fc1.base_layer.weight, weights["blocks.1.mlp.fc1.weight"])
     text = {"name": f"transformers:{own.bert(tmp_path / 'bert')}", "init_args": still}
     method = SigLIP(image_encoder=TINY, text_encoder=text, embed_dim=6, temperature=1.0, bias=0.0)
     own.assert_trains(method, own.pairs(), [method.encoder.image.body, method.encoder.text[0].body])
