@@ -127,12 +127,16 @@ def test_a_frozen_encoder_is_neither_trained_nor_in_training_mode(bert: Path) ->
 
 def test_a_teacher_follows_it(vit: Path) -> None:
     method = BYOL(encoder={"name": f"transformers:{vit}", "gradient_checkpointing": True}, channels=3)
-    method.log = lambda *_, **__: None
-    own.assert_trains(method, own.images(), [method.student[0].body])
-    before = method.teacher(own.images().views[0])
+    method, views = method.double(), own.images().views
+    method.predictor(method.student(views[0])).sub(method.teacher(views[1])).square().sum().backward()
+    assert all(p.grad is not None for p in method.student.parameters())
+    assert {p.requires_grad for p in method.teacher.parameters()} == set()  # they are buffers
+    with torch.no_grad():
+        next(method.student.parameters()).add_(1.0)
+    before = method.teacher(views[0])
     method.teacher.update(method.student, 0.0)
-    moved, student = method.teacher(own.images().views[0]), method.student(own.images().views[0])
-    assert not torch.allclose(moved, before) and torch.allclose(moved, student)
+    moved = method.teacher(views[0])
+    assert not torch.allclose(moved, before) and torch.allclose(moved, method.student(views[0]))
 
 
 def test_nothing_is_loaded_on_the_meta_device(vit: Path, bert: Path) -> None:

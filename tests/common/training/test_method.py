@@ -126,6 +126,8 @@ def test_all_arguments_are_kept_as_plain_hyper_parameters() -> None:
         "beta2": 0.999,
         "eps": 1e-8,
         "eta": 1e-3,
+        "layer_decay": 1.0,
+        "freeze_norms": False,
     }
 
 
