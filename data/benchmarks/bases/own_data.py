@@ -318,7 +318,7 @@ class OwnData(Benchmark):
         """Compares what there is with what the method that is trained takes, where it says how much that is.
 
         Args:
-            there: by the name of the method's argument: the channels of pictures, the number of classes.
+            there: by the name of the method's argument: `channels` and `image_size` of pictures, how many `classes`.
 
         Raises:
             UserError: names both.
@@ -327,7 +327,8 @@ class OwnData(Benchmark):
         for name, value in there.items():
             taken = None if module is None else module.hparams.get(name)
             if isinstance(taken, int) and (taken < value if name == "classes" else taken != value):
-                raise UserError(f"model.{name} is {taken}; the data have {value} {name}")
+                least = " at least" if name == "classes" else ""
+                raise UserError(f"model.{name} is {taken}; for these data it must be {value}{least}")
 
     def loader(
         self, count: int, batch: Callable[[Rows, int, int], Any], order: GlobalBatchSampler | None = None

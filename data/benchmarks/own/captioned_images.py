@@ -192,7 +192,7 @@ class ImageText(OwnData):
 
     def train_dataloader(self) -> ResumableLoader:
         part = self.part("train")
-        self.check_method(channels=3 if self.colour else 1)
+        self.check_method(channels=3 if self.colour else 1, image_size=self.side)
         units = Units(part.groups)
         make = _Batches(self.reader(part.source), part, units, self.caption, self.words, self.crop, self.views)
         return self.loader(len(units), make)

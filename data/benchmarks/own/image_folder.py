@@ -186,7 +186,7 @@ class ImageFolder(OwnData):
 
     def train_dataloader(self) -> ResumableLoader:
         part, reader = self.part("train"), self.reader(self.part("train").source)
-        self.check_method(channels=3 if self.colour else 1, classes=len(self.classes))
+        self.check_method(channels=3 if self.colour else 1, image_size=self.side, classes=len(self.classes))
         batches = _Batches(reader, part, self.train.labels, self.crop, self.views)
         return self.loader(len(part.at), batches, self.sampler)
 

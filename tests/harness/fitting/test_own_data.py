@@ -81,7 +81,7 @@ def test_a_slip_is_told_in_one_line(words: list[str], message: str, capsys: pyte
 def test_a_method_of_other_channels_is_told_before_training(capsys: pytest.CaptureFixture[str]) -> None:
     own_files.pictures(Path("pictures"), 30)
     assert main(["fit", "simclr", "--data", "ImageFolder", "--data.path", "pictures", *BRIEF]) == 2
-    assert "model.channels is 1; the data have 3 channels" in capsys.readouterr().err
+    assert "model.channels is 1; for these data it must be 3" in capsys.readouterr().err
 
 
 def test_help_names_the_options_of_own_data(capsys: pytest.CaptureFixture[str]) -> None:
