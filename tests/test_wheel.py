@@ -29,9 +29,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "site"
 
 
-def run(installed: Path, folder: Path, *arguments: str) -> str:
+def run(installed: Path, folder: Path, *arguments: str, **variables: str) -> str:
     """What Python prints in an empty folder that sees the wheel and not the checkout."""
-    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    environment = {**os.environ, "PYTHONPATH": str(installed), **variables}
     done = subprocess.run(
         [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, errors="replace"
     )
@@ -69,3 +69,23 @@ def test_losses_and_weights_serve_a_project_of_ones_own(installed: Path, tmp_pat
     assert Path(where).is_relative_to(installed)
     assert float(loss) == pytest.approx(0.743668, abs=1e-5)  # log(e + 3) - 1
     assert shape == "torch.Size([2, 192])"
+
+
+def test_own_data_are_trained_on_and_compared_in_the_folder_one_works_in(installed: Path, tmp_path: Path) -> None:
+    """In one process, which imports torch once; what is written stands in the folder, and not beside the code."""
+    program = (
+        "import json\n"
+        "from harness.cli import main\n"
+        "rows = [{'anchor': f'ask {i}', 'positive': f'say {i} again'} for i in range(40)]\n"
+        "open('pairs.jsonl', 'w').write('\\n'.join(map(json.dumps, rows)))\n"
+        "own = ['--data', 'TextPairs', '--data.path', 'pairs.jsonl']\n"
+        "quiet = ['--trainer.enable_progress_bar', 'false', '--trainer.enable_model_summary', 'false']\n"
+        "assert main(['fit', 'simcse', *own, '--data.batch_size', '8', '--trainer.max_steps', '2', *quiet]) == 0\n"
+        "assert main(['test', 'simcse', *own, '--ckpt_path', 'last', *quiet]) == 0\n"
+        "print('ranking')\n"
+        "assert main(['compare', *own]) == 0\n"
+    )
+    environment = {"CONTRASTIVE_PAPERS_CACHE": str(tmp_path / "cache")}
+    ranking = run(installed, tmp_path, "-c", program, **environment).partition("ranking\n")[2]
+    assert "text_pairs pairs.jsonl: mrr/gallery8" in ranking and "SimCSE" in ranking and "bag of words" in ranking
+    assert (tmp_path / "logs/simcse/fit/version_0").is_dir() and not (installed / "logs").exists()

@@ -94,6 +94,18 @@ class Units:
         return self.order[self.starts[units] + drawn]
 
 
+class Guarded(NamedTuple):
+    """Makes batches in a worker; a row that cannot be read after all is told by what comes in place of its batch."""
+
+    make: Callable[[Rows, int, int], Any]
+
+    def __call__(self, rows: Rows, seed: int, epoch: int) -> Any:
+        try:
+            return self.make(rows, seed, epoch)
+        except UserError as error:
+            return error
+
+
 class OwnData(Benchmark):
     """The base of benchmarks on the user's own data.
 
@@ -345,7 +357,14 @@ class OwnData(Benchmark):
                     f"data.batch_size is {self.batch_size}; {self.path} has {count} to train on that differ"
                 )
             order = GlobalBatchSampler(count, self.batch_size, self.seed)
-        return Table(Rows(torch.arange(count)), batch).loader_over(order, self.workers)
+        make = Guarded(batch) if self.workers else batch
+        return Table(Rows(torch.arange(count)), make).loader_over(order, self.workers)
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Raises the error of a worker, which would come with its traceback if the worker raised it."""
+        if isinstance(batch, UserError):
+            raise batch
+        return batch
 
     def train_dataloader(self) -> ResumableLoader:
         raise NotImplementedError

@@ -1,6 +1,7 @@
 """Masked-language modelling (Devlin et al. 2019), with an optional teacher whose hidden states the student matches."""
 
 from collections.abc import Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -88,6 +89,9 @@ class MaskedLM(Method):
         fresh = not self.pretrained and self.trainer.ckpt_path is None
         if stage == "fit" and self.teacher is not None and fresh:
             texts = self.trainer.datamodule.splits["train"]
+            if not isinstance(texts, list):  # of a benchmark that keeps them on the disk
+                batches = islice(self.trainer.datamodule.train_dataloader(), 4)
+                texts = [text for batch in batches for text in batch.text]
             narrow(self.teacher, self.encoder, self.lifts, texts[:: max(1, len(texts) // 128)])
 
     def training_step(self, batch: Sentences, batch_idx: int) -> Tensor:

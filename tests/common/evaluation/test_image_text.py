@@ -13,6 +13,8 @@ from common.evaluation.image_text import (
     distractor_accuracy,
     image_text_retrieval,
     match_pairs,
+    paired_chance,
+    paired_retrieval,
     reranked_retrieval,
     variant_accuracy,
     zero_shot_accuracy,
@@ -134,3 +136,26 @@ def test_variants_are_told_from_originals_by_what_differs():
     table[1, 4] = 1
     got = variant_accuracy(lambda pairs: table[pairs[:, 0], pairs[:, 1]], variants, ("colour", "size", "none"))
     assert got == {"text": 0.5, "image": 1.0, "colour": 1.0, "size": 0.5}
+
+
+def test_pairs_say_what_fits_where_a_caption_is_that_of_several_pictures() -> None:
+    image, text = rows(0, 6), rows(1, 5)
+    fits = torch.tensor([[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 1, 1, 1], [0, 0, 1, 0, 0], [0, 0, 0, 1, 0],
+                         [0, 0, 0, 0, 1]], dtype=torch.bool)  # fmt: skip
+    found = paired_retrieval(image, text, fits.nonzero())
+    for name, scores, right in (("image_to_text", image @ text.T, fits), ("text_to_image", text @ image.T, fits.T)):
+        ranks = [1 + int((row[~good] >= row[good].max()).sum()) for row, good in zip(scores, right, strict=True)]
+        size = scores.shape[1]
+        assert found[f"{name}/mrr/gallery{size}"] == pytest.approx(sum(1 / r for r in ranks) / len(ranks))
+        assert found[f"{name}/recall@1/gallery{size}"] == pytest.approx(sum(r == 1 for r in ranks) / len(ranks))
+    chance = paired_chance(fits.nonzero())
+    assert chance.keys() == found.keys()
+    assert chance["image_to_text/recall@1/gallery5"] == pytest.approx(float(fits.sum(1).double().mean()) / 5)
+    assert chance["text_to_image/recall@1/gallery6"] == pytest.approx(float(fits.sum(0).double().mean()) / 6)
+
+
+def test_pairs_by_ids_are_the_retrieval_by_ids() -> None:
+    image, text = rows(2), rows(3)
+    by_ids = image_text_retrieval(image, text, IDS, IDS)
+    assert paired_retrieval(image, text, (IDS[:, None] == IDS).nonzero()) == by_ids
+    assert paired_chance((IDS[:, None] == IDS).nonzero()) == chance_retrieval(IDS, IDS)

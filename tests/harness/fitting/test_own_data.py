@@ -3,9 +3,14 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
+from common.experiments.yaml_lines import load
 from harness.cli import main
-from harness.recipes.catalog import own_benchmarks
+from harness.recipes import catalog
+from harness.recipes.catalog import REPOSITORY, own_benchmarks
+from harness.recipes.options import check_options, spelled_out
+from harness.recipes.signatures import batch_read
 from tests.data.benchmarks import own_files
 
 BRIEF = ["--trainer.max_steps", "3", "--trainer.enable_progress_bar", "false",
@@ -82,6 +87,30 @@ def test_a_method_of_other_channels_is_told_before_training(capsys: pytest.Captu
     own_files.pictures(Path("pictures"), 30)
     assert main(["fit", "simclr", "--data", "ImageFolder", "--data.path", "pictures", *BRIEF]) == 2
     assert "model.channels is 1; for these data it must be 3" in capsys.readouterr().err
+
+
+SERVED = {"Images": "ImageFolder", "LabelledVectors": "ImageFolder", "ImageText": "ImageText", "Sentences": "TextPairs",
+          "SentenceTriplets": "Retrieval", "TextPairs": "TextPairs", "SpeechViews": "AudioText",
+          "TranscribedSpeech": "AudioText", "SpeechTranslations": "AudioText"}  # fmt: skip
+
+
+def test_full_recipes_can_be_pointed_at_own_data(capsys: pytest.CaptureFixture[str]) -> None:
+    pointed = {}
+    for path in sorted(REPOSITORY.glob("papers/*/*/full*.yaml")):
+        recipe = load(path).data
+        kinds = [SERVED.get(kind) for kind in str(batch_read(recipe["model"]["class_path"], REPOSITORY)).split(" | ")]
+        if kinds[0] is not None:
+            slug, words = path.parent.name, ["--config", path.name, "--data", kinds[0], "--data.path", "x"]
+            check_options(catalog.find(slug), spelled_out(words))
+            pointed[slug, path.name] = words, recipe["data"]["init_args"]
+    assert len(pointed) > 20
+    for slug in ("supcon", "clip", "gradcache"):
+        words, written = pointed[slug, "full.yaml"]
+        assert main(["fit", slug, *words, "--print_config"]) == 0
+        resolved = yaml.safe_load(capsys.readouterr().out)["data"]
+        assert resolved["class_path"] == own_benchmarks()[words[3]]
+        kept = resolved["init_args"].keys() & written.keys()
+        assert "batch_size" in kept and all(resolved["init_args"][key] == written[key] for key in kept)
 
 
 def test_help_names_the_options_of_own_data(capsys: pytest.CaptureFixture[str]) -> None:
