@@ -245,7 +245,9 @@ def _table(path: Path) -> Part:
         # Texts as they are written: numbers would lose their zeros, and "None" and "NA" are words.
         options = {"features": Features({column: Value("string") for column in header})}
         options |= {"sep": separator, "keep_default_na": False}
-    if kind != "parquet":
+    if kind == "parquet":
+        options = {"batch_size": 1000}  # by default a whole row group at once, which may be any size
+    else:
         for _ in read_lines(path):  # not UTF-8 is told with its line
             pass
     try:

@@ -116,7 +116,7 @@ def shared_benchmarks() -> set[str]:
 
 def own_benchmarks() -> dict[str, str]:
     """The benchmarks on the user's own data: their classes' paths by their bare names, found without importing them."""
-    found = {}
+    found: dict[str, str] = {}
     for path in sorted((REPOSITORY / "data/benchmarks/own").glob("*.py")):
         module = f"data.benchmarks.own.{path.stem}"
         of_module = {name: f"{module}.{name}" for name in classes(module, REPOSITORY)}
