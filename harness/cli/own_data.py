@@ -34,7 +34,8 @@ def compare_own(given: argparse.Namespace) -> None:
     benchmark.prepare_data()
     benchmark.setup("test")
     key = benchmark.name, benchmark.fingerprint()
-    scores = [score for score in latest(read_scores(logs)) if (score.benchmark, score.data_hash) == key]
+    every = [score for score in latest(read_scores(logs)) if score.benchmark == benchmark.name]
+    scores = [score for score in every if score.data_hash == benchmark.fingerprint()]
     floors = {floor.key: floor for floor in read_floors(logs / "own")}
     if key not in floors:
         say(f"computing what {benchmark.name} scores without learning (once)")
@@ -58,6 +59,8 @@ def compare_own(given: argparse.Namespace) -> None:
     print_table(
         ("rank", "method", "paper", "mean [95% interval]", "tests"), cells, f"{benchmark.name} {shown}: {metric}"
     )
+    if left := len(every) - len(scores):
+        say(f"{left} more tests on {benchmark.name} are of other data, or of other --data options")
     if not scores:
         say("nothing was tested on it yet; `papers test SLUG --ckpt_path last` with the same --data options does")
 

@@ -26,6 +26,7 @@ from harness.recipes import catalog
 from harness.recipes.catalog import importable
 from harness.recipes.early import INIT_FROM, OPTION, UNTRAINED, needs_checkpoint
 from harness.recipes.lightning_cli import PapersCLI
+from harness.recipes.options import parsed
 from harness.recipes.recipe import tensorboard
 from harness.recipes.written import load_recipe
 
@@ -55,6 +56,9 @@ def run_subcommand(card: Card, subcommand: str, args: list[str], logs: Path | No
 class _FitCLI(PapersCLI):
     def __init__(self, card: Card, subcommand: str, args: list[str], logs: Path, untrained: bool) -> None:
         self.card, self.logs, self.untrained = card, logs, untrained
+        self.typed = [
+            option for option in parsed(args) if option.key.startswith("data.") and "class_path" not in option.key
+        ]
         self.checkpoint: dict[str, Any] | None = None
         self.path: Path | None = None
         self.watch = Watch()
@@ -159,7 +163,10 @@ class _FitCLI(PapersCLI):
         kind, arguments = type(self.model).__name__, plain(dict(self.model.hparams))
         data = benchmark.name, benchmark.fingerprint()
         write_score(Path(log_dir), Score(self.card.slug, kind, arguments, *data, weights, metrics))
-        print(f"compare it: papers compare --data {type(benchmark).__name__} --data.path {benchmark.path}")
+        typed = " ".join(f"--{option.key} {option.value}" for option in self.typed)
+        print(
+            f"compare it: papers compare --data {type(benchmark).__name__} {typed or '--data.path ' + benchmark.path}"
+        )
 
     def after_fit(self) -> None:
         """The last lines: the score, where things are, and what to do with them."""

@@ -48,7 +48,10 @@ def test_two_papers_are_trained_tested_and_compared(kind: str, capsys: pytest.Ca
         assert main(["fit", slug, *data, *options, *BRIEF]) == 0, capsys.readouterr().err
         test = ["test", slug, *data, *options, *BRIEF[2:], "--ckpt_path", "last"]
         assert main(test) == 0, capsys.readouterr().err
-        assert f"compare it: papers compare {' '.join(data)}" in capsys.readouterr().out
+        told = capsys.readouterr().out
+        assert f"compare it: papers compare {' '.join(data)}" in told and ("--data.batch_size" in told) == (
+            "--data.batch_size" in options
+        )
     assert main(["compare", *data, "--logs", "logs"]) == 0
     title, _, *rows = capsys.readouterr().out.splitlines()
     assert f" {path}: " in title
@@ -57,6 +60,10 @@ def test_two_papers_are_trained_tested_and_compared(kind: str, capsys: pytest.Ca
     assert any("chance" in row and "floor" in row for row in rows)
     assert main(["compare", *data, "--logs", "logs", "--metric", "top9"]) == 2
     assert "nothing has the metric 'top9'" in capsys.readouterr().err
+    if kind == "TextPairs":
+        assert main(["compare", *data, "--data.split_seed", "1", "--logs", "logs"]) == 0
+        err = capsys.readouterr().err
+        assert "2 more tests on text_pairs are of other data" in err and "nothing was tested on it yet" in err
 
 
 @pytest.mark.parametrize(
