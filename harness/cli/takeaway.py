@@ -9,6 +9,7 @@ from common.errors import UserError
 from common.experiments.card import Card
 from common.paths import as_path
 from harness.console import shown_path
+from harness.files import workplace
 from harness.recipes.early import OPTION, check_file
 from harness.recipes.options import check_options, parsed, recipe_of, spelled_out
 
@@ -42,7 +43,7 @@ def _checkpoint(given: argparse.Namespace, card: Card) -> str:
     if given.ckpt_path == "last":
         from harness.fitting.checkpoint import find_checkpoint
 
-        return str(find_checkpoint("last", card.root / "logs" / card.slug))
+        return str(find_checkpoint("last", workplace(card.root) / "logs" / card.slug))
     if not path.is_dir():
         check_file(given.ckpt_path)
     return str(path)
