@@ -27,15 +27,6 @@ _DRAWN, _CHOSEN = 1, 2
 SPLITS = ("train", "val", "test")
 
 
-class Entries(NamedTuple):
-    """What of a split a module embeds."""
-
-    names: "Names"
-    """What the data call each: its id, its path, or file and row."""
-    items: "Lazy"
-    """A slice of them is what `embed_text`, `embed_image` or `embed_speech` takes."""
-
-
 class Lazy:
     """Items that are read when a slice of them is asked for.
 
@@ -58,10 +49,6 @@ class Lazy:
     def to(self, device: torch.device | str) -> Tensor:
         """All of them at once, for a method that wants a tensor in memory."""
         return self[:].to(device)
-
-
-class Names(Lazy):
-    """Names, one text each."""
 
 
 class Part(NamedTuple):
@@ -303,22 +290,19 @@ class OwnData(Benchmark):
         """A column of texts."""
         return Lazy(len(part.at), lambda at: texts_at(part, at, column))
 
-    def names(self, part: Part) -> Names:
-        """File and row of each."""
-        return Names(len(part.at), lambda at: [part.source.where(i) for i in part.at[at].tolist()])
+    def names(self, part: Part, at: Tensor | None = None) -> list[str]:
+        """File and row of each, or of those at some positions."""
+        return [part.source.where(i) for i in (part.at if at is None else part.at[at]).tolist()]
 
-    def entries(self, split: str) -> dict[str, Entries]:
-        """What of a split a module embeds, by the method that does: "embed_text", "embed_image" or "embed_speech".
-
-        The items come in the order of the data; those of two methods have the same place where they are of one row.
-        """
-        raise NotImplementedError
+    @abstractmethod
+    def embedded_columns(self, split: str) -> list[Column]:
+        """What of a split can be embedded, in the order of the data, named as the data name it."""
 
     def embeddable(self, split: str) -> dict[str, Column]:
         if split not in SPLITS:
             raise UserError(f"split is '{split}'; {self.name} has: {', '.join(SPLITS)}")
-        kinds = {method.removeprefix("embed_"): found for method, found in self.entries(split).items()}
-        return {kind: Column(kind, found.items, found.names[:]) for kind, found in kinds.items()}
+        self.setup()
+        return {column.kind: column for column in self.embedded_columns(split)}
 
     def batch_kind(self, *kinds: type) -> type:
         """Which of these kinds of batches the method reads that is trained; the first where that is not known."""

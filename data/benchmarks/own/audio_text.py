@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from common.audio import SpeechAugmentation, WaveformAugmentation, log_mel
 from common.batches import SpeechTranslations, SpeechViews, TranscribedSpeech
 from common.benchmark import Metrics
+from common.embedding.columns import Column
 from common.errors import UserError
 from common.evaluation.classes import standardized
 from common.evaluation.embed import embed_dataset, evaluating
@@ -25,7 +26,7 @@ from common.sampling.batches import ResumableLoader
 from common.sampling.lengths import SimilarLengthSampler
 from common.table import Rows
 from data.benchmarks.bases.floors import BagOfWords
-from data.benchmarks.bases.own_data import Entries, Lazy, OwnData, Part, different, text_fault, texts_at, texts_in
+from data.benchmarks.bases.own_data import Lazy, OwnData, Part, different, text_fault, texts_at, texts_in
 from data.readers import Source
 from data.sounds import SoundReader, padded
 
@@ -267,11 +268,10 @@ class AudioText(OwnData):
         chance |= {name.replace(first, "probe_words"): x for name, x in chance.items() if name.startswith(first)}
         return {"chance": chance, "mean and deviation": self.evaluate(Bands())}
 
-    def entries(self, split: str) -> dict[str, Entries]:
-        part = self.part(split)
+    def embedded_columns(self, split: str) -> list[Column]:
+        part = self.splits[split]
         names = self.names(part)
-        texts = self.texts(part, self.transcript)
-        return {"embed_speech": Entries(names, self.clips(split)), "embed_text": Entries(names, texts)}
+        return [Column("speech", self.clips(split), names), Column("text", self.texts(part, self.transcript), names)]
 
     def example(self) -> str:
         part = self.part("train")

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from common.batches import Sentences, SentenceTriplets, TextPairs
 from common.benchmark import Metrics
+from common.embedding.columns import Column
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.retrieval import hit_metrics, listed, ranking_metrics, retrieval_metrics
@@ -21,9 +22,7 @@ from common.table import Rows
 from data.benchmarks.bases.floors import Scattered, bounded_words
 from data.benchmarks.bases.own_data import (
     SPLITS,
-    Entries,
     Lazy,
-    Names,
     OwnData,
     Part,
     Units,
@@ -31,6 +30,7 @@ from data.benchmarks.bases.own_data import (
     text_fault,
     text_of,
     texts_at,
+    texts_in,
 )
 from data.readers import Source, read_file, shown, split_of
 
@@ -238,16 +238,15 @@ class Retrieval(OwnData):
         words = bounded_words(texts[:FITTED], len(texts))
         return {"chance": self.evaluate(Scattered()), "bag of words": self.evaluate(words)}
 
-    def entries(self, split: str) -> dict[str, Entries]:
+    def embedded_columns(self, split: str) -> list[Column]:
         """The queries of the split, and all documents, by their ids."""
-        part = self.part(split)
-        names = Names(len(self.documents), lambda at: _ids(self.corpus, self.documents[at], self.id))
-        return {
-            "embed_query": Entries(
-                Names(len(part.at), lambda at: texts_at(part, at, self.id)), self.texts(part, self.text)
-            ),
-            "embed_text": Entries(names, self.document_texts()),
-        }
+        part = self.splits[split]
+        queries = list(texts_in(part.source, part.at, self.id))
+        documents = list(texts_in(self.corpus, self.documents, self.id))
+        return [
+            Column("query", self.texts(part, self.text), queries),
+            Column("text", self.document_texts(), documents),
+        ]
 
     def sizes(self) -> dict[str, int]:
         return super().sizes() | {"documents": len(self.documents)}
@@ -323,7 +322,3 @@ def _of_query(pairs: Tensor, query: int) -> Tensor:
     """The documents of a query, in pairs that stand in order."""
     first, last = torch.searchsorted(pairs[:, 0].contiguous(), torch.tensor([query, query + 1])).tolist()
     return pairs[first:last, 1]
-
-
-def _ids(source: Source, at: Tensor, column: str) -> list[str]:
-    return [text_of(value) for value in source.rows.select_columns([column])[at.tolist()][column]]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from common import batches
 from common.augmentation import ImageAugmentation
 from common.benchmark import Metrics
+from common.embedding.columns import Column
 from common.errors import UserError
 from common.evaluation.geometry import modality_gap
 from common.evaluation.image_text import paired_chance, paired_retrieval
@@ -20,9 +21,7 @@ from common.sampling.batches import ResumableLoader
 from common.table import Rows
 from data.benchmarks.bases.image_text import captioned_sheet, embedded
 from data.benchmarks.bases.own_data import (
-    Entries,
     Lazy,
-    Names,
     OwnData,
     Part,
     Units,
@@ -232,19 +231,13 @@ class ImageText(OwnData):
         self.setup()
         return {"chance": paired_chance(self.gallery("test").pairs)}
 
-    def entries(self, split: str) -> dict[str, Entries]:
+    def embedded_columns(self, split: str) -> list[Column]:
         """The different pictures of the split and its different captions, each named after the first row it is in."""
-        part = self.part(split)
-        found = self.gallery(split)
-
-        def named(places: Tensor) -> Names:
-            return Names(len(places), lambda at: [part.source.where(i) for i in part.at[places[at]].tolist()])
-
-        captions = Lazy(len(found.captions), lambda at: [found.captions[i] for i in at.tolist()])
-        return {
-            "embed_image": Entries(named(found.pictures), self.pixels(split)),
-            "embed_text": Entries(named(found.places), captions),
-        }
+        part, found = self.splits[split], self.gallery(split)
+        return [
+            Column("image", self.pixels(split), self.names(part, found.pictures)),
+            Column("text", found.captions, self.names(part, found.places)),
+        ]
 
     def example(self) -> Image.Image:
         """The first pictures to train on, each with a caption."""

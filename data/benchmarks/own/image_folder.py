@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from common.augmentation import ImageAugmentation
 from common.batches import Images
 from common.benchmark import Metrics
+from common.embedding.columns import Column
 from common.errors import UserError
 from common.evaluation.calibration import classifier_metrics
 from common.evaluation.classes import class_chance, class_metrics
@@ -24,7 +25,7 @@ from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
 from common.table import Rows
 from data.benchmarks.bases.images import contact_sheet
-from data.benchmarks.bases.own_data import Entries, Lazy, OwnData, Part, text_fault, text_of
+from data.benchmarks.bases.own_data import Lazy, OwnData, Part, text_fault, text_of
 from data.pictures import PictureReader
 from data.readers import Source
 
@@ -245,9 +246,8 @@ class ImageFolder(OwnData):
             f"pixels at {_THUMB}": pixels,
         }
 
-    def entries(self, split: str) -> dict[str, Entries]:
-        part = self.part(split)
-        return {"embed_image": Entries(self.names(part), self.kept[split].pixels)}
+    def embedded_columns(self, split: str) -> list[Column]:
+        return [Column("image", self.kept[split].pixels, self.names(self.splits[split]))]
 
     def example(self) -> Image.Image:
         """Training pictures, a row for each of the first ten classes."""

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from common import batches
 from common.batches import Sentences, SentenceTriplets
 from common.benchmark import Metrics
+from common.embedding.columns import Column
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.retrieval import listed, ranking_metrics, retrieval_metrics
@@ -23,7 +24,6 @@ from common.sampling.batches import ResumableLoader
 from common.table import Rows
 from data.benchmarks.bases.floors import Scattered, bounded_words
 from data.benchmarks.bases.own_data import (
-    Entries,
     Lazy,
     OwnData,
     Part,
@@ -207,11 +207,12 @@ class TextPairs(OwnData):
         words = bounded_words(texts, len(self.part("test").at))
         return {"chance": self.evaluate(Scattered()), "bag of words": self.evaluate(words)}
 
-    def entries(self, split: str) -> dict[str, Entries]:
-        """The anchors; where the module has `embed_query`, as queries, with the positives as texts."""
-        part = self.part(split)
-        sides = self.texts(part, self.anchor), self.texts(part, self.positive)
-        return {"embed_query": Entries(self.names(part), sides[0]), "embed_text": Entries(self.names(part), sides[1])}
+    def embedded_columns(self, split: str) -> list[Column]:
+        """The anchors as queries, the positives as texts."""
+        part = self.splits[split]
+        names = self.names(part)
+        sides = {"query": self.anchor, "text": self.positive}
+        return [Column(kind, self.texts(part, column), names) for kind, column in sides.items()]
 
     def example(self) -> str:
         part = self.part("train")

@@ -85,8 +85,8 @@ def test_folders_of_recordings_with_metadata_and_any_rate() -> None:
     Path("spoken/metadata.csv").write_text("\n".join(rows))
     data = AudioText(path="spoken", transcript="said", sound="waveform", batch_size=2)
     assert data.sizes() == {"train": 9, "val": 1, "test": 2}
-    names, items = data.entries("test")["embed_speech"]
-    assert [len(clip) for clip in items[:]] == [16_000] * 2 and names[0:1][0].startswith("spoken/metadata.csv, row ")
+    _, items, names = data.embeddable("test")["speech"]
+    assert [len(clip) for clip in items[:]] == [16_000] * 2 and names[0].startswith("spoken/metadata.csv, row ")
 
 
 def test_transcripts_as_recognizers_of_letters_read_them() -> None:

@@ -71,8 +71,9 @@ def test_queries_look_for_all_their_answers_in_the_whole_corpus() -> None:
     assert metrics["ndcg@10/gallery60"] == metrics["map/gallery60"] == metrics["mrr/gallery60"] == 1.0
     floor = benchmark().floor()
     assert floor["bag of words"]["ndcg@10/gallery60"] > 2 * floor["chance"]["ndcg@10/gallery60"]
-    found = benchmark().entries("test")
-    assert found["embed_text"].names[:2] == ["d0", "d1"] and found["embed_query"].names[:1][0].startswith("q")
+    found = benchmark().embeddable("test")
+    assert found["text"].ids[:2] == ["d0", "d1"] and found["query"].ids[0].startswith("q")
+    assert len(found["text"].items) == 60 and found["text"].items[1:2][0].startswith("T1 ")
 
 
 def test_given_judgements_part_the_queries() -> None:

@@ -99,5 +99,6 @@ def test_lists_of_captions_and_pictures_as_bytes(tmp_path: Path) -> None:
         assert data.sizes() == {"train": 14, "val": 2, "test": 4}
         assert {text.split()[0] for batch in epochs(data, 4) for text in batch.text} == {"one", "two"}
         assert data.evaluate(ByColour(200))["recall@1/gallery4"] == 1.0
-        found = data.entries("test")
-        assert found["embed_image"].items[:2].shape == (2, 3, 8, 8) and len(found["embed_text"].items) == 8
+        found = data.embeddable("test")
+        assert found["image"].items[:2].shape == (2, 3, 8, 8) and len(found["text"].items) == 8
+        assert found["text"].ids[0].startswith(path) and len(found["image"].ids) == 4

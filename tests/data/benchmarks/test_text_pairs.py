@@ -117,7 +117,7 @@ def test_a_batch_that_cannot_be_filled_is_told() -> None:
 
 
 def test_what_a_module_embeds_has_names() -> None:
-    found = benchmark().entries("test")
-    assert set(found) == {"embed_query", "embed_text"}
-    names, items = found["embed_text"]
-    assert [f"say {int(name.split()[-1]) - 1}" for name in names[:]] == items[:]
+    found = benchmark().embeddable("test")
+    assert set(found) == {"query", "text"}
+    _, items, names = found["text"]
+    assert [f"say {int(name.split()[-1]) - 1}" for name in names] == items[:] and len(names) == 8

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -52,6 +53,13 @@ def test_two_papers_are_trained_tested_and_compared(kind: str, capsys: pytest.Ca
         assert f"compare it: papers compare {' '.join(data)}" in told and ("--data.batch_size" in told) == (
             "--data.batch_size" in options
         )
+    weights = max(Path("logs").rglob("*.ckpt"), key=lambda file: file.stat().st_mtime)
+    column = {"ImageFolder": "image", "ImageText": "image", "AudioText": "speech"}.get(kind, "text")
+    embed = ["embed", slugs[1], "--ckpt_path", str(weights), *data, "--column", column, "--out", "vectors.npy"]
+    assert main(embed) == 0, capsys.readouterr().err
+    vectors = np.load("vectors.npy")
+    assert vectors.ndim == 2 and len(vectors) >= 20 and np.isfinite(vectors).all()
+    capsys.readouterr()
     assert main(["compare", *data, "--logs", "logs"]) == 0
     title, _, *rows = capsys.readouterr().out.splitlines()
     assert f" {path}: " in title
