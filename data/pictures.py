@@ -96,7 +96,7 @@ class PictureReader(NamedTuple):
 
     def where(self, rows: Sequence[int]) -> list[tuple[int, Path | bytes]]:
         """The rows, each with its picture's path or bytes."""
-        values = self.source.rows.select_columns([self.column])[list(rows)][self.column]
+        values = self.source.cells(self.column, rows)
         return [
             (row, stored(value, self.root or self.source.part(row)[0].folder))
             for row, value in zip(rows, values, strict=True)

@@ -62,6 +62,7 @@ class Source:
                 )
         self.rows = first.rows if len(self.parts) == 1 else concatenate_datasets([part.rows for part in self.parts])
         self.starts = [sum(len(part.rows) for part in self.parts[:i]) for i in range(len(self.parts))]
+        self._columns: dict[str, Dataset] = {}
 
     @property
     def name(self) -> str:
@@ -85,6 +86,12 @@ class Source:
         if part.media is not None:
             return shown(Path(part.rows[place][part.media]["path"]))
         return f"{part.name}, row {place + 1}"
+
+    def cells(self, column: str, rows: Sequence[int]) -> list[Any]:
+        """A column's values in some rows."""
+        if column not in self._columns:  # kept, as to select it copies all that is known of the rows
+            self._columns[column] = self.rows.select_columns([column])
+        return self._columns[column][list(rows)][column]
 
     def batches(self, columns: Sequence[str], size: int = 1000) -> Iterator[tuple[int, dict[str, list[Any]]]]:
         """All rows in order, some at a time: the number of the first, and the values by column."""

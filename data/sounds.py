@@ -41,7 +41,7 @@ class SoundReader(NamedTuple):
 
     def __call__(self, rows: Sequence[int]) -> list[Tensor]:
         """The recordings, each of shape (t, 40) or (samples,), at 16 kHz."""
-        values = self.source.rows.select_columns([self.column])[list(rows)][self.column]
+        values = self.source.cells(self.column, rows)
 
         def one(item: tuple[int, Any]) -> Tensor:
             row, value = item

@@ -388,7 +388,7 @@ def _identity(path: str, root: str | None) -> object:
 
 def cells(part: Part, at: Tensor, column: str) -> list[Any]:
     """A column's values in the rows at these positions of a split."""
-    return part.source.rows.select_columns([column])[part.at[at].tolist()][column]
+    return part.source.cells(column, part.at[at].tolist())
 
 
 def texts_at(part: Part, at: Tensor, column: str) -> list[str]:
@@ -400,7 +400,7 @@ def texts_in(source: Source, at: Tensor, column: str) -> Iterator[str]:
     """The texts of a column in some rows of a source, given in ascending order; one after the other."""
     wanted = at.tolist()
     for start in range(0, len(wanted), 1000):
-        for value in source.rows.select_columns([column])[wanted[start : start + 1000]][column]:
+        for value in source.cells(column, wanted[start : start + 1000]):
             yield text_of(value)
 
 

@@ -271,8 +271,8 @@ class _Documents(NamedTuple):
 
     def __call__(self, index: Tensor) -> list[str]:
         columns = [column for column in (self.title, self.text) if column in self.corpus.columns]
-        found = self.corpus.rows.select_columns(columns)[self.at[index].tolist()]
-        rows = zip(*(found[column] for column in columns), strict=True)
+        at = self.at[index].tolist()
+        rows = zip(*(self.corpus.cells(column, at) for column in columns), strict=True)
         return [" ".join(text_of(part) for part in row if part is not None).strip() for row in rows]
 
 

@@ -30,7 +30,7 @@ from data.benchmarks.bases.own_data import (
     first_of,
     listed_texts,
     text_fault,
-    text_of,
+    texts_in,
 )
 from data.pictures import PictureReader
 from data.readers import Source
@@ -155,8 +155,7 @@ class ImageText(OwnData):
     def grouped(self, source: Source, at: Tensor) -> Tensor:
         if self.pair_id is None:
             return at[first_of(self.picture_keys(source, at))]
-        values = source.rows.select_columns([self.pair_id])[at.tolist()][self.pair_id]
-        return at[first_of(map(text_of, values))]
+        return at[first_of(texts_in(source, at, self.pair_id))]
 
     def build(self) -> None:
         super().build()

@@ -149,7 +149,7 @@ class ImageFolder(OwnData):
 
     def class_names(self, source: Source, at: Tensor) -> list[str]:
         """The class of each of these rows."""
-        values = source.rows.select_columns([self.label])[at.tolist()][self.label]
+        values = source.cells(self.label, at.tolist())
         names = getattr(source.rows.features[self.label], "names", None)
         return [text_of(value) if names is None else names[value] for value in values]
 
