@@ -331,6 +331,7 @@ def _one_line(error: BaseException) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without progress bars and tracebacks of `datasets` on the console; what is wrong is told by one error."""
+    import pyarrow
     from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
     from datasets.utils import logging as messages
 
@@ -340,6 +341,7 @@ def _quiet() -> Iterator[None]:
     try:
         yield
     finally:
+        pyarrow.default_memory_pool().release_unused()  # a file may have been read in parts of a hundred megabytes
         messages.set_verbosity(level)
         if bars:
             enable_progress_bars()
