@@ -12,7 +12,7 @@ Part = tuple[Items, Tensor]
 """Pictures, uint8 of shape (n, c, h, w) however they are kept, and the quantity of each, (n,), in a random order."""
 
 
-def quantity_metrics(module: nn.Module, train: Part, val: Part, test: Part, at_once: int = 500) -> Metrics:
+def quantity_metrics(module: nn.Module, train: Part, val: Part, test: Part, *, at_once: int = 500) -> Metrics:
     """What a ridge regression on the embeddings says of a quantity, and what the module itself says.
 
     Args:

@@ -38,8 +38,9 @@ class L1Regression(Method):
     ) -> None:
         super().__init__(**optimization)
         check_number("model.unit", unit, above=0)
-        self.encoder = with_global_statistics(image_encoder(encoder, channels, width))
-        self.regressor = nn.Linear(self.encoder.output_dim, 1)
+        network = image_encoder(encoder, channels, width)
+        self.encoder = with_global_statistics(network)
+        self.regressor = nn.Linear(network.output_dim, 1)
         self.unit = unit
 
     def training_step(self, batch: Images, batch_idx: int) -> Tensor:

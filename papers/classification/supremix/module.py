@@ -68,12 +68,21 @@ class SupReMix(SupCon):
     def training_step(self, batch: Images, batch_idx: int) -> Tensor:
         embeddings = self.network(batch.views.flatten(0, 1))
         labels = batch.labels.repeat(len(batch.views))  # views are stacked whole, one after the other
-        given = {"temperature": self.temperature, "weight": self.weight, "released": self.released}
-        return self.log_loss(mixed_sup_con(embeddings, labels, **self.mixtures(labels, batch.ids), **given))
+        negatives, positives = self.mixtures(labels, batch.ids)
+        loss = mixed_sup_con(
+            embeddings,
+            labels,
+            temperature=self.temperature,
+            negatives=negatives,
+            positives=positives,
+            weight=self.weight,
+            released=self.released,
+        )
+        return self.log_loss(loss)
 
-    def mixtures(self, labels: Tensor, ids: Tensor) -> dict[str, Mixtures]:
-        """Those of our rows, given their labels, (views * n,), and the ids of the n images."""
-        layout, found = shards(len(labels), labels.device), {}
+    def mixtures(self, labels: Tensor, ids: Tensor) -> tuple[Mixtures | None, Mixtures | None]:
+        """Negative and positive ones of our rows, given their labels, (views * n,), and the ids of the n images."""
+        layout, negatives, positives = shards(len(labels), labels.device), None, None
         every = gather(labels, layout)
         if self.mix in ("both", "negatives"):
             views = len(labels) // len(ids)
@@ -83,7 +92,7 @@ class SupReMix(SupCon):
             # every pair: far cheaper than to draw one a pair.
             share = (draws[:, :1] + gather(draws, layout)[:, 1]) % 1
             share = self.shares[(share * SHARES).long()]
-            found["negatives"] = Mixtures.negatives(every, layout.own, share)
+            negatives = Mixtures.negatives(every, layout.own, share)
         if self.mix in ("both", "positives"):
-            found["positives"] = Mixtures.positives(every, layout.own, self.window)
-        return found
+            positives = Mixtures.positives(every, layout.own, self.window)
+        return negatives, positives

@@ -52,18 +52,18 @@ def gradient(seed: int) -> float:
     sum_j (p_ji - t_ji) z_j over the anchors j that meet row i.
     """
     z, y, shares = drawn(seed)
-    given = {"negatives": Mixtures.negatives(y, ALL, shares), "positives": Mixtures.positives(y, ALL, WINDOW)}
-    loss = mixed_sup_con(z, y, temperature=TEMPERATURE, **given)
+    between, around = Mixtures.negatives(y, ALL, shares), Mixtures.positives(y, ALL, WINDOW)
+    loss = mixed_sup_con(z, y, temperature=TEMPERATURE, negatives=between, positives=around)
     (found,) = torch.autograd.grad(loss, z)
     with torch.no_grad():
         n, every = len(z), y.double()
         vectors, about, positive = [z.expand(n, n, -1)], [every.expand(n, n)], [y[:, None] == y]
         there = [~torch.eye(n, dtype=torch.bool)]
-        for name, mixtures in given.items():
+        for mixtures in (between, around):
             share = mixtures.share[..., None]
             vectors.append(share * z[mixtures.first] + (1 - share) * z[mixtures.second])
             about.append(mixtures.of(every.expand(n, n)))
-            positive.append(torch.full_like(mixtures.there, name == "positives"))
+            positive.append(torch.full_like(mixtures.there, mixtures is around))
             there.append(mixtures.there)
         candidates, kept = torch.cat(vectors, dim=1), torch.cat(there, dim=1)
         logits = (candidates @ z[:, :, None]).squeeze(2) / TEMPERATURE

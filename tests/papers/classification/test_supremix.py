@@ -69,9 +69,11 @@ def test_value_and_gradient_are_those_of_loops(
 def test_the_step_is_that_of_loops(mix: str) -> None:
     method, data = module(mix=mix, temperature=0.3), batch()
     z, labels = method.network(data.views.flatten(0, 1)), LABELS.repeat(2)
-    made = method.mixtures(labels, data.ids)
-    shares = made["negatives"].share if "negatives" in made else None
-    window = 3.0 if "positives" in made else None
+    negatives, positives = method.mixtures(labels, data.ids)
+    assert (negatives is None) == (mix in ("positives", "none")) and (positives is None) == (
+        mix in ("negatives", "none")
+    )
+    shares, window = None if negatives is None else negatives.share, None if positives is None else 3.0
     expected = oracle(z, labels, temperature=0.3, shares=shares, window=window)
     torch.testing.assert_close(method.training_step(data, 0), expected, rtol=1e-9, atol=0)
 
@@ -109,7 +111,7 @@ def test_positives_lie_on_either_side_within_the_window() -> None:
 
 def test_an_anchor_has_a_fifth_of_its_negatives_and_another_share_of_each() -> None:
     method, labels, ids = module(), torch.arange(200).repeat(2), torch.arange(200) * 7
-    found = method.mixtures(labels, ids)["negatives"]
+    found = method.mixtures(labels, ids)[0]
     assert torch.equal(found.there, labels[:, None] != labels)
     assert torch.equal(found.first, torch.arange(400)[:, None].expand(400, 400))
     share = found.share
@@ -118,7 +120,7 @@ def test_an_anchor_has_a_fifth_of_its_negatives_and_another_share_of_each() -> N
     assert all(len(row.unique()) > 350 for row in share[:5]) and all(len(row.unique()) > 350 for row in share.T[:5])
     table = torch.stack([share[:200].flatten(), share[200:].flatten(), share.T[:200].flatten()])
     assert (torch.corrcoef(table) - torch.eye(3)).abs().max() < 0.15, "neither views nor both sides share theirs"
-    assert torch.equal(share, method.mixtures(labels, ids)["negatives"].share)
+    assert torch.equal(share, method.mixtures(labels, ids)[0].share)
 
 
 def test_the_released_loss_lifts_mixtures_to_the_anchor_itself() -> None:
