@@ -34,6 +34,7 @@ def test_every_kind_of_file_gives_the_same_texts() -> None:
         (source,) = read_own(path, "data.path").values()
         assert source.columns == ["a", "b"] and len(source) == 6
         assert [str(row["b"]) for row in source.rows] == list("012345")
+        assert source.rows.cache_files, "the rows lie on the disk, and a read takes what it asks for"
         assert source.where(4) in (f"{path}, row 5", f"{path} (train), row 5")
 
 

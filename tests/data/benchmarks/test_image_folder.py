@@ -99,3 +99,16 @@ def test_given_splits() -> None:
     own_files.pictures(Path("parted/test"), each=1, colours=["green"])
     with pytest.raises(UserError, match=r"parted/test/green/0\.png: class 'green' has no picture to train on"):
         ImageFolder(path="parted").setup()
+
+
+def test_a_damaged_picture_behind_a_sound_header_ends_the_training_in_one_line() -> None:
+    benchmark()
+    whole = Path("pictures/red/3.png").read_bytes()
+    Path("pictures/red/3.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"^pictures/red/3\.png: the picture .* cannot be read"):
+        benchmark().setup()
+    data = benchmark(check="headers", workers=1)
+    errors = [batch for batch in data.train_dataloader() if isinstance(batch, UserError)]
+    assert len(errors) == 1
+    with pytest.raises(UserError, match=r"^pictures/red/3\.png: the picture cannot be read: [^\n]*$"):
+        data.on_before_batch_transfer(errors[0], 0)
