@@ -5,6 +5,7 @@ import sys
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -79,18 +80,6 @@ class Units:
         """The position of a row of each unit, drawn by `key`, int64 (n,)."""
         drawn = (uniform(self.numbers[units], 1, *key, _CHOSEN).flatten() * self.counts[units]).long()
         return self.order[self.starts[units] + drawn]
-
-
-class Guarded(NamedTuple):
-    """Makes batches in a worker; a row that cannot be read after all is told by what comes in place of its batch."""
-
-    make: Callable[[Rows, int, int], Any]
-
-    def __call__(self, rows: Rows, seed: int, epoch: int) -> Any:
-        try:
-            return self.make(rows, seed, epoch)
-        except UserError as error:
-            return error
 
 
 class OwnData(Benchmark):
@@ -341,7 +330,7 @@ class OwnData(Benchmark):
                     f"data.batch_size is {self.batch_size}; {self.path} has {count} to train on that differ"
                 )
             order = GlobalBatchSampler(count, self.batch_size, self.seed)
-        make = Guarded(batch) if self.workers else batch
+        make: Callable[[Rows, int, int], Any] = partial(_guarded, batch) if self.workers else batch
         return Table(Rows(torch.arange(count)), make).loader_over(order, self.workers)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -370,6 +359,14 @@ class OwnData(Benchmark):
     def settings(self) -> tuple[object, ...]:
         """What else decides what is scored."""
         return tuple(sorted(self.columns().items()))
+
+
+def _guarded(make: Callable[[Rows, int, int], Any], rows: Rows, seed: int, epoch: int) -> Any:
+    """A batch made in a worker; a row that cannot be read after all is told by what comes in its place."""
+    try:
+        return make(rows, seed, epoch)
+    except UserError as error:
+        return error
 
 
 def _identity(path: str, root: str | None) -> object:
