@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.encoders.names import OwnEncoder, as_own, check_encoder
+from common.encoders.weights import are_read
 from common.errors import UserError
 from common.evaluation.embed import evaluating
 from common.experiments.schema import closest
@@ -222,8 +223,7 @@ def _timm(own: OwnEncoder, name: str, channels: int) -> tuple[nn.Module, dict[st
     if "/" in name and ":" not in name:
         name = f"local-dir:{name}"
     tagged = ":" in name or "." in name
-    # On the meta device nothing is loaded.
-    pretrained = own.get("pretrained", tagged) and torch.get_default_device().type != "meta"
+    pretrained = own.get("pretrained", tagged) and are_read(torch.empty(0))
     if ":" not in name and not timm.is_model(name):
         raise UserError(f"encoder is 'timm:{name}'; timm has no such model{closest(name, timm.list_models())}")
     arguments = {"pretrained": pretrained, "num_classes": 0, "in_chans": channels} | own.get("init_args", {})

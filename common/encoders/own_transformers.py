@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import cached_file, logging
@@ -15,6 +16,7 @@ from transformers.utils import cached_file, logging
 from common.encoders.names import OwnEncoder
 from common.encoders.own import adapted, one_line
 from common.encoders.text import TokenPooling, Tokens
+from common.encoders.weights import are_read
 from common.errors import UserError
 
 _DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
@@ -37,6 +39,8 @@ class _Vision(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         output = self.model(pixel_values=pixels, **self.options)
         if self.pooling == "pooler":
+            if getattr(output, "pooler_output", None) is None:
+                raise UserError("it has no pooler, so encoder.pooling must be 'cls' or 'mean'")
             return output.pooler_output.flatten(1)
         states = output.last_hidden_state
         if states.ndim == 4:  # a map of features, (n, d, h, w)
@@ -47,16 +51,18 @@ class _Vision(nn.Module):
 def vision_model(own: OwnEncoder, name: str, channels: int) -> tuple[nn.Module, dict[str, Any]]:
     """A vision model, or the vision tower of a dual one, with its preprocessing for `OwnImageEncoder`.
 
-    Its vectors are those of its own pooler; where its files have no weights for that, the first token's last state.
+    Its vectors are those of its own pooler; but where that is the linear layer and tanh of BERT, which pretraining
+    seldom reaches, the first token's last state, on which classifiers stand too.
 
     Raises:
         UserError: there is no such model, its files lack weights, or pictures have another number of channels.
     """
     model, fresh = _model(own, name, "vision_model", {})
-    pooling = own.get("pooling", "cls" if fresh else "pooler")
+    dense = any(isinstance(part, nn.Linear) for part in _pooler(model).modules())
+    pooling = own.get("pooling", "cls" if dense else "pooler")
     if pooling not in ("pooler", "cls", "mean"):
         raise UserError(f"encoder.pooling is {pooling!r}; for pictures it must be 'pooler', 'cls' or 'mean'")
-    _drop_pooler(model, pooling)
+    _drop_pooler(own, model, pooling, fresh)
     wanted = getattr(model.config, "num_channels", 3)
     if channels != wanted and (channels, wanted) != (1, 3):
         raise UserError(f"encoder {own['name']} takes pictures of {wanted} channels; these have {channels}")
@@ -96,7 +102,7 @@ class TransformersText(TokenPooling):
         super().__init__(model, model.config.hidden_size, pooling, max_length)
         self.frozen = frozen
         self._name = tokenizer
-        self._tokenizer: Any = None
+        self._tokenizer: Tokenizer | None = None
         self.train()
 
     def train(self, mode: bool = True) -> "TransformersText":
@@ -104,27 +110,32 @@ class TransformersText(TokenPooling):
         return super().train(mode and not self.frozen)
 
     @property
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> Tokenizer:
         """The tokenizer, read at the first use: an encoder on the meta device needs none."""
         if self._tokenizer is None:
-            with one_line({"name": f"transformers:{self._name}"}):
-                tokenizer = AutoTokenizer.from_pretrained(**_from(self._name))
-            # Models that write texts end them, and pad with nothing.
-            tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-            tokenizer.padding_side = "right"
+            with _quietly({"name": f"transformers:{self._name}"}):
+                known = AutoTokenizer.from_pretrained(**_from(self._name))
+                tokenizer = known.backend_tokenizer
+                # Models that write texts end them, and pad with nothing.
+                pad = known.pad_token or known.eos_token
+                tokenizer.enable_padding(pad_id=tokenizer.token_to_id(pad), pad_token=pad)
             self._tokenizer = tokenizer
         return self._tokenizer
 
     @property
     def positions(self) -> int:
         table = getattr(self.body.config, "max_position_embeddings", None) or 512
-        return max(self.max_length, min(table, self.tokenizer.model_max_length))
+        positions = getattr(getattr(self.body, "embeddings", None), "position_embeddings", None)
+        # RoBERTa and its like begin to count behind the padding's own place.
+        unused = getattr(positions, "padding_idx", None)
+        return max(self.max_length, table if unused is None else table - unused - 1)
 
     def tokenize(self, texts: list[str], max_length: int | None = None) -> Tokens:
-        length = max_length or self.max_length
-        encoded = self.tokenizer(list(texts), padding=True, truncation=True, max_length=length, return_tensors="pt")
+        self.tokenizer.enable_truncation(max_length or self.max_length)
+        encoded = self.tokenizer.encode_batch(list(texts))
         device = next(self.body.parameters()).device
-        return Tokens(encoded["input_ids"].to(device), encoded["attention_mask"].to(device))
+        ids = torch.tensor([line.ids for line in encoded], device=device)
+        return Tokens(ids, torch.tensor([line.attention_mask for line in encoded], device=device))
 
     def vectors(self, tokens: Tokens) -> Tensor:
         if self.pooling == "pooler":
@@ -148,9 +159,7 @@ def text_model(own: OwnEncoder, name: str, pooling: str, dropout: float | None, 
     said = _read(name, "1_Pooling/config.json")
     theirs = next((ours for key, ours in _SENTENCE_TRANSFORMERS.items() if said.get(key)), pooling)
     pooling = own.get("pooling", theirs)
-    if pooling == "pooler" and fresh:
-        raise UserError(f"encoder.pooling is 'pooler'; {own['name']} has no weights for one")
-    _drop_pooler(model, pooling)
+    _drop_pooler(own, model, pooling, fresh)
     return TransformersText(adapted(own, model), name, pooling, max_length, own.get("frozen", False))
 
 
@@ -171,7 +180,7 @@ def _model(own: OwnEncoder, name: str, tower: str, changed: dict[str, Any]) -> t
         for key, value in changed.items():
             if hasattr(part, key):
                 setattr(part, key, value)
-        if not own.get("pretrained", True) or torch.get_default_device().type == "meta":
+        if not (own.get("pretrained", True) and are_read(torch.empty(0))):
             model, missing = AutoModel.from_config(config), []
         else:
             model, found = AutoModel.from_pretrained(
@@ -212,10 +221,16 @@ def _quietly(own: OwnEncoder) -> Iterator[None]:
         yield
 
 
-def _drop_pooler(model: Any, pooling: str) -> None:
-    """Takes away a pooler that has weights and no use: nothing would train them."""
+def _pooler(model: Any) -> nn.Module:
     pooler = getattr(model, "pooler", None)
-    if pooling != "pooler" and pooler is not None and next(pooler.parameters(), None) is not None:
+    return nn.Identity() if pooler is None else pooler
+
+
+def _drop_pooler(own: OwnEncoder, model: Any, pooling: str, fresh: bool) -> None:
+    """Takes away a pooler that has weights and no use, since nothing trains them; refuses one without weights."""
+    if pooling == "pooler" and fresh:
+        raise UserError(f"encoder.pooling is 'pooler'; {own['name']} has no weights for one")
+    if pooling != "pooler" and next(_pooler(model).parameters(), None) is not None:
         model.pooler = None
 
 

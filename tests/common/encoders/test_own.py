@@ -1,5 +1,6 @@
 """Encoders of one's own: classes by their paths, and models of transformers from folders."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,12 @@ from transformers import AutoModel, CLIPConfig, CLIPModel
 from common.encoders.image import image_encoder
 from common.encoders.own import OwnImageEncoder, optional
 from common.encoders.text import FrozenTokenStates, text_encoder
+from common.encoders.weights import filled_later
 from common.errors import UserError
+from harness.embedding.export import export
+from harness.recipes.catalog import find
 from papers.classification.supcon.module import SupCon
+from papers.loading import load_from
 from papers.scaling.siglip.module import SigLIP
 from papers.sentence.simcse.module import SimCSE
 from papers.vision_ssl.byol.module import BYOL
@@ -66,7 +71,7 @@ def test_pictures_are_brought_to_what_the_model_was_made_for(vit: Path) -> None:
     pixels = torch.rand(2, 3, 8, 8)
     normalized = (pixels - torch.tensor([0.1, 0.2, 0.3])[:, None, None]) / torch.tensor([0.5, 0.5, 0.25])[:, None, None]
     expected = plain(pixel_values=normalized).last_hidden_state
-    # Its files have no weights for a pooler, so the first token stands for the picture.
+    # Its pooler is BERT's, so the first token stands for the picture.
     encoder = image_encoder(f"transformers:{vit}", 3).eval()
     assert encoder.output_dim == 8 and encoder.body.model.pooler is None
     torch.testing.assert_close(encoder(pixels), expected[:, 0])
@@ -145,6 +150,24 @@ def test_nothing_is_loaded_on_the_meta_device(vit: Path, bert: Path) -> None:
         method = SigLIP(image_encoder=f"transformers:{vit}", text_encoder=f"transformers:{bert}")
         SupCon(encoder=NET)
     assert all(p.is_meta for p in method.parameters())
+
+
+def test_what_was_trained_is_taken_away_and_read_again(bert: Path, vit: Path, tmp_path: Path) -> None:
+    """Without the folder's weights, whose place the trained ones take."""
+    moved = shutil.copytree(bert, tmp_path / "bert")
+    method = SimCSE(encoder=f"transformers:{moved}")
+    nn.init.normal_(method.encoder.body.embeddings.word_embeddings.weight)
+    expected = method.embed_text(own.TEXTS)
+    (moved / "model.safetensors").unlink()
+    arguments = dict(method.hparams) | {"_class_path": "papers.sentence.simcse.module.SimCSE"}
+    torch.save({"state_dict": method.state_dict(), "hyper_parameters": arguments}, tmp_path / "simcse.ckpt")
+    card = find("simcse")
+    assert torch.equal(load_from(card.folder, tmp_path / "simcse.ckpt").method.embed_text(own.TEXTS), expected)
+    export(card, checkpoint=str(tmp_path / "simcse.ckpt"), out=str(tmp_path / "out"))
+    (moved / "tokenizer.json").unlink()
+    assert torch.equal(load_from(card.folder, tmp_path / "out").method.embed_text(own.TEXTS), expected)
+    with filled_later():  # as it is built where all weights are
+        assert image_encoder(f"transformers:{vit}", 3).body.pooling == "cls"
 
 
 def test_a_module_keeps_plain_values_alone(vit: Path) -> None:
