@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.embedding.raw import clips_of, pixels_of
+from common.encoders.text import FrozenTokenStates
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 
@@ -135,7 +136,14 @@ class Embedder(nn.Module):
             return lambda rows: function(_stacked(rows).to(self.device))
         if kind in ("vectors", "signal"):
             return lambda rows: function(_stacked(rows).float().to(self.device))
-        return lambda texts: function([str(text) for text in texts])
+        return lambda texts: self._forgotten(function([str(text) for text in texts]))
+
+    def _forgotten(self, rows: Tensor) -> Tensor:
+        """The rows; what a frozen encoder remembers of their texts would fill the memory."""
+        for part in self.method.modules():
+            if isinstance(part, FrozenTokenStates):
+                part.forget()
+        return rows
 
     def _told_by(self, first: Any) -> str:
         if isinstance(first, str):

@@ -277,6 +277,10 @@ class FrozenTokenStates(nn.Module):
         """Stays in eval mode: dropout in a frozen encoder would only blur what is remembered."""
         return super().train(False)
 
+    def forget(self) -> None:
+        """Gives back the memory of what passed so far."""
+        self._known.clear()
+
     def forward(self, texts: list[str]) -> list[Tensor]:
         """The states of each text, a tensor of shape (t_i, d) on the encoder's device."""
         new = sorted({text for text in texts if text not in self._known}, key=len)

@@ -101,6 +101,9 @@ def _write(embedder: Embedder, folder: Path, arguments: dict[str, Any]) -> None:
         tokenizer = _tokenizer(owner) if hasattr(owner, "_tokenizer") else None
         if tokenizer is not None:
             special = {key: token for key, token in SPECIAL.items() if tokenizer.token_to_id(token) is not None}
+            special["model_max_length"] = getattr(owner, "positions", None) or owner.length
+            if hasattr(owner, "vocabulary"):  # such a tower fills up with what ends a text
+                special["pad_token"] = owner.vocabulary.end
             PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder / name)
         bodies[name] = type(body).__name__
     config = {

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from common.embedding.embedder import Embedder
@@ -33,6 +34,7 @@ class Tower(NamedTuple):
     module: nn.Module
     example: Tensor
     input: str
+    tokenizer: Tokenizer | None = None
 
 
 class _Function(nn.Module):
@@ -71,6 +73,8 @@ def write_onnx(embedder: Embedder, folder: Path) -> None:
     for tower in towers:
         path = folder / f"{tower.kind}.onnx"
         _export(tower, path)
+        if tower.tokenizer is not None:
+            tower.tokenizer.save(str(folder / "tokenizer.json"))
         difference = deviation(tower, path)
         if not difference <= TOLERANCE:
             raise UserError(
@@ -94,13 +98,13 @@ def fixed_towers(embedder: Embedder) -> Iterator[Tower]:
         def of_ids(ids: Tensor) -> Tensor:
             tower.tokenize = lambda texts: ids  # type: ignore[method-assign] - what `embed_text` does with them stays
             try:
-                return method.embed_text([""] * len(ids))
+                return method.embed_text([""])  # one, since to count the ids would fix their number
             finally:
                 del tower.tokenize
 
         ids = torch.arange(BATCH * tower.length).view(BATCH, -1) % (tower.vocabulary.size - 1)
         ids[:, -1] = tower.tokenizer.token_to_id(tower.vocabulary.end)
-        yield Tower("text", _Function(method, of_ids), ids, "ids")
+        yield Tower("text", _Function(method, of_ids), ids, "ids", tower.tokenizer)
 
 
 def _export(tower: Tower, path: Path) -> None:
@@ -159,6 +163,10 @@ def deviation(tower: Tower, path: Path) -> float:
     for batch in (tower.example, tower.example[:1]):
         with evaluating(tower.module):
             wanted = tower.module(batch).float().numpy()
-        (found,) = session.run(None, {tower.input: batch.numpy()})
+        try:
+            (found,) = session.run(None, {tower.input: batch.numpy()})
+        except Exception as error:  # the library's own, of many kinds
+            reason = str(error).strip().partition("\n")[0]
+            raise UserError(f"{tower.kind}.onnx does not run on {len(batch)} inputs: {reason[:200]}") from None
         largest = max(largest, float(np.abs(found - wanted).max() / max(1.0, np.abs(wanted).max())))
     return largest

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
 from torch import nn
 from transformers import AutoModel, AutoTokenizer
 
@@ -62,6 +63,19 @@ def test_simcse_in_papers_and_in_transformers(simcse, folder, tmp_path, monkeypa
     assert np.array_equal(papers.load("simcse", tmp_path / "again").encode(TEXTS), wanted)
 
 
+def test_a_tower_of_fixed_length_in_transformers(folder, tmp_path) -> None:
+    checkpoint = save(folder / "tower.ckpt", SigLIP(width=8, image_encoder="small_convnet"), image=[3, 24, 24])
+    assert export("siglip", checkpoint, tmp_path / "out") == 0
+    body = tmp_path / "out/encoder.text.body"
+    whole = dict(padding="max_length", truncation=True, return_tensors="pt")
+    ids = AutoTokenizer.from_pretrained(body)(TEXTS, **whole)["input_ids"]
+    model = papers.load("siglip", checkpoint)
+    assert torch.equal(ids, model.method.encoder.text.tokenize(TEXTS))
+    with torch.no_grad():
+        vectors = AutoModel.from_pretrained(body).eval()(input_ids=ids).pooler_output
+    assert np.allclose(nn.functional.normalize(vectors, dim=1), model.encode(TEXTS), atol=1e-6)
+
+
 def test_pictures_and_vocabularies(folder, tmp_path, monkeypatch) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 1, 16, 16), dtype=np.uint8)
     supcon = save(folder / "supcon.ckpt", SupCon(width=8), image=[1, 16, 16])
@@ -109,7 +123,9 @@ def test_towers_of_a_fixed_shape_as_onnx(simcse, folder, tmp_path, capsys, monke
     pixels = np.random.default_rng(0).integers(0, 256, (200, 3, 24, 24), dtype=np.uint8)  # in pieces of 173
     session = runtime.InferenceSession(str(tmp_path / "siglip/image.onnx"))
     assert np.abs(session.run(None, {"pixels": pixels})[0] - model.encode(pixels, batch_size=200)).max() < 1e-4
-    ids = model.method.encoder.text.tokenize(TEXTS).numpy()
+    tokenizer = Tokenizer.from_file(str(tmp_path / "siglip/tokenizer.json"))
+    ids = np.array([line.ids for line in tokenizer.encode_batch(TEXTS)])
+    assert np.array_equal(ids, model.method.encoder.text.tokenize(TEXTS).numpy())
     session = runtime.InferenceSession(str(tmp_path / "siglip/text.onnx"))
     assert np.abs(session.run(None, {"ids": ids})[0] - model.encode(TEXTS)).max() < 1e-4
     capsys.readouterr()
