@@ -8,10 +8,10 @@ import pytest
 from data import sources
 from harness import cli
 from harness.cli import commands
-from harness.cli.parser import build_parser, subcommands
+from harness.cli.parser import _with_options, build_parser, subcommands
 from harness.recipes import catalog
 from harness.recipes.catalog import REPOSITORY
-from harness.recipes.options import check_options
+from harness.recipes.options import check_options, spelled_out
 from harness.recipes.written import full_recipes
 from harness.running.change import choose
 from harness.running.knobs import check_sets, read_sets
@@ -211,18 +211,23 @@ def test_every_example_is_right(capsys: Capture, tmp_path: Path, monkeypatch: py
         words = example.partition(" | ")[0].split()[1:]
         if words[1:2] == ["$(papers"]:
             words = [*words[2:-1], words[-1].rstrip(")")]
-        given = parser.parse_args(words)
+        given, options = _with_options(parser, words)
         if given.command in ("list", "show", "completion", "schema") or words[:2] == ["data", "list"]:
             assert cli.main(words) == 0, example
         elif given.command in ("fit", "validate", "test"):
-            check_options(catalog.find(given.slug), given.overrides)
+            check_options(catalog.find(given.slug), spelled_out(given.overrides))
+        elif given.command == "embed":
+            data = ["--data", given.data] if given.data else []
+            check_options(catalog.find(given.slug), spelled_out([*data, *options]), trains=False)
+        elif given.command == "export":
+            assert catalog.find(given.slug)
         elif given.command == "rerun":
             for card in map(catalog.find, given.slugs):
                 assert given.experiment is None or card.experiment(given.experiment)
                 assert given.recipe == "mini" or full_recipes(card)
                 if given.set:
                     check_sets(choose(card, given.experiment, given.arm).config, read_sets(given.set), card.root)
-        elif given.command == "compare":
+        elif given.command == "compare" and given.benchmark:
             assert cli.main(["list", "--benchmark", given.benchmark]) == 0, example
         elif given.command == "new":
             assert catalog.find(given.like)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 from torch import nn
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer, SiglipTextModel
 
 import papers
 from common.encoders.text import TextEncoder
@@ -72,7 +72,7 @@ def test_a_tower_of_fixed_length_in_transformers(folder, tmp_path) -> None:
     model = papers.load("siglip", checkpoint)
     assert torch.equal(ids, model.method.encoder.text.tokenize(TEXTS))
     with torch.no_grad():
-        vectors = AutoModel.from_pretrained(body).eval()(input_ids=ids).pooler_output
+        vectors = SiglipTextModel.from_pretrained(body).eval()(input_ids=ids).pooler_output
     assert np.allclose(nn.functional.normalize(vectors, dim=1), model.encode(TEXTS), atol=1e-6)
 
 
