@@ -34,7 +34,8 @@ def export(card: Card, *, checkpoint: str, out: str, kind: str = "safetensors") 
     Args:
         kind: "safetensors": `model.safetensors` with all weights, `config.json` with class and arguments, and the
             tokenizers, from which `papers.load` builds the method again; and each of its transformers bodies in a
-            folder of its own, as `save_pretrained` writes them (`architectures` in its config names the class). "onnx": a file for each tower of a fixed shape.
+            folder of its own, as `save_pretrained` writes them (`architectures` in its config names the class). "onnx":
+            a file for each tower of a fixed shape.
 
     Returns:
         What stands in it, sorted.
