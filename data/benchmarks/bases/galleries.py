@@ -125,6 +125,10 @@ class GalleryImages(AugmentedImages):
         order = self.order()
         return order.starts if isinstance(order, TaskSequenceSampler) else super().task_starts()
 
+    def moment(self) -> int:
+        """The step where tasks follow one another: a run is one epoch then, and a task is passed over several times."""
+        return self.trainer.global_step if self.tasks > 1 and self.trainer is not None else super().moment()
+
     def augmented(self, batch: Pictures, epoch: int) -> Images:
         if self.tasks > 1 and self.trainer is not None:
             self._look_back(int(self.task_of[int(batch.labels[0])]), self.trainer.lightning_module)

@@ -111,11 +111,14 @@ class AugmentedImages(Benchmark):
         """Augments a training batch on its device; the names of splits that validation and test yield pass through."""
         if not isinstance(batch, Pictures):
             return batch
-        epoch = self.trainer.current_epoch if self.trainer is not None else 0
-        return self.augmented(batch, epoch)
+        return self.augmented(batch, self.moment())
+
+    def moment(self) -> int:
+        """What views are drawn by beside the sample and the seed: the epoch, so that no two show the same."""
+        return self.trainer.current_epoch if self.trainer is not None else 0
 
     def augmented(self, batch: Pictures, epoch: int) -> Images:
-        """The views of a batch at one epoch; the same sample looks the same in any batch and on any process."""
+        """The views of a batch at one `moment`; the same sample looks the same in any batch and on any process."""
         pixels = batch.pixels.float() / 255
         views = [self.augmentation(pixels, batch.ids, self.seed, epoch, view) for view in range(self.views)]
         return Images(torch.stack(views), batch.labels, batch.ids)

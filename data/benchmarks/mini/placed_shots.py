@@ -96,13 +96,15 @@ class PlacedShots(PlacedFashion):
     def task_starts(self) -> list[int]:
         return [0, self.unlabelled_steps] if self.unlabelled_steps else [0]
 
+    def moment(self) -> int:
+        """The step, since a run is one epoch."""
+        return self.trainer.global_step if self.trainer is not None else 0
+
     def augmented(self, batch: Pictures, epoch: int) -> Images:
-        # By the step and not the epoch, of which a run has one.
-        step = self.trainer.global_step if self.trainer is not None else 0
-        if step < self.unlabelled_steps:
-            images = super().augmented(batch, step)
+        if epoch < self.unlabelled_steps:
+            images = super().augmented(batch, epoch)
             return images._replace(labels=torch.full_like(images.labels, -1))
-        view = self.tuning(batch.pixels.float() / 255, batch.ids, self.seed, step, 0)
+        view = self.tuning(batch.pixels.float() / 255, batch.ids, self.seed, epoch, 0)
         return Images(view[None], batch.labels, batch.ids)
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:

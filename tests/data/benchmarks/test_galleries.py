@@ -301,8 +301,11 @@ class Counter(L.LightningModule):
         self.register_buffer("met", torch.zeros(benchmark.class_count))
         self.weight = nn.Parameter(torch.zeros(()))
         self.labels: list[list[int]] = []
+        self.seen: dict[int, list[Tensor]] = {}
 
     def training_step(self, batch, batch_idx: int) -> Tensor:
+        for sample, view in zip(batch.ids.tolist(), batch.views[0], strict=True):
+            self.seen.setdefault(sample, []).append(view)
         self.labels.append(batch.labels.unique().tolist())
         self.met[batch.labels] = 1
         if len(self.labels) == self.trainer.num_training_batches:
@@ -330,6 +333,8 @@ def test_one_task_after_the_other(fetched, tmp_path) -> None:
     assert len(module.labels) == 16
     assert all(set(labels) <= set(first) for labels in module.labels[:8])
     assert not any(set(labels) & set(first) for labels in module.labels[8:])
+    assert len(module.seen) == 800
+    assert all(len(views) == 2 and not views[0].equal(views[1]) for views in module.seen.values())
 
     met = module.met.clone()
     found = ground.evaluate(module, "val")
