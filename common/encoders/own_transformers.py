@@ -124,14 +124,16 @@ class TransformersText(TokenPooling):
 
     @property
     def positions(self) -> int:
-        table = getattr(self.body.config, "max_position_embeddings", None) or 512
+        table = getattr(self.body.config, "max_position_embeddings", None)
+        if table is None:  # positions that know no end
+            return max(self.max_length, 512)
         positions = getattr(getattr(self.body, "embeddings", None), "position_embeddings", None)
         # RoBERTa and its like begin to count behind the padding's own place.
         unused = getattr(positions, "padding_idx", None)
-        return max(self.max_length, table if unused is None else table - unused - 1)
+        return table if unused is None else table - unused - 1
 
     def tokenize(self, texts: list[str], max_length: int | None = None) -> Tokens:
-        self.tokenizer.enable_truncation(max_length or self.max_length)
+        self.tokenizer.enable_truncation(min(max_length or self.max_length, self.positions))
         encoded = self.tokenizer.encode_batch(list(texts))
         device = next(self.body.parameters()).device
         ids = torch.tensor([line.ids for line in encoded], device=device)

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -96,13 +96,12 @@ def start(module: nn.Module, given: str) -> None:
             f"{_listed(wanted)}"
         )
     module.load_state_dict({wanted[key]: found[theirs] for key, theirs in taken.items()}, strict=False)
-    if rank_zero_only.rank:
-        return
     missing = [key for key in wanted if key not in taken]
     unused = sorted(found.keys() - set(taken.values()))
-    say(f"{INIT_FROM} {shown_path(as_path(given, INIT_FROM))}: {len(taken)} weights go into {', '.join(places)}")
-    say(f"missing, so they start afresh: {_listed(missing)}")
-    say(f"unexpected, so they are left: {_listed(unused)}")
+    tell = rank_zero_only(say)
+    tell(f"{INIT_FROM} {shown_path(as_path(given, INIT_FROM))}: {len(taken)} weights go into {', '.join(places)}")
+    tell(f"missing, so they start afresh: {_listed(missing)}")
+    tell(f"unexpected, so they are left: {_listed(unused)}")
 
 
 def _plain(key: str) -> str:
@@ -140,7 +139,7 @@ def _cuts(key: str) -> Iterator[tuple[str, str]]:
         yield prefix, key[len(prefix) :]
 
 
-def _listed(keys) -> str:
+def _listed(keys: Iterable[str]) -> str:
     names = list(keys)
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     return f"{len(names)} ({shown})" if names else "none"

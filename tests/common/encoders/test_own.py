@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import AutoModel, CLIPConfig, CLIPModel
+from transformers import AutoModel, CLIPConfig, CLIPModel, PreTrainedTokenizerFast, RobertaConfig
 
+from common.batches import ImageText
 from common.encoders.image import image_encoder
 from common.encoders.own import OwnImageEncoder, optional
 from common.encoders.text import FrozenTokenStates, text_encoder
@@ -22,7 +23,10 @@ from papers.scaling.siglip.module import SigLIP
 from papers.sentence.simcse.module import SimCSE
 from papers.vision_ssl.byol.module import BYOL
 from tests.common.encoders import own_encoders as own
+from tests.common.encoders.tiny import tiny_tokenizer
+from tests.processes import assert_steps_agree
 
+STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 NET, LETTERS = f"{own.__name__}.Net", f"{own.__name__}.Letters"
 
 
@@ -51,10 +55,27 @@ def test_a_text_model_trains_in_simcse(bert: Path) -> None:
 
 
 def test_both_train_in_siglip(vit: Path, bert: Path) -> None:
-    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    text = {"name": f"transformers:{bert}", "init_args": still}
+    text = {"name": f"transformers:{bert}", "init_args": STILL}
     method = SigLIP(image_encoder=f"transformers:{vit}", text_encoder=text, embed_dim=6, temperature=1.0, bias=0.0)
     own.assert_trains(method, own.pairs(), [method.encoder.image.body, method.encoder.text[0].body])
+
+
+def test_two_processes_take_the_step_of_one(vit: Path, bert: Path) -> None:
+    """None of the models' weights is left without a gradient, which would hold up all processes."""
+
+    def make() -> SigLIP:
+        torch.manual_seed(0)
+        image = {"name": f"transformers:{vit}", "gradient_checkpointing": True}
+        text = {"name": f"transformers:{bert}", "init_args": STILL}
+        method = SigLIP(image_encoder=image, text_encoder=text, embed_dim=6).double()
+        method.log_loss = lambda loss: loss
+        return method
+
+    def batch(rows: slice) -> ImageText:
+        whole = own.pairs()
+        return ImageText(whole.views[:, rows], [whole.texts[0][rows]], whole.ids[rows], whole.text_ids[rows])
+
+    assert_steps_agree((0, 1, 4), make, batch)
 
 
 def test_classes_train_by_their_paths() -> None:
@@ -112,10 +133,20 @@ def test_tokens_are_pooled_as_the_folder_says_unless_one_says_otherwise(bert: Pa
     last = text_encoder({"name": f"transformers:{bert}", "pooling": "last"}).eval()
     ends = states[torch.arange(4), tokens.mask.sum(1) - 1]
     torch.testing.assert_close(last(own.TEXTS), ends)
+    long = text_encoder(f"transformers:{bert}", max_length=40)
+    assert long.tokenize(["the cat " * 30]).ids.shape == (1, 16) == (1, long.positions)  # its table ends there
     rows = FrozenTokenStates(encoder)(own.TEXTS)
     torch.testing.assert_close(rows[1], states[1, : tokens.mask[1].sum()].detach())
     with pytest.raises(UserError, match="OwnTextEncoder makes one vector a text"):
         FrozenTokenStates(text_encoder(LETTERS))
+
+
+def test_where_roberta_begins_to_count(tmp_path: Path) -> None:
+    shape = dict(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=13)
+    RobertaConfig(**shape, max_position_embeddings=12, pad_token_id=0).save_pretrained(tmp_path)
+    PreTrainedTokenizerFast(tokenizer_object=tiny_tokenizer(), pad_token="[PAD]").save_pretrained(tmp_path)
+    encoder = text_encoder({"name": f"transformers:{tmp_path}", "pretrained": False}, max_length=40)
+    assert encoder.positions == 11 and encoder(["the cat sat on the mat and " * 5]).shape == (1, 8)
 
 
 def test_a_frozen_encoder_is_neither_trained_nor_in_training_mode(bert: Path) -> None:
