@@ -53,6 +53,17 @@ def test_each_kind_of_batch() -> None:
     torch.testing.assert_close(batch.speech[0, : batch.length[0]], log_mel(torch.from_numpy(whole)))
 
 
+def test_an_excerpt_begins_elsewhere_in_another_epoch() -> None:
+    data = benchmark(views=["clean"], excerpt=0.4)
+    first, second = (
+        {int(i): view for batch in epoch(data, number) for i, view in zip(batch.ids, batch.views[0], strict=True)}
+        for number in range(2)
+    )
+    both = first.keys() & second.keys()
+    assert all(view.shape == (20, 40) for view in first.values())
+    assert sum(not torch.equal(first[i], second[i]) for i in both) > len(both) // 2
+
+
 class Ear(nn.Module):
     """Hears the band that is loudest in each third, and knows nothing of letters."""
 

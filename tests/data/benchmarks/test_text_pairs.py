@@ -52,7 +52,8 @@ def test_an_anchor_with_several_positives_is_once_in_an_epoch_and_in_one_split()
 
 
 def test_a_triplet_has_a_negative_of_its_own_or_the_positive_of_another() -> None:
-    found = [row for n in range(5) for b in epoch(benchmark(train="triplets"), n) for row in zip(*b, strict=True)]
+    data = benchmark(train="triplets")
+    found = [row for n in range(25) for b in epoch(data, n) for row in zip(*b, strict=True)]
     for anchor, positive, negative, group in found:
         own, number = negative.split()
         if own == "say":
