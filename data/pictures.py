@@ -38,15 +38,13 @@ def opened(picture: Path | bytes, colour: bool, side: int | None = None, header:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found: Image.Image = Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture)
-            if side is not None:
-                found.draft(mode, (side, side))
-            if header:
-                return found
-            found = ImageOps.exif_transpose(found)
-            if found.mode in ("RGBA", "LA", "PA") or "transparency" in found.info:
-                found = found.convert("RGBA")
-                found = Image.alpha_composite(Image.new("RGBA", found.size, "white"), found)
-            found = found.convert(mode)
+            size = found.size
+            if header or min(size) < LEAST:
+                found.close()
+            else:
+                if side is not None:
+                    found.draft(mode, (side, side))
+                found = _converted(ImageOps.exif_transpose(found), mode)
     except FileNotFoundError:
         raise UserError("does not exist") from None
     except IsADirectoryError:
@@ -55,9 +53,18 @@ def opened(picture: Path | bytes, colour: bool, side: int | None = None, header:
         raise UserError("is no picture") from None
     except Exception as error:  # a damaged file ends in any of a dozen kinds of error
         raise UserError(f"cannot be read: {' '.join(str(error).split()) or type(error).__name__}") from None
-    if min(found.size) < LEAST:
-        raise UserError(f"has {found.width} x {found.height} pixels; it must have {LEAST} a side at least")
+    if min(size) < LEAST:
+        raise UserError(f"has {size[0]} x {size[1]} pixels; it must have {LEAST} a side at least")
     return found
+
+
+def _converted(picture: Image.Image, mode: str) -> Image.Image:
+    if picture.mode.startswith("I;16"):  # Pillow would cut at 255
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture.convert(mode)
 
 
 def middle(picture: Image.Image, side: int) -> Tensor:

@@ -26,6 +26,8 @@ from data.readers import TABLES, Media, Source, read_own
 
 _DRAWN, _CHOSEN = 1, 2
 SPLITS = ("train", "val", "test")
+MANY = 10_000
+"""Pictures or recordings whose check takes so long that it is told."""
 
 
 class Lazy:
@@ -214,6 +216,9 @@ class OwnData(Benchmark):
             if column not in source.columns:
                 has = ", ".join(source.columns)
                 raise UserError(f"{source.name}: there is no column '{column}' (data.{option}); it has {has}")
+        if self.media is not None and self.check == "all" and len(source) > MANY and rank() == 0:
+            what = f"{len(source):,} files of {source.name}"
+            print(f"papers: opening {what}; data.check headers looks at their beginnings alone", file=sys.stderr)
         good: list[int] = []
         for start, batch in source.batches(self.read_columns(source)):
             for place, fault in enumerate(self.faults(source, start, batch)):
