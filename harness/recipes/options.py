@@ -237,12 +237,24 @@ def print_help(card: Card, command: str, words: list[str]) -> None:
         print(fill(about, 98, initial_indent=f"  {name:<22}", subsequent_indent=" " * 24))
     for section, taken in _signatures(card, recipe, options).items():
         if section != "trainer":
-            written = recipe.data.get(section, {})
-            _print_section(section, str(_chosen(recipe, options, section)), taken, written.get("init_args") or {})
+            chosen, written = str(_chosen(recipe, options, section)), recipe.data.get(section, {})
+            arguments = written.get("init_args") or {}
+            if chosen != written.get("class_path") and taken is not None:  # another class keeps what it takes as well
+                arguments = {name: value for name, value in arguments.items() if _taken(section, name, value, taken)}
+            _print_section(section, chosen, taken, arguments)
     names = ", ".join(trainer_signature().arguments)
     print(f"\ntrainer: Lightning's Trainer\n{indent(fill(names, 96), '  ')}")
     said = ", ".join(f"{key} {value}" for key, value in (recipe.data.get("trainer") or {}).items())
     print(fill(f"The recipe says {said or 'nothing of it'}.", 98, initial_indent="  ", subsequent_indent="  "))
+
+
+def _taken(section: str, name: str, value: Any, taken: Signature) -> bool:
+    try:
+        if name in taken.arguments:
+            _check_value(section, name, taken.arguments[name].kind, str(value))
+    except UserError:
+        return False
+    return name in taken.arguments
 
 
 def _print_section(section: str, class_path: str, taken: Signature | None, written: dict[str, Any]) -> None:

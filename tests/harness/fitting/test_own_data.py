@@ -133,6 +133,9 @@ def test_help_names_the_options_of_own_data(capsys: pytest.CaptureFixture[str]) 
     assert main(["fit", "simcse", "--data", "TextPairs", "--help"]) == 0
     out = capsys.readouterr().out
     assert "data: data.benchmarks.own.text_pairs.TextPairs" in out and "--data.on_error raise|skip" in out
+    assert "--data.batch_size int (recipe: 64)" in out and "(recipe: glosses)" not in out, (
+        "another class has other words"
+    )
     with pytest.raises(SystemExit):
         main(["data", "--help"])
     assert "--data AudioText" in capsys.readouterr().out
