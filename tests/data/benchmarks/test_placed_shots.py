@@ -69,7 +69,7 @@ def test_views_are_new_at_each_step(shots: PlacedShots) -> None:
     views = []
     for step in (0, 1, 8, 9, 9):
         shots.trainer = At(step)
-        views.append(shots.augmented(batch, 0).views)
+        views.append(shots.on_after_batch_transfer(batch, 0).views)
     shots.trainer = None
     assert not views[0].equal(views[1]) and not views[2].equal(views[3]) and views[3].equal(views[4])
 
