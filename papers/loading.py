@@ -73,7 +73,7 @@ def load_from(folder: Path, checkpoint: str | Path, name: str = "checkpoint") ->
             f"{', '.join(c.__name__ for c in classes.values())}{hint}"
         )
     with filled_later(), torch.random.fork_rng(devices=[]):
-        method = _built(cls, trained, name)
+        method: Any = _built(cls, trained, name)
     check_weights(trained.weights, trained.path, method, name)
     method.load_state_dict(trained.weights)
     method.inputs = trained.inputs

@@ -50,8 +50,10 @@ def columns_of(part: Any) -> dict[str, Column]:
             kind = _kind(name, value)
             if kind is not None:
                 items = Clips(value) if hasattr(value, "starts") else value
-                matching = isinstance(own, Tensor) and len(own) == len(items)
-                found[name] = Column(kind, items, own.tolist() if matching else list(range(len(items))))
+                numbers = (
+                    own.tolist() if isinstance(own, Tensor) and len(own) == len(items) else list(range(len(items)))
+                )
+                found[name] = Column(kind, items, numbers)
         return found
     kind = _kind("text", part)
     return {} if kind is None else {kind: Column(kind, part, list(range(len(part))))}

@@ -6,6 +6,7 @@ values and safetensors is read, and no code that comes with a model is run.
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.encoders.names import OwnEncoder, as_own, check_encoder
-from common.encoders.weights import are_read
+from common.encoders.weights import are_read, named_by_file
 from common.errors import UserError
 from common.evaluation.embed import evaluating
 from common.experiments.schema import closest
@@ -205,6 +206,11 @@ def one_line(own: OwnEncoder) -> Iterator[None]:
 def _of_class(own: OwnEncoder, **offered: Any) -> nn.Module:
     """The module of a class path, built with its `init_args` and what is offered, if its constructor names it."""
     module, _, name = own["name"].rpartition(".")
+    if named_by_file() and module not in sys.modules:
+        raise UserError(
+            f"encoder is {own['name']!r}, which the file names and nothing has imported; import {module} first (on the "
+            f"command line --import {module}), if you trust it"
+        )
     try:
         cls = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:

@@ -21,12 +21,20 @@ _FILLED_LATER = ContextVar("filled_later", default=False)
 
 @contextmanager
 def filled_later() -> Iterator[None]:
-    """Inside, encoders are built without their pretrained weights: a checkpoint is about to fill in all of them."""
+    """Inside, encoders are built as a file says, without their pretrained weights: it is about to fill in all of them.
+
+    As anybody may have written it, no module is imported because it names one.
+    """
     token = _FILLED_LATER.set(True)
     try:
         yield
     finally:
         _FILLED_LATER.reset(token)
+
+
+def named_by_file() -> bool:
+    """Whether what is built is what a file says."""
+    return _FILLED_LATER.get()
 
 
 def are_read(tensor: "Tensor") -> bool:

@@ -278,12 +278,14 @@ def build_parser() -> Parser:
     one.add_argument("--batch_size", type=at_least_1, default=64, metavar="N", help="at a time (default: 64)")
     one.add_argument("--normalize", action="store_true", help="to length 1")
     one.add_argument("--device", default="cpu", metavar="NAME", help="cpu (the default), cuda, mps, cuda:1")
+    one.add_argument("--import", dest="module", metavar="MODULE", help="of an encoder of your own that is a class")
 
     one = command("export", "export", "write a trained method for use elsewhere", EXPORT)
     slug(one, "slug")
     one.add_argument("--ckpt_path", required=True, metavar="FILE", help="a checkpoint, 'last', or a folder of `export`")
     one.add_argument("--out", required=True, metavar="DIR", help="the folder to make")
     one.add_argument("--format", choices=["safetensors", "onnx"], default="safetensors", help="(default: safetensors)")
+    one.add_argument("--import", dest="module", metavar="MODULE", help="of an encoder of your own that is a class")
 
     one = command("compare", "compare", "rank what is on record for a benchmark, with the trivial floor", COMPARE)
     on = one.add_mutually_exclusive_group(required=True)

@@ -1,6 +1,9 @@
 """`papers embed` and `papers export`: their options, looked at before torch is loaded."""
 
 import argparse
+import importlib
+import sys
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -38,7 +41,13 @@ def export(given: argparse.Namespace, card: Card) -> None:
 
 
 def _checkpoint(given: argparse.Namespace, card: Card) -> str:
-    """The path of what --ckpt_path names, which may be a folder here."""
+    """The path of what --ckpt_path names, which may be a folder here, once the module that it may need is imported."""
+    if given.module is not None:
+        sys.path.insert(0, str(Path.cwd()))
+        try:
+            importlib.import_module(given.module)
+        except ImportError as error:
+            raise UserError(f"--import is '{given.module}', which cannot be imported: {error}") from None
     path = as_path(given.ckpt_path, OPTION)
     if given.ckpt_path == "last":
         from harness.fitting.checkpoint import find_checkpoint

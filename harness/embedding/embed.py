@@ -59,7 +59,9 @@ def embed(
     if not len(chosen.ids):
         raise UserError(f"split is '{split}'; there is no {name} in that of {benchmark.name}")
     rows = batch_size * max(1, PART // batch_size)
-    plan = dict(paper=card.slug, checkpoint=_sha256(as_path(checkpoint, OPTION)), data=_fingerprint(benchmark))
+    plan: dict[str, Any] = dict(
+        paper=card.slug, checkpoint=_sha256(as_path(checkpoint, OPTION)), data=_fingerprint(benchmark)
+    )
     plan |= dict(split=split, column=name, batch_size=batch_size, normalize=normalize, device=device.split(":")[0])
     parts = Parts(path, plan, chosen.ids, rows)
     missing = parts.missing()

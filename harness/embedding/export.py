@@ -16,7 +16,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging
 
 from common.embedding.embedder import Embedder
-from common.encoders.vocabulary import Vocabulary
 from common.errors import UserError
 from common.experiments.card import Card
 from common.paths import as_path
@@ -96,15 +95,15 @@ def _write(embedder: Embedder, folder: Path, arguments: dict[str, Any]) -> None:
         tokenizer.save(str(folder / tokenizers[owner]))
     bodies = {}
     for name, body in _bodies(method):
-        owner = method.get_submodule(name.rpartition(".")[0])
+        holder: Any = method.get_submodule(name.rpartition(".")[0])
         with _without_bars():
             body.save_pretrained(folder / name)
-        tokenizer = _tokenizer(owner) if hasattr(owner, "_tokenizer") else None
+        tokenizer = _tokenizer(holder) if hasattr(holder, "_tokenizer") else None
         if tokenizer is not None:
-            special = {key: token for key, token in SPECIAL.items() if tokenizer.token_to_id(token) is not None}
-            special["model_max_length"] = getattr(owner, "positions", None) or owner.length
-            if hasattr(owner, "vocabulary"):  # such a tower fills up with what ends a text
-                special["pad_token"] = owner.vocabulary.end
+            special: dict[str, Any] = {k: v for k, v in SPECIAL.items() if tokenizer.token_to_id(v) is not None}
+            special["model_max_length"] = getattr(holder, "positions", None) or holder.length
+            if tokenizer.padding:
+                special["pad_token"] = tokenizer.padding["pad_token"]
             PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder / name)
         bodies[name] = type(body).__name__
     config = {
@@ -136,7 +135,7 @@ def _without_bars() -> Iterator[None]:
 def _tokenizer(part: Any) -> Tokenizer | None:
     """What a submodule reads texts with; None, and a remark, where its file is not at hand."""
     try:
-        return part.tokenizer if isinstance(part, Vocabulary | nn.Module) else None
+        return part.tokenizer
     except UserError as error:
         say(f"left out: a tokenizer ({error})")
         return None

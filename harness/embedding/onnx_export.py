@@ -85,7 +85,7 @@ def write_onnx(embedder: Embedder, folder: Path) -> None:
 
 def fixed_towers(embedder: Embedder) -> Iterator[Tower]:
     """Those that take pictures of the size that was trained on, or texts of a fixed number of tokens."""
-    method = embedder.method
+    method: Any = embedder.method
     shape = embedder.inputs.get("image", [])
     if "image" in embedder.kinds and len(shape) == 3:
         generator = torch.Generator().manual_seed(0)
@@ -93,10 +93,10 @@ def fixed_towers(embedder: Embedder) -> Iterator[Tower]:
         yield Tower("image", _Function(method, method.embed_image), pixels, "pixels")
     towers = [part for part in method.modules() if isinstance(part, TextTower | ClipTextTower)]
     if "text" in embedder.kinds and len(towers) == 1:
-        tower = towers[0]
+        tower: Any = towers[0]
 
         def of_ids(ids: Tensor) -> Tensor:
-            tower.tokenize = lambda texts: ids  # type: ignore[method-assign] - what `embed_text` does with them stays
+            tower.tokenize = lambda texts: ids  # what `embed_text` does with them stays
             try:
                 return method.embed_text([""])  # one, since to count the ids would fix their number
             finally:
@@ -132,7 +132,7 @@ def _export(tower: Tower, path: Path) -> None:
 @contextlib.contextmanager
 def _in_one_piece(module: nn.Module) -> Iterator[None]:
     """A network that goes through a batch in pieces goes through it at once: how many there are would be fixed."""
-    parts = [part for part in module.modules() if isinstance(part, SmallResNet)]
+    parts: list[Any] = [part for part in module.modules() if isinstance(part, SmallResNet)]
     for part in parts:
         part.PIECE = 1 << 40
     try:

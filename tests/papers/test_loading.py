@@ -254,6 +254,26 @@ def test_what_is_no_checkpoint_of_the_paper_is_named(simcse, supcon, folder, tmp
     assert papers.load("simcse", exported).method.encoder.layers == 1
 
 
+def test_no_module_is_imported_because_a_file_names_it(folder, tmp_path, monkeypatch, capsys) -> None:
+    (tmp_path / "netlib.py").write_text(
+        "from torch import nn\n\n\nclass Net(nn.Sequential):\n    output_dim = 16\n\n    def __init__(self):\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(16, 16))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as here:
+        here.syspath_prepend(str(tmp_path))
+        path = save(folder / "own.ckpt", SupCon(encoder="netlib.Net"), image=[1, 4, 4])
+        assert papers.load("supcon", path).encode(np.zeros((2, 1, 4, 4), np.uint8)).shape == (2, 16)
+    monkeypatch.delitem(sys.modules, "netlib")
+    with pytest.raises(UserError, match=r"'netlib\.Net', which the file names and nothing has imported; import netlib"):
+        papers.load("supcon", path)
+    assert "netlib" not in sys.modules
+    words = ["export", "supcon", "--ckpt_path", str(path), "--out", "out", "--import"]
+    assert cli.main([*words, "nowhere"]) == 2 and "--import is 'nowhere'" in capsys.readouterr().err
+    assert cli.main([*words, "netlib"]) == 0
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(tmp_path)])
+
+
 def test_only_classes_of_the_papers_own_recipes_are_built(folder) -> None:
     path = folder / "foreign.ckpt"
     torch.save({"state_dict": {}, "hyper_parameters": {"_class_path": "os.system"}}, path)
