@@ -1,5 +1,7 @@
 """What is said by the logits of a classifier: the right class, how likely it is, and whether it is as sure as right."""
 
+from collections.abc import Callable
+
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -42,6 +44,21 @@ def classifier_metrics(logits: Tensor, labels: Tensor, fitted_on: tuple[Tensor, 
         metrics["log_likelihood_scaled"] = log_likelihood(logits, labels, scale)
         metrics["ece15_scaled"] = calibration_error(scale * finite("logits", logits).double(), labels, bins=15)
     return metrics
+
+
+def classifier_scores(
+    side: Callable[[str], tuple[Tensor, Tensor]], split: str, fitted_on: str | None = "val"
+) -> Metrics:
+    """`classifier_metrics` of a split under the names that benchmarks give them, `classifier/...`.
+
+    Args:
+        side: gives logits and labels of a split; asked for each once, in one order on all processes.
+        split: what is scored.
+        fitted_on: the split that the temperature is fitted on, or None.
+    """
+    sides = {name: side(name) for name in dict.fromkeys((split, fitted_on)) if name is not None}
+    found = classifier_metrics(*sides[split], sides.get(fitted_on) if fitted_on else None)
+    return {f"classifier/{name}": value for name, value in found.items()}
 
 
 @scoring()

@@ -13,7 +13,7 @@ from common.augmentation import ImageAugmentation
 from common.batches import Images
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
-from common.evaluation.calibration import classifier_metrics
+from common.evaluation.calibration import classifier_scores
 from common.evaluation.class_means import class_mean_metrics
 from common.evaluation.embed import embed_dataset
 from common.evaluation.knn import knn_accuracy
@@ -29,6 +29,21 @@ _AT_ONCE = 500
 """Pictures that a module embeds in one call."""
 
 
+class Crops(NamedTuple):
+    """A training batch that workers have cut, before it is on its device."""
+
+    pixels: Tensor
+    """uint8, shape (views, n, channels, s, s)."""
+    labels: Tensor
+    ids: Tensor
+
+    def augmented(self, augmentation: ImageAugmentation, seed: int, epoch: int) -> Images:
+        """Each crop augmented as a view of its own; the same sample looks the same in any batch."""
+        crops = [pixels.float() / 255 for pixels in self.pixels]
+        views = [augmentation(pixels, self.ids, seed, epoch, view) for view, pixels in enumerate(crops)]
+        return Images(torch.stack(views), self.labels, self.ids)
+
+
 class Pictures(NamedTuple):
     """Pictures as they are stored; a batch of them has the same fields."""
 
@@ -38,6 +53,11 @@ class Pictures(NamedTuple):
     """int64, shape (n,)."""
     ids: Tensor
     """Position in the source, which no switch changes, int64, shape (n,)."""
+
+
+def classified(module: ClassifiesImage, part: Pictures) -> tuple[Tensor, Tensor]:
+    """What a module says of pictures, (n, classes), and their labels, (n,), on the CPU."""
+    return embed_dataset(module.classify_image, part.pixels, _AT_ONCE).cpu(), part.labels
 
 
 class AugmentedImages(Benchmark):
@@ -255,15 +275,14 @@ class LabelledImages(AugmentedImages):
             found = class_mean_metrics(train, self.train.labels, rows, labels)
             metrics |= {f"class_means/{name}": value for name, value in found.items()}
         if isinstance(module, ClassifiesImage):
-            parts = {name: self.splits[name] for name in (split, "val") if name in self.splits}
-            sides = {name: self.logits(module, part) for name, part in parts.items()}
-            found = classifier_metrics(*sides[split], sides.get("val"))
-            metrics |= {f"classifier/{metric}": value for metric, value in found.items()}
+            fitted_on = "val" if "val" in self.splits else None
+            metrics |= classifier_scores(lambda name: self.logits(module, self.splits[name]), split, fitted_on)
         return metrics
 
     def logits(self, module: ClassifiesImage, part: Pictures) -> tuple[Tensor, Tensor]:
         """What the module says of pictures, (n, classes), and what it was trained to say of them, (n,)."""
-        return embed_dataset(module.classify_image, part.pixels, _AT_ONCE).cpu(), self.training_labels(part.labels)
+        logits, labels = classified(module, part)
+        return logits, self.training_labels(labels)
 
     def fitted_on(self) -> dict[str, Pictures]:
         """The pictures that each probe is fitted on; the first also answer the nearest-neighbour vote."""

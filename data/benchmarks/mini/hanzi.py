@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from common.benchmark import Metrics, digest
 from common.errors import UserError
-from common.evaluation.calibration import classifier_metrics
+from common.evaluation.calibration import classifier_scores
 from common.evaluation.classes import class_chance, class_metrics
 from common.evaluation.embed import embed_dataset
 from common.evaluation.means import Mean, by_group
@@ -20,7 +20,7 @@ from common.random import normal, uniform
 from common.sampling.batches import GlobalBatchSampler
 from common.sampling.labels import MPerClassSampler
 from data.benchmarks.bases.handwriting import PER_CHARACTER, PER_STROKE, brushed, stroke_table, written
-from data.benchmarks.bases.images import AugmentedImages, Pictures, RawPixels
+from data.benchmarks.bases.images import AugmentedImages, Pictures, RawPixels, classified
 from data.benchmarks.bases.rendering import renderings, to_bytes
 from data.cache import cached_tensors
 from data.sources.hanzi import HANZI, read_strokes
@@ -233,10 +233,7 @@ class HanziSeen(Characters):
         known, asked = (self.embedded(module, some) for some in (self.train, part))
         metrics = class_metrics(known, self.train.labels, asked, part.labels)
         if isinstance(module, ClassifiesImage):
-            parts = {name: self.splits[name] for name in (split, "val")}
-            logits = {name: embed_dataset(module.classify_image, x.pixels, _AT_ONCE).cpu() for name, x in parts.items()}
-            found = classifier_metrics(logits[split], part.labels, (logits["val"], parts["val"].labels))
-            metrics |= {f"classifier/{name}": value for name, value in found.items()}
+            metrics |= classifier_scores(lambda name: classified(module, self.splits[name]), split)
         return metrics
 
     def floor(self) -> dict[str, Metrics]:

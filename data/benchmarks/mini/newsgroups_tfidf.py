@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from common.batches import LabelledTexts, LabelledVectors
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
-from common.evaluation.calibration import classifier_metrics
+from common.evaluation.calibration import classifier_scores
 from common.evaluation.embed import embed_dataset
 from common.protocols import ClassifiesVectors
 from common.random import uniform
@@ -139,12 +139,12 @@ class NewsgroupsTfidf(Benchmark):
         """
         self.setup()
         classify = self.check_request(module, split, ClassifiesVectors).classify_vectors
-        sides = {
-            name: (embed_dataset(classify, self.splits[name].views, _AT_ONCE, module).cpu(), self.splits[name].labels)
-            for name in dict.fromkeys((split, "val"))  # in one order on all processes
-        }
-        found = classifier_metrics(*sides[split], sides["val"])
-        return {f"classifier/{name}": value for name, value in found.items()}
+
+        def side(name: str) -> tuple[Tensor, Tensor]:
+            posts = self.splits[name]
+            return embed_dataset(classify, posts.views, _AT_ONCE, module).cpu(), posts.labels
+
+        return classifier_scores(side, split)
 
     def floor(self) -> dict[str, Metrics]:
         """Always the commonest class, and the cosine with the mean post of each class, wrong labels included."""

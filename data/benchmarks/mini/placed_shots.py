@@ -9,7 +9,7 @@ from common.augmentation import ImageAugmentation
 from common.batches import Images
 from common.benchmark import Metrics
 from common.errors import UserError
-from common.evaluation.calibration import classifier_metrics
+from common.evaluation.calibration import classifier_scores
 from common.evaluation.class_means import scatter
 from common.evaluation.classes import class_chance, class_metrics
 from common.evaluation.embed import embed_dataset
@@ -17,7 +17,7 @@ from common.evaluation.probe import linear_probe_metrics
 from common.protocols import ClassifiesImage, EmbedsImage
 from common.sampling.batches import GlobalBatchSampler
 from common.sampling.tasks import PartLastSampler
-from data.benchmarks.bases.images import Pictures, RawPixels, stratified
+from data.benchmarks.bases.images import Pictures, RawPixels, classified, stratified
 from data.benchmarks.mini.placed_fashion import PlacedFashion
 from data.sources.fashion_mnist import FASHION_MNIST
 
@@ -124,10 +124,7 @@ class PlacedShots(PlacedFashion):
         metrics = class_metrics(known, self.labelled.labels, asked, part.labels)
         metrics["class_means/scatter"] = scatter(asked, part.labels)
         if isinstance(module, ClassifiesImage):
-            parts = {name: self.splits[name] for name in (split, "val")}
-            logits = {name: embed_dataset(module.classify_image, x.pixels, _AT_ONCE).cpu() for name, x in parts.items()}
-            found = classifier_metrics(logits[split], part.labels, (logits["val"], parts["val"].labels))
-            metrics |= {f"classifier/{name}": value for name, value in found.items()}
+            metrics |= classifier_scores(lambda name: classified(module, self.splits[name]), split)
         return metrics
 
     def _embedded(self, module: nn.Module, part: Pictures) -> Tensor:

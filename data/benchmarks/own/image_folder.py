@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.augmentation import ImageAugmentation
-from common.batches import Images
 from common.benchmark import Metrics
 from common.embedding.columns import Column
 from common.errors import UserError
-from common.evaluation.calibration import classifier_metrics
+from common.evaluation.calibration import classifier_scores
 from common.evaluation.classes import class_chance, class_metrics
 from common.evaluation.embed import embed_dataset
 from common.evaluation.means import Mean
@@ -24,7 +23,7 @@ from common.protocols import ClassifiesImage, EmbedsImage
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
 from common.table import Rows
-from data.benchmarks.bases.images import contact_sheet
+from data.benchmarks.bases.images import Crops, contact_sheet
 from data.benchmarks.bases.own_data import Lazy, OwnData, Part, text_fault, text_of
 from data.pictures import PictureReader
 from data.readers import Source
@@ -35,15 +34,6 @@ SIMCLR = {"flip": 0.5, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "h
           "grayscale": 0.2}  # fmt: skip
 """Chen et al. 2020, appendix B.9, at half the strength of colour that ImageNet takes."""
 _GALLERY, _THUMB = 6, 16
-
-
-class _Cropped(NamedTuple):
-    """A training batch before it is on its device."""
-
-    pixels: Tensor
-    """uint8, shape (views, n, channels, s, s)."""
-    labels: Tensor
-    ids: Tensor
 
 
 class Kept(NamedTuple):
@@ -193,12 +183,8 @@ class ImageFolder(OwnData):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Augments a training batch on its device; the names of splits that validation and test yield pass through."""
-        if not isinstance(batch, _Cropped):
-            return batch
         epoch = self.trainer.current_epoch if self.trainer is not None else 0
-        crops = [pixels.float() / 255 for pixels in batch.pixels]
-        views = [self.augmentation(pixels, batch.ids, self.seed, epoch, view) for view, pixels in enumerate(crops)]
-        return Images(torch.stack(views), batch.labels, batch.ids)
+        return batch.augmented(self.augmentation, self.seed, epoch) if isinstance(batch, Crops) else batch
 
     @cached_property
     def gallery(self) -> Tensor:
@@ -224,15 +210,16 @@ class ImageFolder(OwnData):
         gallery, rows = (embed_dataset(embed_image, x, AT_ONCE, module).cpu() for x in (fitted, kept.pixels))
         metrics = class_metrics(gallery, self.train.labels[at], rows, kept.labels)
         if isinstance(module, ClassifiesImage):
-            logits = {
-                name: embed_dataset(module.classify_image, self.kept[name].pixels, AT_ONCE, module).cpu()
-                for name in {split, "val"}
-            }
-            if logits[split].shape[1] < len(self.classes):
-                raise UserError(f"model.classes is {logits[split].shape[1]}; the pictures have {len(self.classes)}")
-            found = classifier_metrics(logits[split], kept.labels, (logits["val"], self.kept["val"].labels))
-            metrics |= {f"classifier/{metric}": value for metric, value in found.items()}
+            metrics |= classifier_scores(lambda name: self.logits(module, name), split)
         return metrics
+
+    def logits(self, module: ClassifiesImage, split: str) -> tuple[Tensor, Tensor]:
+        """What the module says of a split's pictures, (n, classes), and their labels, (n,)."""
+        kept = self.kept[split]
+        logits = embed_dataset(module.classify_image, kept.pixels, AT_ONCE).cpu()
+        if logits.shape[1] < len(self.classes):
+            raise UserError(f"model.classes is {logits.shape[1]}; the pictures have {len(self.classes)}")
+        return logits, kept.labels
 
     def floor(self) -> dict[str, Metrics]:
         """Chance, always the commonest class, and the protocol on the pixels themselves, at 16 a side."""
@@ -285,8 +272,8 @@ class _Batches(NamedTuple):
     crop: float
     views: int
 
-    def __call__(self, rows: Rows, seed: int, epoch: int) -> _Cropped:
+    def __call__(self, rows: Rows, seed: int, epoch: int) -> Crops:
         ids = self.part.ids[rows.index]
         draws: Sequence[Any] = [uniform(ids, 4, seed, epoch, view).tolist() for view in range(self.views)]
         pixels = self.reader.crops(self.part.at[rows.index].tolist(), self.crop, draws)
-        return _Cropped(pixels, self.labels[rows.index], ids)
+        return Crops(pixels, self.labels[rows.index], ids)

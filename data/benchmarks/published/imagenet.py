@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from common.augmentation import ImageAugmentation, random_box
-from common.batches import Images
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.classes import class_chance, class_metrics
@@ -23,16 +22,8 @@ from common.paths import as_path
 from common.protocols import EmbedsImage
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+from data.benchmarks.bases.images import Crops
 from data.published import published_folder
-
-
-class _Cropped(NamedTuple):
-    """A training batch before it is on its device."""
-
-    pixels: Tensor
-    """uint8, shape (views, n, 3, s, s)."""
-    labels: Tensor
-    ids: Tensor
 
 
 class Files(Dataset):
@@ -86,9 +77,9 @@ class _Batches(Dataset):
     def __init__(self, files: Files, order: GlobalBatchSampler, crop: float, views: int) -> None:
         self.files, self.order, self.crop, self.views = files, order, crop, views
 
-    def __getitem__(self, ids: list[int]) -> _Cropped:
+    def __getitem__(self, ids: list[int]) -> Crops:
         pixels = self.files.cropped(ids, self.crop, self.views, self.order.seed, self.order.epoch)
-        return _Cropped(pixels, self.files.labels[ids], torch.tensor(ids))
+        return Crops(pixels, self.files.labels[ids], torch.tensor(ids))
 
 
 class ImageNet(Benchmark):
@@ -185,12 +176,8 @@ class ImageNet(Benchmark):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Augments a training batch on its device; the names of splits pass through."""
-        if not isinstance(batch, _Cropped):
-            return batch
         epoch = self.trainer.current_epoch if self.trainer is not None else 0
-        crops = [pixels.float() / 255 for pixels in batch.pixels]
-        views = [self.augmentation(pixels, batch.ids, self.seed, epoch, view) for view, pixels in enumerate(crops)]
-        return Images(torch.stack(views), batch.labels, batch.ids)
+        return batch.augmented(self.augmentation, self.seed, epoch) if isinstance(batch, Crops) else batch
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """`class_metrics` of the val folder, the gallery being training pictures.

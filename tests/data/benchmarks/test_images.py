@@ -310,8 +310,8 @@ def test_a_long_tail_of_digits_and_grey_pictures_stay(fetched) -> None:
 def test_new_switches_leave_old_records_valid() -> None:
     """Runs on record know none of them, but for Fashion's long tail and wrong labels."""
     for kind, expected in (
-        (Digits, {"class_count", "colour", "rare", "long_tail", "label_noise"}),
-        (Fashion, {"class_count", "colour", "rare"}),
+        (Digits, {"class_count", "colour", "rare", "long_tail", "label_noise", "class_means"}),
+        (Fashion, {"class_count", "colour", "rare", "class_means"}),
     ):
         assert {name for base in kind.__mro__ for name in vars(base).get("added_later", {})} == expected
 
