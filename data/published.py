@@ -9,6 +9,15 @@ from common.errors import UserError
 from common.paths import as_path
 
 
+class MissingData(UserError):
+    """A published data set is not there, or not all of it."""
+
+    def __init__(self, message: str, title: str, where: str, terms: str, files: Sequence[str], missing: Sequence[str]):
+        super().__init__(message)
+        self.title, self.where, self.terms = title, where, terms
+        self.files, self.missing = tuple(files), tuple(missing)
+
+
 def published_folder(data_root: str | None, *, title: str, files: Sequence[str], where: str, terms: str) -> Path:
     """The folder of a published data set, once every file it must hold is there.
 
@@ -20,16 +29,14 @@ def published_folder(data_root: str | None, *, title: str, files: Sequence[str],
         terms: the terms it is given under.
 
     Raises:
-        UserError: says where to get the data, under which terms, and which layout is expected.
+        MissingData: says where to get the data, under which terms, and which layout is expected.
     """
     folder = as_path(data_root, "data.data_root") if data_root else None
     missing = [file for file in files if folder is None or not (folder / file).exists()]
     if folder is None or missing:
         given = f"data.data_root is {data_root!r}" if folder is None else f"{missing[0]} is not in {folder}"
-        raise UserError(
-            f"{title}: {given}; get it from {where} ({terms}) and point --data.data_root at a folder that holds "
-            + ", ".join(files)
-        )
+        message = f"{title}: {given}; get it from {where} ({terms}) and point --data.data_root at a folder that holds "
+        raise MissingData(message + ", ".join(files), title, where, terms, files, missing)
     return folder
 
 

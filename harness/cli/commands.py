@@ -109,15 +109,19 @@ def show_paper(given: argparse.Namespace) -> None:
 def lightning(given: argparse.Namespace) -> None:
     """LightningCLI on a recipe of the paper, once the options have been looked at without loading it."""
     from harness.recipes.early import needs_checkpoint
-    from harness.recipes.options import check_options, parsed, print_help, spelled_out
+    from harness.recipes.options import OF_FIT, check_options, parsed, print_help, recipe_named, spelled_out
 
     card = catalog.find(given.slug, given.root)
-    given.overrides = spelled_out(given.overrides)
+    given.overrides = spelled_out(recipe_named(given.overrides))
     if {"--help", "-h"} & set(given.overrides):
         print_help(card, given.command, given.overrides)
         return
     check_options(card, given.overrides)
     keys = {option.key for option in parsed(given.overrides)}
+    if given.command != "fit" and keys & OF_FIT:
+        raise UserError(f"--{min(keys & OF_FIT)} is for papers fit")
+    if {"resume", "ckpt_path"} <= keys:
+        raise UserError("--resume and --ckpt_path exclude each other")
     if given.command != "fit" and not {"ckpt_path", "untrained", "init_from", "print_config", "config", "c"} & keys:
         raise needs_checkpoint(given.command, card.slug)
     from harness.fitting.fit import run_subcommand  # loads torch

@@ -74,16 +74,21 @@ LIGHTNING = """\
 examples:
   papers {command} simcse                                         the laptop recipe, mini.yaml
   papers {command} simcse --model.temperature 0.05 --trainer.max_steps 100
-  papers {command} simcse --config full.yaml --trainer.devices 8  a recipe of the paper's folder
+  papers {command} simcse --recipe full --dry-run                 parameters, memory, steps, data; trains nothing
+  papers {command} simcse --recipe full --trainer.devices 8       full.yaml of the paper's folder; --config takes any
+  papers {command} simcse --recipe full --resume                  goes on with the newest checkpoint, or begins
+  papers {command} simcse --trainer.logger lightning.pytorch.loggers.WandbLogger
   papers {command} simcse --data TextPairs --data.path own.jsonl  data of your own; see `papers data --help`
   papers {command} simcse --print_config                          the resolved recipe
   papers {command} simcse --help                                  every option of the model and the data
+
+docs/guides/train-for-real.md: several GPUs, SLURM, loggers, and what the log's learning/* values mean
 """
 
 SCORE = """\
 examples:
   papers {command} simcse --ckpt_path last                             the newest checkpoint of `papers fit simcse`
-  papers {command} simcse --ckpt_path FILE --config full.yaml
+  papers {command} simcse --ckpt_path FILE --recipe full
   papers {command} simcse --untrained                                  the weights that a training starts from
 """
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment
 
 from harness.console import say, shown_path
 from harness.signals import Terminated
@@ -18,14 +19,16 @@ EVERY = 600
 """Seconds between two checkpoints on the way."""
 PATIENCE = 15
 """Seconds from a signal to the end: a process that waits for another which is gone would wait for ever."""
-_SAVE = 1  # below all numbers of signals
+_SAVE = 0.5  # below all numbers of signals
 
 
 class Watch(L.Callback):
-    """Saves `last.ckpt` every ten minutes and when SIGINT or SIGTERM ends the training, then ends all processes.
+    """Saves `last.ckpt` every ten minutes, at the end, and when SIGINT or SIGTERM ends the training; then all end.
 
     A signal waits for the end of the step, when weights, optimizer and data agree, and all processes learn of it there:
-    whichever of them it was sent to, they save together and end together. Where checkpoints are off, none is saved.
+    whichever of them it was sent to, they save together and end together. So does the signal with which SLURM tells
+    that the time of a job is over; Lightning then saves and puts the job back into the queue. Where checkpoints are
+    off, none is saved.
     """
 
     def __init__(self, every: float = EVERY, patience: float = PATIENCE) -> None:
@@ -36,6 +39,10 @@ class Watch(L.Callback):
         """Whether the other processes end at the same step."""
         self.last = time.monotonic()
         self.before: dict[int, Any] = {}
+        self.requeue: Callable[[], None] | None = None
+        """What Lightning does when SLURM's signal comes."""
+        self.requeue_signal = 0
+        self.requeue_wanted = False
         self.deadline: threading.Timer | None = None
         self.started = False
         """Whether all that a checkpoint brings has been taken up."""
@@ -47,6 +54,28 @@ class Watch(L.Callback):
             heeded = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
             for number in heeded:
                 self.before[number] = signal.signal(number, self._handler(trainer))
+            self._watch_slurm(trainer)
+
+    def _watch_slurm(self, trainer: L.Trainer) -> None:
+        environment = trainer._accelerator_connector.cluster_environment
+        if not isinstance(environment, SLURMEnvironment) or not environment.auto_requeue:
+            return
+        number = environment.requeue_signal
+        lightnings = signal.getsignal(number) if number is not None else None
+        if number is None or not callable(lightnings):
+            return
+
+        def requeue() -> None:
+            lightnings(number, None)
+
+        def received(number: int, frame: object) -> None:
+            if self.in_step or trainer.training:
+                self.requeue_wanted = True
+            else:
+                requeue()  # in the middle of a validation, which may outlast the job
+
+        self.requeue, self.requeue_signal = requeue, number
+        self.before[number] = signal.signal(number, received)
 
     def on_validation_start(self, *_: Any) -> None:
         self.started = True
@@ -59,16 +88,21 @@ class Watch(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         self.in_step = False
-        wish = self.signal or (_SAVE if time.monotonic() - self.last >= self.every else 0)
+        wish = float(self.signal or (self.requeue_signal if self.requeue_wanted else 0))
+        if not wish and time.monotonic() - self.last >= self.every:
+            wish = _SAVE
         if trainer.world_size > 1:
-            wishes = torch.tensor(float(wish), device=trainer.strategy.root_device)
-            wish = int(trainer.strategy.reduce(wishes, reduce_op="max"))
+            wishes = torch.tensor(wish, device=trainer.strategy.root_device)
+            wish = float(trainer.strategy.reduce(wishes, reduce_op="max"))
         if wish == _SAVE:
             self._save(trainer)
+        elif wish and self.requeue is not None and wish == self.requeue_signal:
+            self.requeue_wanted = False
+            self.requeue()  # SLURM ends the job now, and until then it trains on
         elif wish:
             self.together = True
-            self._give_up_later(wish)
-            raise _end(wish)
+            self._give_up_later(int(wish))
+            raise _end(int(wish))
 
     def on_exception(self, trainer: L.Trainer, module: L.LightningModule, error: BaseException) -> None:
         if isinstance(error, KeyboardInterrupt) and not self.in_step and (self.together or trainer.world_size == 1):
@@ -76,6 +110,8 @@ class Watch(L.Callback):
         self._restore()
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if not getattr(trainer.checkpoint_callback, "save_last", None):
+            self._save(trainer)
         self._restore()
 
     def _handler(self, trainer: L.Trainer) -> Callable[[int, object], None]:

@@ -18,6 +18,16 @@ from harness.recipes.trainer_rules import ACCELERATORS, SEED, STRATEGIES
 OPTION = "--ckpt_path"
 UNTRAINED = "--untrained"
 INIT_FROM = "--init_from"
+RESUME = "--resume"
+DRY_RUN = "--dry-run"
+LOGGERS = {
+    "WandbLogger": "wandb",
+    "MLFlowLogger": "mlflow",
+    "CometLogger": "comet_ml",
+    "NeptuneLogger": "neptune",
+    "TensorBoardLogger": "tensorboard",
+}
+"""What Lightning's loggers need."""
 
 
 def needs_checkpoint(command: str, slug: str) -> UserError:
@@ -42,6 +52,8 @@ def check_trainer_options(key: str, value: str) -> None:
     seed = int(value) if re.fullmatch(r"[0-9]{1,10}", value) else -1
     if key == "seed_everything" and numeric and not SEED.right(seed):
         raise UserError(f"seed_everything is {value[:200]}; it must be {SEED.allowed}")
+    if key in ("trainer.logger", "trainer.logger.class_path"):
+        check_logger(value)
     if key == "trainer.strategy" and value.replace("_", "").isalnum() and value not in STRATEGIES:
         raise UserError(f"trainer.strategy is '{value}'; it must be one of {', '.join(STRATEGIES)}")
 
@@ -58,6 +70,21 @@ def _may_have(accelerator: str) -> bool:
     if accelerator == "tpu":
         return importlib.util.find_spec("torch_xla") is not None
     return True
+
+
+def check_logger(class_path: str) -> None:
+    """Whether the package of a logger of Lightning is installed.
+
+    Raises:
+        UserError: it is not; says how to install it.
+    """
+    package = LOGGERS.get(class_path.rpartition(".")[2])
+    if package is not None and importlib.util.find_spec(package) is None:
+        # An underscore in the name of a module is a hyphen in that of its package.
+        install = package.replace("_", "-")
+        raise UserError(
+            f"trainer.logger is '{class_path}', and its package {package} is not installed: pip install {install}"
+        )
 
 
 def check_file(checkpoint: str) -> None:

@@ -5,7 +5,7 @@ import re
 import warnings
 from argparse import ArgumentError
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 from jsonargparse import Namespace
@@ -45,6 +45,9 @@ class PapersCLI(LightningCLI):
         UserError: names the key, the value and what is allowed.
     """
 
+    saves: ClassVar[type[SaveConfigCallback]] = SaveConfigCallback
+    """What writes the resolved config.yaml."""
+
     def __init__(
         self,
         args: list[str] | dict[str, Any],
@@ -62,7 +65,7 @@ class PapersCLI(LightningCLI):
                 Benchmark,
                 subclass_mode_model=True,
                 subclass_mode_data=True,
-                save_config_callback=SaveConfigCallback if save_config else None,
+                save_config_callback=self.saves if save_config else None,
                 # A second run may write over the config.yaml of the first in the same folder.
                 save_config_kwargs={"overwrite": True},
                 trainer_defaults=TRAINER_DEFAULTS | (trainer or {}),
@@ -109,7 +112,7 @@ class PapersCLI(LightningCLI):
         if trainer["overfit_batches"]:
             # Lightning would take the samples in the order of the data set, in a sampler of its own.
             kwargs |= {"overfit_batches": 0, "limit_train_batches": trainer["overfit_batches"]}
-            kwargs["callbacks"] = [*_listed(trainer["callbacks"]), SameBatches()]
+            kwargs["callbacks"] = [*listed(kwargs.get("callbacks", trainer["callbacks"])), SameBatches()]
         try:
             return super().instantiate_trainer(**kwargs)
         except (MemoryError, UserError):
@@ -143,7 +146,8 @@ def _check_arguments(section: str, content: Any) -> None:
             names.check_encoder(f"{section}.{name}", value, known)
 
 
-def _listed(callbacks: Any) -> list[Any]:
+def listed(callbacks: Any) -> list[Any]:
+    """Callbacks or loggers as a recipe may have them: several, one or none."""
     return list(callbacks) if isinstance(callbacks, list | tuple) else [] if callbacks is None else [callbacks]
 
 

@@ -23,7 +23,9 @@ from harness.recipes.signatures import Signature, signature, trainer_signature
 from harness.recipes.trainer_rules import RULES
 from harness.recipes.written import load_recipe, recipe_names
 
-FLAGS = {"untrained", "help", "h", "print_config"}
+FLAGS = {"untrained", "help", "h", "print_config", "resume", "dry-run"}
+OF_FIT = {"resume", "dry-run"}
+"""Flags that only a training has."""
 FREE = FLAGS | {"config", "c", "seed_everything", "budget_s", "ckpt_path", "init_from"}
 """What a subcommand takes besides the sections."""
 SECTIONS = ("trainer", "model", "data")
@@ -80,6 +82,32 @@ def spelled_out(words: list[str]) -> list[str]:
         after = word in ("--data", "--data.class_path")
         found.append(word)
     return found
+
+
+def recipe_named(words: list[str]) -> list[str]:
+    """The options with `--recipe full` written out, as `--config full.yaml`.
+
+    Raises:
+        UserError: no name follows.
+    """
+    found, after = [], False
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option == "--recipe" and equals:
+            word = f"--config={_file(value)}"
+        elif after:
+            word = _file(word)
+        elif option == "--recipe":
+            word = "--config"
+        after = word == "--config" and option == "--recipe"
+        found.append(word)
+    if after:
+        raise UserError("--recipe needs a value")
+    return found
+
+
+def _file(recipe: str) -> str:
+    return recipe if recipe.endswith((".yaml", ".yml")) else f"{recipe}.yaml"
 
 
 def check_options(card: Card, words: list[str], trains: bool = True) -> None:
@@ -222,16 +250,19 @@ def print_help(card: Card, command: str, words: list[str]) -> None:
     """Every option of the recipe's classes and of the trainer, with kind, value and what it is for."""
     words = [word for word in words if word not in ("--help", "-h")]
     options, recipe = list(parsed(words)), recipe_of(card, words)
-    print(f"usage: papers {command} {card.slug} [--config RECIPE] [--OPTION VALUE ...]\n")
+    print(f"usage: papers {command} {card.slug} [--recipe NAME | --config FILE] [--OPTION VALUE ...]\n")
     print(f"Starts from {recipe.shown}; what stands on the command line holds over it.\n")
     own = [
-        ("--config FILE", f"{', '.join(recipe_names(card))} or any file like them"),
+        ("--config FILE", f"{', '.join(recipe_names(card))} or any file like them; --recipe full is full.yaml"),
         ("--print_config", "print the resolved recipe and stop"),
         ("--seed_everything N", "fixes the initial weights; data.seed fixes the order of the data"),
         ("--ckpt_path FILE", "checkpoint to start from: of `papers fit`, or `last` for the newest"),
     ]
     own.append(("--init_from PATH", "weights to begin with: a checkpoint, a safetensors file, a model's folder"))
-    if command != "fit":
+    if command == "fit":
+        own.append(("--resume", "go on with the newest checkpoint of the same training, if there is one"))
+        own.append(("--dry-run", "say parameters, memory, steps and data, and stop"))
+    else:
         own.append(("--untrained", "score the weights that a training starts from"))
     for name, about in own:
         print(fill(about, 98, initial_indent=f"  {name:<22}", subsequent_indent=" " * 24))
