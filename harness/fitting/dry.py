@@ -1,5 +1,6 @@
 """What `papers fit --dry-run` says: how large, how long, on what data, and whether they lie there whole."""
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,8 @@ from harness.running.cost import length, needs
 
 _SHOWN = 6
 """Files that are named."""
+_FEW = 100_000
+"""Numbers that are kept and need no mention, such as running statistics."""
 
 
 def describe(config: dict[str, Any], records: list[Record]) -> Iterator[str]:
@@ -49,9 +52,9 @@ def _memory(model: dict[str, Any], data: dict[str, Any]) -> Iterator[str]:
     except (UserError, NotImplementedError, RuntimeError) as error:
         yield f"parameters: cannot be counted here: {' '.join(str(error).split())[:300]}"
         return
-    kept = f", and {_millions(need.kept)} that are only kept (frozen, teachers, buffers)" if need.kept else ""
+    kept = f", and {_millions(need.kept)} that are only kept (frozen, teachers, buffers)" if need.kept >= _FEW else ""
     yield f"parameters: {_millions(need.trained)} to train{kept}"
-    rest = f" + {_millions(need.kept)} x 4" if need.kept else ""
+    rest = f" + {_millions(need.kept)} x 4" if need.kept >= _FEW else ""
     samples = (data.get("init_args") or {}).get("batch_size")
     on_top = (
         "activations" if samples is None else f"activations of the {samples:,} samples of a batch, over all devices,"
@@ -129,13 +132,15 @@ def _looked_into(benchmark: Benchmark, said: str) -> tuple[str, bool]:
 
 def _steps(config: dict[str, Any], benchmark: Benchmark) -> tuple[str | None, str]:
     """The steps of the training, and how many samples there are, of data that are there."""
+    sizes = ""
     try:
-        sizes = ", ".join(f"{split} {size:,}" for split, size in benchmark.sizes().items())
+        with contextlib.suppress(AttributeError, NotImplementedError, TypeError):  # a world has no end, say
+            sizes = ", ".join(f"{split} {size:,}" for split, size in benchmark.sizes().items())
         batches = len(benchmark.train_dataloader())
     except UserError as error:
         return None, f"; incomplete: {error}"
-    except (TypeError, NotImplementedError, AttributeError):  # as many batches as one likes
-        return None, ""
+    except (TypeError, NotImplementedError):  # as many batches as one likes
+        return None, f": {sizes} samples" if sizes else ""
     trainer = config["trainer"]
     limit = trainer.get("overfit_batches") or trainer.get("limit_train_batches")
     if isinstance(limit, int) and not isinstance(limit, bool):
@@ -149,21 +154,19 @@ def _steps(config: dict[str, Any], benchmark: Benchmark) -> tuple[str | None, st
         epochs = None if trainer.get("max_time") else 1000
     of_epochs = None if epochs in (None, -1) else epochs * each
     total = min((n for n in (steps, of_epochs) if n is not None), default=None)
-    words = (
-        f"{length(trainer)} of {each:,} steps"
-        if total == of_epochs
-        else f"{total / max(1, each):,.1f} epochs"
-        if total
-        else ""
-    )
     found = f": {sizes} samples" if sizes else ""
-    return (f"{total:,} ({words})" if total is not None else None), found
+    if total is None:  # only time ends it
+        return None, found
+    words = f"{epochs:,} epochs of {each:,} steps" if total == of_epochs else f"{total / max(1, each):,.1f} epochs"
+    return f"{total:,} ({words})", found
+
+
+def _with_commas(said: str) -> str:
+    number, _, unit = said.partition(" ")
+    return f"{int(number):,} {unit}" if number.isdecimal() else said
 
 
 def _unread_steps(config: dict[str, Any], benchmark: Benchmark) -> str:
-    said = f"{length(config['trainer'])}, {benchmark.batch_size:,} samples a step"
-    return (
-        said
-        if (config["trainer"].get("max_steps") or -1) > 0
-        else f"{said}; their number shows once the data are there"
-    )
+    said = f"{_with_commas(length(config['trainer']))}, {benchmark.batch_size:,} samples a step"
+    told = (config["trainer"].get("max_steps") or -1) > 0
+    return said if told else f"{said}; how many steps that is shows once the data are there"

@@ -118,6 +118,14 @@ class _FitCLI(PapersCLI):
         for logger in listed(self.config[self.config.subcommand]["trainer"]["logger"]):
             if not isinstance(logger, bool):
                 check_logger(logger["class_path"])
+                arguments = logger.get("init_args")
+                # TensorBoard's, which another logger takes over: for it a run has a name.
+                if arguments is not None and "TensorBoard" not in logger["class_path"] and arguments.get("name") == "":
+                    arguments["name"] = None
+                if logger["class_path"].endswith("MLFlowLogger") and arguments.get("save_dir") == str(
+                    self.logs / "fit"
+                ):
+                    arguments["save_dir"] = str(self.logs / "mlruns")  # where it takes each folder for its own
 
     def _folder_and_start(self, given: str | None) -> str | None:
         """Chooses the folder of the training, and the checkpoint from which it goes on."""
@@ -290,8 +298,8 @@ class _FitCLI(PapersCLI):
             print("no checkpoint was asked for")
             return
         if best and Path(best) != last:
-            score = getattr(callback, "best_model_score", None)
-            value = "" if score is None else f", {callback.monitor} {float(score):.4g}"
+            score, metric = getattr(callback, "best_model_score", None), getattr(callback, "monitor", None)
+            value = "" if score is None else f", {metric} {float(score):.4g}"
             print(f"best:       {shown_path(Path(best))}{value}")
         print(f"checkpoint: {shown_path(last)}")
         print(f"score it:   {self._scoring(last)}")

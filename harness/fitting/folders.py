@@ -46,9 +46,13 @@ def slurm_job() -> str | None:
 
 
 def requeued(folder: Path) -> Path | None:
-    """What Lightning saved before it put the job back into the queue."""
-    numbers = [int(found[1]) for path in folder.glob("hpc_ckpt_*.ckpt") if (found := re.search(r"(\d+)$", path.stem))]
-    return folder / f"hpc_ckpt_{max(numbers)}.ckpt" if numbers else None
+    """The newest that this SLURM job has saved before it was put back into the queue, by Lightning or by SLURM."""
+    if slurm_job() is None:
+        return None
+    found = list(folder.glob("hpc_ckpt_*.ckpt"))
+    if os.environ.get("SLURM_RESTART_COUNT", "0") != "0":
+        found += folder.glob("checkpoints/last.ckpt")
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def newest(logs: Path, config: dict[str, Any]) -> tuple[Found | None, str]:

@@ -38,6 +38,7 @@ class Watch(L.Callback):
         self.together = False
         """Whether the other processes end at the same step."""
         self.last = time.monotonic()
+        self.saved_step = -1
         self.before: dict[int, Any] = {}
         self.requeue: Callable[[], None] | None = None
         """What Lightning does when SLURM's signal comes."""
@@ -89,7 +90,9 @@ class Watch(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         self.in_step = False
         wish = float(self.signal or (self.requeue_signal if self.requeue_wanted else 0))
-        if not wish and time.monotonic() - self.last >= self.every:
+        # After its last step Lightning takes the epoch for whole; who goes on from before that gets the rest of it.
+        stops = trainer.max_steps == trainer.global_step and not trainer.is_last_batch
+        if not wish and (stops or time.monotonic() - self.last >= self.every):
             wish = _SAVE
         if trainer.world_size > 1:
             wishes = torch.tensor(wish, device=trainer.strategy.root_device)
@@ -110,7 +113,7 @@ class Watch(L.Callback):
         self._restore()
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        if not getattr(trainer.checkpoint_callback, "save_last", None):
+        if trainer.global_step != self.saved_step and not getattr(trainer.checkpoint_callback, "save_last", None):
             self._save(trainer)
         self._restore()
 
@@ -147,7 +150,7 @@ class Watch(L.Callback):
             return
         path = Path(folder) / "last.ckpt"
         trainer.save_checkpoint(path)
-        self.last = time.monotonic()
+        self.last, self.saved_step = time.monotonic(), trainer.global_step
         if trainer.is_global_zero and self.signal:
             say(f"checkpoint of step {trainer.global_step}: {shown_path(path)}")
 

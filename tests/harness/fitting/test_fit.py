@@ -35,7 +35,8 @@ def newest(logs: Path) -> Path:
 def test_fit_takes_mini_yaml_and_its_checkpoint_loads_with_weights_only(card, logs):
     path = fit(card, "--model.dropout", "0.2", "--trainer.max_epochs", "1", logs=logs)
     folder = logs / "toy/fit/version_0"
-    assert (folder / "config.yaml").is_file() and [path] == list(folder.glob("checkpoints/*.ckpt"))
+    assert (folder / "config.yaml").is_file() and path.name == "last.ckpt"
+    assert {path.name for path in folder.glob("checkpoints/*")} == {"best.ckpt", "last.ckpt"}
     checkpoint = torch.load(path, weights_only=True)
     hparams = checkpoint["hyper_parameters"]
     assert hparams["width"] == 4 and hparams["dropout"] == 0.2
@@ -247,9 +248,11 @@ def test_the_last_lines_say_score_files_and_how_to_go_on(card, logs, capfd):
     path = fit(card, logs=logs)
     out, err = capfd.readouterr()
     lines = out.splitlines()
-    assert "repeat/error" in lines[-5] and lines[-5].startswith("after step 8: ")
+    assert "repeat/error" in lines[-6] and lines[-6].startswith("after step 8: ")
+    assert lines[-4].startswith(f"best:       {path.parent / 'best.ckpt'}, val/repeat/error 0.")
     assert lines[-3] == f"checkpoint: {path}"
-    assert lines[-2].endswith(f"papers test toy --ckpt_path {path}")
+    assert lines[-2] == f"score it:   papers test toy --ckpt_path {path}"
+    assert lines[-1] == f"go on:      papers fit toy {' '.join(QUIET)} --resume --trainer.max_epochs 4"
     assert err == ""
 
 

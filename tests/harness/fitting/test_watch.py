@@ -61,11 +61,12 @@ def test_a_signal_ends_fit_with_its_code_and_a_checkpoint(
     house: Path, capsys: pytest.CaptureFixture[str], number: int, code: int
 ) -> None:
     before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
-    assert cli.main(["fit", "toy", "--model.signal", str(int(number)), *OPTIONS], house) == code
+    words = ["fit", "toy", "--model.signal", str(int(number)), *OPTIONS]
+    assert cli.main(words, house) == code
     assert saved_step(house) == 4
     assert capsys.readouterr().err.splitlines() == [
         "papers: checkpoint of step 4: logs/toy/fit/version_0/checkpoints/last.ckpt",
-        "papers: toy: ended by a signal; `papers fit toy --ckpt_path last` goes on",
+        f"papers: toy: ended by a signal; `papers {' '.join(words)} --resume` goes on",
     ]
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
 
@@ -96,3 +97,42 @@ def test_a_signal_to_one_of_two_processes_ends_both(house: Path) -> None:
         raise
     assert run.returncode == 143, err
     assert saved_step(house) == 4
+
+
+SCONTROL = """#!/bin/sh
+echo "$@" >> {said}
+kill -TERM $PPID
+"""
+
+
+@pytest.fixture
+def slurm(house: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A job of one task; SLURM ends it as soon as it is put back into the queue. Returns what was asked of SLURM."""
+    said, tools = house / "said.txt", house / "tools"
+    tools.mkdir()
+    (tools / "scontrol").write_text(SCONTROL.format(said=said))
+    (tools / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    task = {"NTASKS": 1, "NTASKS_PER_NODE": 1, "NNODES": 1, "PROCID": 0, "LOCALID": 0, "NODEID": 0}
+    for name, value in {**task, "JOB_ID": 4711, "JOB_NAME": "train"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    return said
+
+
+def test_slurms_signal_saves_and_requeues_and_the_requeued_job_goes_on(
+    house: Path, slurm: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["fit", "toy", "--model.signal", str(int(signal.SIGUSR1)), *OPTIONS]
+    before = signal.getsignal(signal.SIGUSR1)
+    assert cli.main(words, house) == 143
+    assert slurm.read_text() == "requeue 4711\n"
+    (saved,) = house.rglob("hpc_ckpt_1.ckpt")
+    assert torch.load(saved, weights_only=True)["global_step"] == 4  # of a whole step, not of the middle of one
+    assert saved_step(house) == 5 and signal.getsignal(signal.SIGUSR1) is before
+    capsys.readouterr()
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert cli.main(words, house) == 0
+    out, err = capsys.readouterr()
+    assert "the job was requeued; going on from" in err and "after step 8:" in out
+    assert saved_step(house) == 8 and slurm.read_text() == "requeue 4711\n"
+    assert len(list((house / "logs/toy/fit").iterdir())) == 1
