@@ -29,7 +29,7 @@ class Bar(RichProgressBar):
 
     def __init__(self, first: float = FIRST, every: float = EVERY) -> None:
         super().__init__()
-        self.every = every
+        self.first, self.every = first, every
         self.terminal = get_console().is_terminal or get_console().is_jupyter
         if not self.terminal:
             self.disable()
@@ -37,12 +37,13 @@ class Bar(RichProgressBar):
         """When the last steps ended, validations between them left out."""
         self.shown: dict[str, Any] = {}
         self.shown_at = -math.inf
-        self.line_at = time.monotonic() + first
+        self.line_at = math.inf
         self.began, self.first_step = 0.0, 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         self.began, self.first_step = time.monotonic(), trainer.global_step
+        self.line_at = self.began + self.first
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.ends.clear()
