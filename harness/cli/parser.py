@@ -77,7 +77,7 @@ examples:
   papers {command} simcse --recipe full --dry-run                 parameters, memory, steps, data; trains nothing
   papers {command} simcse --recipe full --trainer.devices 8       full.yaml of the paper's folder; --config takes any
   papers {command} simcse --recipe full --resume                  goes on with the newest checkpoint, or begins
-  papers {command} simcse --trainer.logger lightning.pytorch.loggers.WandbLogger
+  papers {command} simcse --trainer.logger CSVLogger              any of Lightning's; the default is TensorBoard's
   papers {command} simcse --data TextPairs --data.path own.jsonl  data of your own; see `papers data --help`
   papers {command} simcse --print_config                          the resolved recipe
   papers {command} simcse --help                                  every option of the model and the data

@@ -11,7 +11,7 @@ from harness.cli import commands
 from harness.cli.parser import _with_options, build_parser, subcommands
 from harness.recipes import catalog
 from harness.recipes.catalog import REPOSITORY
-from harness.recipes.options import check_options, spelled_out
+from harness.recipes.options import check_options, recipe_named, spelled_out
 from harness.recipes.written import full_recipes
 from harness.running.change import choose
 from harness.running.knobs import check_sets, read_sets
@@ -215,7 +215,7 @@ def test_every_example_is_right(capsys: Capture, tmp_path: Path, monkeypatch: py
         if given.command in ("list", "show", "completion", "schema") or words[:2] == ["data", "list"]:
             assert cli.main(words) == 0, example
         elif given.command in ("fit", "validate", "test"):
-            check_options(catalog.find(given.slug), spelled_out(given.overrides))
+            check_options(catalog.find(given.slug), spelled_out(recipe_named(given.overrides)))
         elif given.command == "embed":
             data = ["--data", given.data] if given.data else []
             check_options(catalog.find(given.slug), spelled_out([*data, *options]), trains=False)
