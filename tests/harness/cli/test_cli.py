@@ -202,9 +202,9 @@ def examples() -> list[str]:
 
 
 def test_every_example_is_right(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What reads is run; of the rest, the names of papers, experiments, options and sources are looked at."""
     # Whether a logger is installed is the machine's affair.
     monkeypatch.setattr("harness.recipes.early.LOGGERS", {})
-    """What reads is run; of the rest, the names of papers, experiments, options and sources are looked at."""
     monkeypatch.chdir(tmp_path)
     Path("FILE").touch()  # what stands for a checkpoint
     parser = build_parser()
