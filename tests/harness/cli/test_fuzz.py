@@ -85,7 +85,10 @@ def run(root: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
     def papers(*words: str) -> int:
         capsys.readouterr()
-        code = cli.main(words, root)
+        try:
+            code = cli.main(words, root)
+        except SystemExit as end:  # argparse's, after --print_config
+            code = int(end.code or 0)
         err = capsys.readouterr().err
         assert code in (0, 1, 2) and "raceback" not in err, (words, err)
         if code == 2:
