@@ -271,8 +271,8 @@ class LabelledImages(AugmentedImages):
             found = linear_probe_metrics(*train, rows, labels)
             metrics |= {f"{name}/{metric}": value for metric, value in found.items()}
         if self.class_means:
-            train = embed_dataset(embed_image, self.train.pixels, _AT_ONCE, module).cpu()
-            found = class_mean_metrics(train, self.train.labels, rows, labels)
+            known = embed_dataset(embed_image, self.train.pixels, _AT_ONCE, module).cpu()
+            found = class_mean_metrics(known, self.train.labels, rows, labels)
             metrics |= {f"class_means/{name}": value for name, value in found.items()}
         if isinstance(module, ClassifiesImage):
             fitted_on = "val" if "val" in self.splits else None
