@@ -5,7 +5,7 @@ import re
 import warnings
 from argparse import ArgumentError
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import lightning as L
 from jsonargparse import Namespace
@@ -82,6 +82,11 @@ class PapersCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         # Recipes say it, and it means nothing to a single run: `papers verify` compares it with the records.
         parser.add_argument("--budget_s", type=float | None, default=None, help="CPU seconds that a run should take")
+        # A union is read in its order, and `Optional[Union[int, float]]` has the order in which the process first wrote
+        # such a union: where another package did as (float, int), 1 batch would be 1.0, all of them.
+        for action in parser._actions:
+            if set(get_args(getattr(action, "_typehint", None))) == {int, float, type(None)}:
+                action._typehint = int | float | None
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:

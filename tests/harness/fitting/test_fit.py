@@ -1,9 +1,11 @@
 """`papers fit`, `validate` and `test`, on the toy paper."""
 
+import inspect
 import pickle
 import sys
 from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
 
@@ -307,6 +309,14 @@ class Whole(Numbers):
     def train_dataloader(self):
         return ResumableLoader(self.samples, sampler=GlobalBatchSampler(self.size, 8, self.seed), batch_size=None)
 """
+
+
+def test_one_batch_is_no_share_whoever_wrote_the_union_first(card, logs, monkeypatch):
+    annotations = inspect.unwrap(L.Trainer.__init__).__annotations__
+    monkeypatch.setitem(annotations, "limit_train_batches", float | int | None)
+    seen = batches_seen(monkeypatch)
+    fit(card, "--trainer.limit_train_batches", "1", "--trainer.max_epochs", "2", logs=logs)
+    assert len(seen) == 2
 
 
 @pytest.mark.parametrize("data", ["shuffled.Shuffled", "shuffled.Whole"])
