@@ -86,7 +86,7 @@ class PapersCLI(LightningCLI):
         # such a union: where another package did as (float, int), 1 batch would be 1.0, all of them.
         for action in parser._actions:
             if set(get_args(getattr(action, "_typehint", None))) == {int, float, type(None)}:
-                action._typehint = int | float | None
+                vars(action)["_typehint"] = int | float | None
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
