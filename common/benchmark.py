@@ -117,6 +117,10 @@ class Benchmark(L.LightningDataModule):
         """What needs no learning (chance, raw pixels, bag of words): rows of the same metrics on the test split."""
         raise NotImplementedError
 
+    def moment(self) -> int:
+        """What random views are drawn by beside the sample and the seed: the epoch, so that no two show the same."""
+        return self.trainer.current_epoch if self.trainer is not None else 0
+
     def training_ids(self) -> Tensor:
         """The id of each sample that is trained on, int64 (n,): for a method that keeps something for each of them.
 

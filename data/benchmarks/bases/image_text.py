@@ -99,7 +99,7 @@ class ImageTextBenchmark(Benchmark):
         """Augments a training batch on its device; the names of splits that validation and test yield pass through."""
         if not isinstance(batch, Captioned):
             return batch
-        epoch = self.trainer.current_epoch if self.trainer is not None else 0
+        epoch = self.moment()
         return self.augmented(batch, epoch)
 
     def augmented(self, batch: Captioned, epoch: int) -> ImageText | VideoText:

@@ -133,10 +133,6 @@ class AugmentedImages(Benchmark):
             return batch
         return self.augmented(batch, self.moment())
 
-    def moment(self) -> int:
-        """What views are drawn by beside the sample and the seed: the epoch, so that no two show the same."""
-        return self.trainer.current_epoch if self.trainer is not None else 0
-
     def augmented(self, batch: Pictures, epoch: int) -> Images:
         """The views of a batch at one `moment`; the same sample looks the same in any batch and on any process."""
         pixels = batch.pixels.float() / 255

@@ -150,7 +150,7 @@ class Spoken(Benchmark):
         """Makes a training batch; the names of splits that validation and test yield pass through."""
         if not isinstance(batch, Rows):
             return batch
-        epoch = self.trainer.current_epoch if self.trainer is not None else 0
+        epoch = self.moment()
         return self.excerpts(batch.index, epoch) if self.train == "unlabelled" else self.spoken_captions(batch.index)
 
     def excerpts(self, index: Tensor, epoch: int) -> SpeechViews:

@@ -199,7 +199,7 @@ class ImageText(OwnData):
         """Augments a training batch on its device; the names of splits that validation and test yield pass through."""
         if not isinstance(batch, _Captioned):
             return batch
-        epoch = self.trainer.current_epoch if self.trainer is not None else 0
+        epoch = self.moment()
         crops = [pixels.float() / 255 for pixels in batch.pixels]
         views = [self.augmentation(pixels, batch.ids, self.seed, epoch, view) for view, pixels in enumerate(crops)]
         return batches.ImageText(torch.stack(views), [batch.text], batch.ids, batch.groups)

@@ -183,7 +183,7 @@ class ImageFolder(OwnData):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Augments a training batch on its device; the names of splits that validation and test yield pass through."""
-        epoch = self.trainer.current_epoch if self.trainer is not None else 0
+        epoch = self.moment()
         return batch.augmented(self.augmentation, self.seed, epoch) if isinstance(batch, Crops) else batch
 
     @cached_property

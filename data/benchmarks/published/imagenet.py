@@ -176,7 +176,7 @@ class ImageNet(Benchmark):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Augments a training batch on its device; the names of splits pass through."""
-        epoch = self.trainer.current_epoch if self.trainer is not None else 0
+        epoch = self.moment()
         return batch.augmented(self.augmentation, self.seed, epoch) if isinstance(batch, Crops) else batch
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:

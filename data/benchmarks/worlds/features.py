@@ -85,7 +85,7 @@ class Features(Benchmark):
         """Makes the two views of a training batch; the names of splits that are scored pass through."""
         if not isinstance(batch, LabelledVectors):
             return batch
-        epoch = self.trainer.current_epoch if self.trainer is not None else 0
+        epoch = self.moment()
         scale = self.augmentation / self.dimension**0.5
         noise = [normal(batch.ids, self.dimension, 30, self.seed, epoch, view) * scale for view in range(2)]
         return batch._replace(views=batch.views + torch.stack(noise))

@@ -79,7 +79,7 @@ class Spheres(Benchmark):
         """Makes the two views of a training batch; the names of splits that are scored pass through."""
         if not isinstance(batch, LabelledVectors):
             return batch
-        epoch = self.trainer.current_epoch if self.trainer is not None else 0
+        epoch = self.moment()
         return batch._replace(views=self.observe(self.moved(batch.views, batch.ids, self.seed, epoch)))
 
     def moved(self, latents: Tensor, ids: Tensor, *key: int) -> Tensor:
