@@ -1,0 +1,19 @@
+"""Losses without a sample: of distributions that are known, exactly and in float64."""
+
+from common.population.draws import multisets
+from common.population.joint import Joint, chi_square, divergence, kullback_leibler
+from common.population.linear import linear_minimizer
+from common.population.losses import info_nce, info_nce_limit, spectral, triplet
+
+__all__ = [
+    "Joint",
+    "chi_square",
+    "divergence",
+    "info_nce",
+    "info_nce_limit",
+    "kullback_leibler",
+    "linear_minimizer",
+    "multisets",
+    "spectral",
+    "triplet",
+]
