@@ -225,6 +225,13 @@ class EmbedsSymbols(Protocol):
 
 
 @runtime_checkable
+class EmbedsItems(Protocol):
+    def embed_items(self, ids: Tensor, side: int) -> Tensor:
+        """Returns the learnt vector of each item on side 0 or 1, as of a picture and its text: (n, d)."""
+        ...
+
+
+@runtime_checkable
 class EmbedsVectors(Protocol):
     def embed_vectors(self, x: Tensor) -> Tensor:
         """Takes vectors of shape (n, d) and returns one row for each, shape (n, e)."""

@@ -17,7 +17,7 @@ from common.batches.text import (
     TextPairs,
     Translations,
 )
-from common.batches.vector import LabelledVectors, NumberQuestions
+from common.batches.vector import Items, LabelledVectors, NumberQuestions
 from common.batches.video import Demonstrations, VideoText
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "ImageText",
     "Images",
     "Interactions",
+    "Items",
     "LabelledTexts",
     "LabelledVectors",
     "MultiLabelTexts",

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -16,6 +17,13 @@ class Graph(NamedTuple):
     """What is asked of each node, shape (n,); NaN where a method is not to know it."""
     ids: Tensor
     """The nodes that this step is about, shape (b,)."""
+
+    def adjacency(self) -> Tensor:
+        """1 where an edge joins two nodes, float32 of shape (n, n)."""
+        n = len(self.features)
+        joined = torch.zeros(n, n, device=self.edges.device)
+        joined[self.edges[0], self.edges[1]] = 1
+        return joined
 
 
 class HeteroGraph(NamedTuple):

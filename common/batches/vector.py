@@ -1,4 +1,4 @@
-"""Batches of vectors and numbers."""
+"""Batches of vectors, of numbers, and of items that nothing is known of."""
 
 from typing import NamedTuple
 
@@ -25,3 +25,10 @@ class NumberQuestions(NamedTuple):
     """int64 of shape (n,)."""
     ids: Tensor
     """Global id of each question, shape (n,)."""
+
+
+class Items(NamedTuple):
+    """`n` items of which there is nothing to see: a method knows them by their numbers."""
+
+    ids: Tensor
+    """Numbers from 0, int64 of shape (n,)."""

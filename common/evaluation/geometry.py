@@ -1,10 +1,16 @@
 """The shape of an embedding space."""
 
+import warnings
+
+import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn import functional as F
 
 from common.benchmark import Metrics
+from common.checks import check_ids
 from common.distributed import Exchange
 from common.errors import UserError
 from common.evaluation.means import Mean
@@ -58,6 +64,35 @@ def uniformity_metric(x: Tensor) -> Mean:
 
 
 @scoring()
+def tolerance(x: Tensor, labels: Tensor) -> Mean:
+    """How close rows of one class stand: the mean cosine of all pairs of two different rows of one class.
+
+    Args:
+        x: shape (n, d), normalized here.
+        labels: shape (n,), some class of them occurring twice.
+
+    Returns:
+        In [-1, 1]. Item i is that value moved by the row's influence on it, as in `uniformity_metric`; a row that is
+        alone in its class has none.
+
+    Raises:
+        UserError: embeddings are not finite, labels do not fit them, or no two rows are of one class.
+
+    Source: Wang and Liu 2021, eq. 11, whose tables show it as a mean over the pairs of one class.
+    """
+    x = F.normalize(embeddings("x", x), dim=1).double()
+    check_ids("labels", labels, len(x))
+    _, kind, size = labels.to(x.device).unique(return_inverse=True, return_counts=True)
+    sums = x.new_zeros(len(size), x.shape[1]).index_add(0, kind, x)
+    partners = size[kind] - 1
+    if not bool((partners > 0).any()):
+        raise UserError(f"tolerance of {len(x)} rows of as many classes: expected two of one class at least")
+    of_row = (x * sums[kind]).sum(dim=1) - x.square().sum(dim=1)
+    value = of_row.sum() / partners.sum()
+    return Mean(value + 2 * (of_row - value * partners) / partners.double().mean(), float(value))
+
+
+@scoring()
 def modality_gap(x: Tensor, y: Tensor) -> float:
     """Distance between the centres of two modalities on the unit sphere, in [0, 2] (Liang et al. 2022, section 2).
 
@@ -67,6 +102,39 @@ def modality_gap(x: Tensor, y: Tensor) -> float:
     """
     x, y = (F.normalize(embeddings(name, side), dim=1) for name, side in (("x", x), ("y", y)))
     return float((x.mean(0) - y.mean(0)).norm())
+
+
+@scoring()
+def linear_separability(x: Tensor, y: Tensor, *, seed: int = 0) -> Mean:
+    """How surely a hyperplane tells from which of two modalities a row is: 0.5 for clouds that mingle, 1 for apart.
+
+    The accuracy of scikit-learn's logistic regression, as it is by default, fitted on 80% of the pairs. A pair is on
+    one side of the split as a whole. Two clouds may be near and yet apart, which `modality_gap` does not see.
+
+    Args:
+        x: one side of the pairs, shape (n, d), n at least 5, normalized here.
+        y: the other side, shape (n, d).
+        seed: fixes the split.
+
+    Returns:
+        The mean over the held-out pairs.
+
+    Raises:
+        UserError: embeddings are not finite, the sides differ in shape, or the pairs are too few.
+
+    Source: Fahim et al. 2024, as in their code.
+    """
+    x, y = (F.normalize(embeddings(name, side), dim=1).cpu() for name, side in (("x", x), ("y", y)))
+    if x.shape != y.shape or len(x) < 5:
+        raise UserError(f"pairs of {tuple(x.shape)} and {tuple(y.shape)}: expected one shape, and 5 pairs at least")
+    order = np.random.default_rng(seed).permutation(len(x))
+    fitted, asked = np.split(order, [round(0.8 * len(x))])
+    side = LogisticRegression()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # 100 iterations are the default, and so the protocol
+        side.fit(torch.cat([x[fitted], y[fitted]]).numpy(), np.repeat([0, 1], len(fitted)))
+    right = [side.predict(rows[asked].numpy()) == number for number, rows in enumerate((x, y))]
+    return Mean(torch.from_numpy(np.mean(right, axis=0)))
 
 
 @scoring()

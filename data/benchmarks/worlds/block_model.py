@@ -1,16 +1,16 @@
 """A stochastic block model: are the blocks found, and what becomes of the smallest? Generated."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
-from sklearn.cluster import KMeans
-from sklearn.metrics import adjusted_rand_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.batches import Graph
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
+from common.evaluation.clusters import kmeans_ari, spectral_embedding
 from common.evaluation.embed import evaluating
 from common.evaluation.means import Mean
 from common.protocols import EmbedsGraph
@@ -30,10 +30,14 @@ class BlockModel(Benchmark):
 
     Args:
         batch_size: nodes in a step's `ids`; the graph is whole in each.
-        seed: fixes the order of the nodes; the graph is the same for every seed.
+        seed: fixes the order of the nodes, and the graph if it is to be drawn.
         sizes_of_blocks: nodes of each block.
         within: probability of an edge within a block.
         between: probability of an edge between the first and the second block; the third has none to either.
+        graph: "fixed", one graph for every seed, or "drawn", by the seed; floors are those of the graph of seed 0.
+
+    Raises:
+        UserError: an argument is out of range.
     """
 
     name = "block_model"
@@ -47,6 +51,7 @@ class BlockModel(Benchmark):
         sizes_of_blocks: Sequence[int] = (32, 128, 128),
         within: float = 0.15,
         between: float = 0.05,
+        graph: Literal["fixed", "drawn"] = "fixed",
     ) -> None:
         super().__init__(batch_size, seed, data_root)
         if len(sizes_of_blocks) != 3 or min(sizes_of_blocks) < 4:
@@ -54,9 +59,12 @@ class BlockModel(Benchmark):
         for key, value in (("within", within), ("between", between)):
             if not 0 <= value <= 1:
                 raise UserError(f"data.{key} is {value}; it must be in [0, 1]")
+        if graph not in ("fixed", "drawn"):
+            raise UserError(f"data.graph is {graph!r}; it must be 'fixed' or 'drawn'")
         self.sizes_of_blocks = tuple(sizes_of_blocks)
         self.within = within
         self.between = between
+        self.drawn = graph == "drawn"
         self.splits: dict[str, Tensor] = {}
 
     def build(self) -> None:
@@ -65,7 +73,7 @@ class BlockModel(Benchmark):
         chance = torch.diag(torch.full((3,), self.within))
         chance[0, 1] = chance[1, 0] = self.between
         # One draw for each unordered pair of nodes.
-        draw = uniform(torch.arange(n), n, 31).triu(1)
+        draw = uniform(torch.arange(n), n, 31, *([self.seed] if self.drawn else [])).triu(1)
         joined = (draw < chance[self.blocks][:, self.blocks]).triu(1)
         self.graph = Graph(
             torch.eye(n), (joined | joined.T).nonzero().T.contiguous(), torch.full((n,), torch.nan), torch.arange(n)
@@ -82,7 +90,9 @@ class BlockModel(Benchmark):
 
         Returns:
             `kmeans/ari`, the adjusted Rand index of clusters and blocks; `cosine/minority_twin`, of the mean rows of
-            the first and second block, and `cosine/within`, the mean over nodes of the cosine with their block's mean.
+            the first and second block; `pair_cosine/minority_twin`, the mean over all pairs of a node of the first and
+            one of the second, an item being a node of the second, and `pair_cosine/twin_other` of the second and third;
+            `cosine/within`, the mean over nodes of the cosine with their block's mean.
 
         Raises:
             UserError: the module does not offer `embed_graph`, or there is no such split.
@@ -92,26 +102,24 @@ class BlockModel(Benchmark):
         with evaluating(module):
             rows = F.normalize(module.embed_graph(self.graph).float().cpu(), dim=1)[self.splits[split]]
         blocks = self.blocks[self.splits[split]]
-        found = KMeans(3, n_init=10, random_state=0).fit_predict(rows.numpy())
-        means = F.normalize(torch.stack([rows[blocks == block].mean(dim=0) for block in range(3)]), dim=1)
+        centres = torch.stack([rows[blocks == block].mean(dim=0) for block in range(3)])
+        means, twins = F.normalize(centres, dim=1), rows[blocks == 1]
         return {
-            "kmeans/ari": float(adjusted_rand_score(blocks.numpy(), found)),
+            "kmeans/ari": kmeans_ari(rows, blocks),
             "cosine/minority_twin": float(means[0] @ means[1]),
+            "pair_cosine/minority_twin": Mean(twins @ centres[0]),
+            "pair_cosine/twin_other": Mean(twins @ centres[2]),
             "cosine/within": Mean((rows * means[blocks]).sum(dim=1)),
         }
 
     def floor(self) -> dict[str, Metrics]:
         """Random directions, rows of the adjacency matrix, and spectral embedding by the normalized Laplacian."""
         self.setup()
-        n = len(self.blocks)
-        adjacency = torch.zeros(n, n)
-        adjacency[self.graph.edges[0], self.graph.edges[1]] = 1
-        scale = adjacency.sum(dim=1).clamp(min=1).rsqrt()
-        vectors = torch.linalg.eigh((scale[:, None] * adjacency * scale).double()).eigenvectors[:, -3:].float()
+        adjacency = self.graph.adjacency()
         return {
-            "chance": self.evaluate(_Rows(normal(torch.arange(n), 16, 32))),
+            "chance": self.evaluate(_Rows(normal(torch.arange(len(adjacency)), 16, 32))),
             "adjacency": self.evaluate(_Rows(adjacency)),
-            "spectral": self.evaluate(_Rows(vectors)),
+            "spectral": self.evaluate(_Rows(spectral_embedding(adjacency, 3))),
         }
 
     def example(self) -> str:
@@ -120,6 +128,8 @@ class BlockModel(Benchmark):
 
     def fingerprint(self) -> str:
         self.setup()
+        if self.drawn:
+            return digest((1, self.sizes_of_blocks, self.within, self.between, self.blocks.tolist()))
         return digest(self.sizes_of_blocks, self.graph.edges, *self.splits.values())
 
 

@@ -10,7 +10,14 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler, normalize
 
 from common.errors import UserError
-from common.evaluation.geometry import effective_rank, geometry_metrics, modality_gap, uniformity_metric
+from common.evaluation.geometry import (
+    effective_rank,
+    geometry_metrics,
+    linear_separability,
+    modality_gap,
+    tolerance,
+    uniformity_metric,
+)
 from common.evaluation.knn import knn_accuracy
 from common.evaluation.probe import linear_probe_accuracy, linear_probe_metrics
 from common.evaluation.similarity import spearman
@@ -162,3 +169,37 @@ def test_geometry_equals_the_formulas_on_one_process_and_two():
 
 def normalize_like(x: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(normalize(x.numpy()))
+
+
+def test_tolerance_is_the_mean_over_pairs_of_a_class():
+    x, labels = classes(40, 3)
+    labels[0] = 9  # alone
+    unit = x.double() / x.double().norm(dim=1, keepdim=True)
+    same = [(i, j) for i in range(40) for j in range(40) if i != j and labels[i] == labels[j]]
+    found = tolerance(x, labels)
+    assert found == pytest.approx(sum(float(unit[i] @ unit[j]) for i, j in same) / len(same), abs=1e-6)
+    assert float(found.items.mean()) == pytest.approx(float(found)) and float(found.items[0]) == pytest.approx(found)
+    # The spread of the items is the error over draws of the rows.
+    values = [tolerance(*classes(200, seed)) for seed in range(60)]
+    errors = [value.items.std() / math.sqrt(200) for value in values]
+    assert float(np.std(values)) == pytest.approx(float(np.mean(errors)), rel=0.3)
+    assert tolerance(torch.ones(6, 2), torch.tensor([0, 0, 1, 1, 1, 1])) == pytest.approx(1)
+    with pytest.raises(UserError, match="tolerance of 3 rows of as many classes"):
+        tolerance(torch.ones(3, 2), torch.arange(3))
+
+
+def test_separability_is_the_accuracy_of_a_logistic_regression():
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.randn(2, 200, 3, generator=draw)
+    mingled, apart = linear_separability(x, y), linear_separability(x + 4, y - 4)
+    assert apart == 1 and abs(mingled - 0.5) < 0.1 and len(mingled.items) == 40
+    # Near each other, and yet apart: one thin coordinate tells.
+    thin = torch.tensor([0.0, 0.0, 1.0])
+    near = [side * (1 - thin) + 0.2 * way * thin for side, way in ((x, 1), (y, -1))]
+    shown = [normalize(side.numpy()) for side in near]
+    order = np.random.default_rng(0).permutation(200)
+    peer = LogisticRegression().fit(np.concatenate([s[order[:160]] for s in shown]), [0] * 160 + [1] * 160)
+    expected = np.mean([(peer.predict(s[order[160:]]) == n).mean() for n, s in enumerate(shown)])
+    assert linear_separability(*near) == pytest.approx(expected) and expected > 0.8
+    with pytest.raises(UserError, match="5 pairs at least"):
+        linear_separability(x[:4], y[:4])

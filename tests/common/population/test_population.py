@@ -90,6 +90,34 @@ def test_the_best_scores_tell_the_information() -> None:
             assert 0 < told < min(joint.information(), math.log(negatives + 1))
 
 
+def block_cosine(share: float, alpha: float) -> float:
+    """Of the first two blocks, where InfoNCE over a block model is least (Maity et al. 2024)."""
+    pi = torch.tensor([share, (1 - share) / 2, (1 - share) / 2], dtype=torch.float64)
+    joined = torch.tensor([[0.95, alpha, 0], [alpha, 0.95, 0], [0, 0, 0.95]], dtype=torch.float64)
+    joint = Joint(pi[:, None] * joined * pi / (joined @ pi)[:, None])
+    h = normal(0, 3, 3).requires_grad_()
+    optimizer = torch.optim.LBFGS([h], max_iter=200, tolerance_grad=1e-10, tolerance_change=0,
+                                  line_search_fn="strong_wolfe")  # fmt: skip
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        unit = F.normalize(h, dim=1)
+        loss = info_nce_limit(unit @ unit.T, joint, pi)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    unit = F.normalize(h.detach(), dim=1)
+    return float(unit[0] @ unit[1])
+
+
+def test_a_small_block_moves_to_the_one_it_is_joined_to() -> None:
+    found = [block_cosine(share, 0.1) for share in (1 / 3, 1 / 48, 1e-6)]
+    assert found[:2] == pytest.approx([-0.196, 0.502], abs=1e-3)
+    # In the limit of no share at all its cosine c solves tanh c + sinh c / cosh 1 = 1 + alpha / 0.95.
+    assert math.tanh(found[2]) + math.sinh(found[2]) / math.cosh(1) == pytest.approx(1 + 0.1 / 0.95, abs=1e-4)
+
+
 def test_triplet_is_a_sum_over_triples() -> None:
     joint, scores = Joint.drawn(7, 3, 4), normal(8, 3, 4)
     noise = shares(9, 3, 4)

@@ -16,13 +16,15 @@ from data.benchmarks.worlds.circuits import Circuits, classes_of, degrees
 from data.benchmarks.worlds.features import Features
 from data.benchmarks.worlds.modular_addition import PRIME, ModularAddition
 from data.benchmarks.worlds.numbers import Numbers, rule
+from data.benchmarks.worlds.paired_points import PairedPoints
 from data.benchmarks.worlds.spheres import Spheres
 
 FINGERPRINTS = {
     "numbers": "fa8d3529", "modular_addition": "02b7b340", "spheres": "66e11a6d", "features": "66fd32be",
     "block_model": "40c91e3b", "circuits": "464e3fb6", "ecg": "fe52a264",
+    "paired_points": "e71aa12a",
 }  # fmt: skip
-KINDS = [Numbers, ModularAddition, Spheres, Features, BlockModel, Circuits, Ecg]
+KINDS = [Numbers, ModularAddition, Spheres, Features, BlockModel, PairedPoints, Circuits, Ecg]
 
 
 def ready(benchmark: Benchmark) -> Benchmark:
@@ -178,28 +180,61 @@ def test_features_have_to_be_brought_out() -> None:
 def test_block_model() -> None:
     blocks = ready(BlockModel())
     n = len(blocks.blocks)
-    adjacency = torch.zeros(n, n)
-    adjacency[blocks.graph.edges[0], blocks.graph.edges[1]] = 1
+    adjacency = blocks.graph.adjacency()
     assert adjacency.equal(adjacency.T) and not adjacency.diagonal().any()
     hot = F.one_hot(blocks.blocks).float()
     share = (hot.T @ adjacency @ hot) / (hot.sum(0)[:, None] * hot.sum(0))
     assert share[0, 1] == pytest.approx(0.05, abs=0.01) and share[0, 2] == share[1, 2] == 0
     assert share[1, 1] == pytest.approx(0.15, abs=0.01)
     assert blocks.evaluate(Does(embed_graph=lambda graph: hot)) == pytest.approx(
-        {"kmeans/ari": 1.0, "cosine/minority_twin": 0.0, "cosine/within": 1.0}
-    )
+        {"kmeans/ari": 1.0, "cosine/minority_twin": 0.0, "cosine/within": 1.0, "pair_cosine/minority_twin": 0.0,
+         "pair_cosine/twin_other": 0.0}
+    )  # fmt: skip
     merged = hot @ torch.tensor([[1.0, 0], [1, 0], [0, 1]])
     found = blocks.evaluate(Does(embed_graph=lambda graph: merged + 1e-3 * normal(torch.arange(n), 2, 0)))
     assert found["cosine/minority_twin"] > 0.99 and found["kmeans/ari"] < 0.9
     assert set(blocks.splits["val"].tolist()).isdisjoint(blocks.splits["test"].tolist())
 
 
+def test_cosines_of_blocks_are_means_over_pairs() -> None:
+    blocks = ready(BlockModel(sizes_of_blocks=[8, 12, 20]))
+    rows = F.normalize(normal(torch.arange(40), 6, 1), dim=1)
+    found = blocks.evaluate(Does(embed_graph=lambda graph: 3 * rows), "val")
+    first, second, third = range(0, 8, 2), range(8, 20, 2), range(20, 40, 2)
+    for name, left, right in (("minority_twin", first, second), ("twin_other", third, second)):
+        loop = [sum(float(rows[i] @ rows[j]) for i in left) / len(left) for j in right]
+        assert found[f"pair_cosine/{name}"].items.tolist() == pytest.approx(loop, abs=1e-6)
+
+
+def test_a_graph_may_be_drawn_by_the_seed() -> None:
+    graphs = [ready(BlockModel(seed=seed, graph="drawn", between=0.0)) for seed in (1, 1, 2)]
+    edges = [blocks.graph.edges for blocks in graphs]
+    assert edges[0].equal(edges[1]) and not edges[0].equal(edges[2])
+    assert not (graphs[2].graph.adjacency()[:32, 32:]).any()
+    # Seeds of one recipe stand on the same data, of which the graph is a draw.
+    assert len({blocks.fingerprint() for blocks in graphs}) == 1
+    assert (
+        ready(BlockModel(graph="drawn")).fingerprint() != graphs[0].fingerprint() != ready(BlockModel()).fingerprint()
+    )
+
+
+def test_paired_points() -> None:
+    pairs = ready(PairedPoints(count=60))
+    halves = [set(pairs.splits[split].ids.tolist()) for split in ("val", "test")]
+    assert len(halves[0] | halves[1]) == 60 and not halves[0] & halves[1]
+    assert next(iter(PairedPoints(batch_size=16).train_dataloader())).ids.shape == (16,)
+    cones = 3 * torch.tensor([1.0, -1.0])[:, None, None] + normal(torch.arange(120), 2, 2).view(2, 60, 2)
+    apart = pairs.evaluate(Does(embed_items=lambda ids, side: cones[side, ids]))
+    assert apart["linear_separability"] == 1 and apart["modality_gap"] > 1.5
+    floor = pairs.floor()
+    assert floor["the same"]["mrr/gallery30"] == 1 and floor["the same"]["modality_gap"] == 0
+    assert floor["chance"]["mrr/gallery30"] < 0.4 and floor["chance"]["alignment"] == pytest.approx(2, abs=0.3)
+
+
 def test_blocks_have_to_be_learnt() -> None:
     """Adjacency and spectral embedding miss blocks that an oracle knows and that InfoNCE over the edges finds."""
     blocks = ready(BlockModel())
-    n = len(blocks.blocks)
-    adjacency = torch.zeros(n, n)
-    adjacency[blocks.graph.edges[0], blocks.graph.edges[1]] = 1
+    n, adjacency = len(blocks.blocks), blocks.graph.adjacency()
     hot = F.one_hot(blocks.blocks).float()
     chance = torch.tensor([[0.15, 0.05, 1e-6], [0.05, 0.15, 1e-6], [1e-6, 1e-6, 0.15]])
     joined, apart = adjacency @ hot, hot.sum(dim=0) - hot - adjacency @ hot
@@ -295,6 +330,8 @@ def test_findings_shape_the_signal() -> None:
         (lambda: Spheres(dimension=1), "data.dimension is 1; it must be at least 2"),
         (lambda: Features(shortcut=-1), "data.shortcut is -1; it must be at least 0"),
         (lambda: BlockModel(sizes_of_blocks=[3, 4, 5]), "it must be three numbers, each at least 4"),
+        (lambda: BlockModel(graph="random"), "data.graph is 'random'; it must be 'fixed' or 'drawn'"),
+        (lambda: PairedPoints(count=9), "data.count is 9; it must be at least 10"),
         (lambda: BlockModel(between=2), r"data.between is 2; it must be in \[0, 1\]"),
     ],
 )
