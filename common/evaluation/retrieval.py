@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
@@ -320,12 +321,14 @@ def _positive_ranks(
     """For blocks of queries: the ranks of all positives, best first, as float64 (r, p), and which of them are real."""
     for _, scores, row, positive in _blocks(query, key, positives, exclude_self):
         counts = row.bincount(minlength=len(scores))
+        if (row[1:] < row[:-1]).any():
+            order = row.argsort(stable=True)
+            row, positive = row[order], positive[order]
         # Descending scores of each row's positives, padded at the end: the j-th has j - 1 positives above it.
-        by_score = positive.argsort(descending=True)
-        by_row = by_score[row[by_score].argsort(stable=True)]
-        slot = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row[by_row]]
+        slot = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
         threshold = scores.new_full((len(scores), int(counts.max())), torch.inf)
-        threshold[row[by_row], slot] = positive[by_row]
+        threshold[row, slot] = -positive
+        threshold = -_sorted_rows(threshold)
         place = torch.arange(1, threshold.shape[1] + 1, device=row.device, dtype=torch.float64)
         yield place <= counts[:, None], _at_least(scores, threshold) + place
 
@@ -403,4 +406,9 @@ def _at_least(scores: Tensor, threshold: Tensor) -> Tensor:
         columns = [torch.ge(scores, column[:, None], out=hits).sum(1) for column in threshold.unbind(1)]
         return torch.stack(columns, dim=1).double()
     # Where a class is large, one sort costs less than that many sweeps.
-    return (scores.shape[1] - torch.searchsorted(scores.sort(dim=1).values, threshold)).double()
+    return (scores.shape[1] - torch.searchsorted(_sorted_rows(scores), threshold)).double()
+
+
+def _sorted_rows(x: Tensor) -> Tensor:
+    """Each row ascending. On the CPU by NumPy, whose vectorized sort takes a twentieth of the time of PyTorch's."""
+    return torch.from_numpy(np.sort(x.numpy(), axis=1)) if x.device.type == "cpu" else x.sort(dim=1).values
