@@ -39,7 +39,8 @@ def test_the_method_trains(loss: dict) -> None:
     value = method.training_step(SimpleNamespace(views=torch.randint(256, (2, 4, 1, 28, 28), dtype=torch.uint8)), 0)
     value.backward()
     assert value > 0
-    assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in method.network.encoder.parameters())
+    weights = method.network.encoder.parameters()
+    assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in weights)
 
 
 def test_the_tower_stands_in_a_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
