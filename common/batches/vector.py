@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from common.errors import UserError
+
 
 class LabelledVectors(NamedTuple):
     """Views of `n` vectors with what is known of them."""
@@ -14,6 +16,16 @@ class LabelledVectors(NamedTuple):
     """The classes that a method may use, int64 of shape (n,); -1 where there are none."""
     ids: Tensor
     """Global sample id of each vector, shape (n,)."""
+
+    def pair(self) -> tuple[Tensor, Tensor]:
+        """The first two views, each (n, d).
+
+        Raises:
+            UserError: there is one view.
+        """
+        if len(self.views) < 2:
+            raise UserError(f"there is {len(self.views)} view of each vector; this method compares two")
+        return self.views[0], self.views[1]
 
 
 class NumberQuestions(NamedTuple):

@@ -217,17 +217,19 @@ class StlResNet(CifarResNet):
 
 
 class SmallAlexNet(nn.Module):
-    """AlexNet for 32x32 pictures, batch normalization after each layer: five convolutions and two layers of 4,096.
+    """AlexNet for small pictures, batch normalization after each layer: five convolutions and two layers of 4,096.
 
     Pictures in colour are normalized as by `CifarResNet`.
 
-    Source: the released code of Zheng et al. 2023 (CACR), who have it from that of Wang and Isola 2020.
+    Source: the released code of Wang and Isola 2020, for pictures of 64 pixels; that of Zheng et al. 2023 (CACR) has it
+    for 32.
 
     Args:
         channels: colour channels of the input.
+        image_size: side of the pictures, at least 15.
     """
 
-    def __init__(self, channels: int = 3) -> None:
+    def __init__(self, channels: int = 3, image_size: int = 32) -> None:
         super().__init__()
         self.output_dim = 4096
         normalize = torchvision.transforms.Normalize(CifarResNet.MEAN, CifarResNet.DEVIATION)
@@ -237,7 +239,8 @@ class SmallAlexNet(nn.Module):
             layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
             layers += [nn.MaxPool2d(3, 2)] if pooled else []
         layers.append(nn.Flatten())
-        for inputs, outputs in pairwise((192 * 3 * 3, 4096, 4096)):
+        side = (image_size + 1) // 8 - 1  # what pooling over 3 in steps of 2 leaves, three times
+        for inputs, outputs in pairwise((192 * side**2, 4096, 4096)):
             layers += [nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
         for layer in self.layers:
@@ -310,7 +313,7 @@ def image_encoder(
         width: of the first stage of "small_resnet", "small_convnet", "deep_convnet" and "imagenet_resnet50", which as
             published has 64; "small_convnet_2x2" is averaged over each quarter of the picture, and of "deep_convnet"
             the name says which norm it has, and "ws" that its filters are standardized.
-        image_size: side of the pictures, for the vision transformers.
+        image_size: side of the pictures, for the vision transformers and "small_alexnet".
         weights: the weights to start from: a folder for "convnext_base", which takes colour pictures alone, a file for
             "imagenet_resnet50".
 
@@ -349,7 +352,7 @@ def image_encoder(
         case "imagenet_resnet50":
             return ImageNetResNet(channels, width, weights)
         case "small_alexnet":
-            return SmallAlexNet(channels)
+            return SmallAlexNet(channels, image_size)
         case "vgg11":
             return Vgg11(channels)
         case "vit_mini":

@@ -17,6 +17,8 @@ from common.losses import (
     self_labelled,
 )
 from common.sampling.queue import KeyQueue
+from papers.theory.align_uniform.module import AlignUniform
+from papers.theory.align_uniform.queue import AlignUniformMoCo
 from papers.vision_ssl.cmc.module import CMC
 from papers.vision_ssl.hydra_pairs.module import HydraPairs
 from papers.vision_ssl.insdis.module import InsDis
@@ -204,3 +206,21 @@ def sy_con(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
         for queue, keys in zip(queues, x[name], strict=True):
             queue.enqueue(keys)
     return module.remember([*x["query"]], [*x["key"].detach()], [unit(view).detach() for view in x["frozen"]])
+
+
+@like("align_uniform/whole", "align_uniform/whole_sharp")
+def align_uniform(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    a = case.arguments
+    module = AlignUniform(align_weight=a["align_w"], uniform_weight=a["unif_w"], alpha=a["alpha"], t=a["t"])
+    views = unit(F.linear(torch.cat([x["one"], x["other"]]), x["weight"])).chunk(2)
+    return sum(module.weights[name] * term for name, term in module.terms(*views).items())
+
+
+@like("moco_align_uniform/intra_batch", "moco_align_uniform/queue_only", "moco_align_uniform/small_queue")
+def moco_align_uniform(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    a, (size, width) = case.arguments, x["queue"].shape
+    weights = dict(align_weight=a["align_w"], uniform_weight=a["unif_w"], alpha=a["align_alpha"], t=a["unif_t"])
+    module = AlignUniformMoCo(projection_dim=width, queue_size=size, in_batch=bool(a["intra_batch"]), **weights)
+    module.queue.double().enqueue(x["queue"].detach())
+    module.network, module.encoded_keys = nn.Identity(), lambda view, name: view
+    return module.contrast(unit(x["query"]), unit(x["key"]), "b")[0]

@@ -93,6 +93,11 @@ def test_the_small_alexnet_and_its_linear_head_have_the_published_size() -> None
     assert rows.shape == (3, net.output_dim) and float(rows.detach().min()) == 0
     assert float(net.layers[1].weight.std()) == pytest.approx(0.02, rel=0.05)
     assert image_encoder("small_alexnet", 1)(torch.rand(2, 1, 32, 32)).shape == (2, 4096)
+    for size in (15, 27, 64):
+        assert image_encoder("small_alexnet", 1, image_size=size)(torch.rand(2, 1, size, size)).shape == (2, 4096)
+    with torch.device("meta"):  # counted in the first released encoder, which is for 64 pixels
+        of_64 = Projected(image_encoder("small_alexnet", 3, image_size=64), 128, torch.nn.Linear)
+    assert sum(p.numel() for p in of_64.parameters()) == 58_678_368
 
 
 def test_vgg_and_its_linear_head_have_the_size_of_torchvision() -> None:

@@ -146,6 +146,26 @@ def test_spheres() -> None:
     assert 0.9 < float(cosine.mean()) < 0.99
 
 
+def test_the_seed_draws_which_points_of_a_sphere_are_trained_on() -> None:
+    all_ids, drawn = Spheres(), [ready(Spheres(32, seed=seed, train_size=8000)) for seed in (0, 1)]
+    found = [set(spheres.train.ids.tolist()) for spheres in drawn]
+    assert [len(ids) for ids in found] == [8000, 8000] and found[0] != found[1]
+    assert found[0] < set(ready(all_ids).train.ids.tolist())
+    assert len({spheres.fingerprint() for spheres in (all_ids, *drawn)}) == 3
+    ids = torch.cat([batch.ids for batch in drawn[0].train_dataloader()])
+    assert set(ids.tolist()) == found[0]
+    # What is scored and what it is fitted on is the same for every seed.
+    for split in ("train", "test"):
+        assert drawn[0].splits[split].ids.equal(drawn[1].splits[split].ids)
+    with pytest.raises(UserError, match=r"data.train_size is 10001; it must be from 1 to 10000"):
+        Spheres(train_size=10_001)
+
+
+def test_a_point_is_an_item_of_how_well_a_sphere_is_read() -> None:
+    score = ready(Spheres()).floor()["input"]["linear_r2/latents"]
+    assert score.items.shape == (2000,) and float(score.items.mean()) == pytest.approx(float(score))
+
+
 def test_features() -> None:
     features = ready(Features())
     assert torch.dist(features.directions @ features.directions.T, torch.eye(3)) < 1e-5
