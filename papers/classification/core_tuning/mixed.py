@@ -66,7 +66,7 @@ class Rows(NamedTuple):
     targets: Tensor
     """Shares of the classes, shape (m, classes)."""
     kinds: Tensor
-    """The class of a row, and where it is of two classes a number that no other row has, int64 of shape (m,)."""
+    """The same number for rows of the same shares of all classes, on all processes, int64 of shape (m,)."""
 
 
 def mixed_rows(
@@ -76,7 +76,8 @@ def mixed_rows(
 
     z_neg = share * z_other + (1 - share) * z, the share at least 0.8, the other by a random permutation of the batch:
     it may be of the same class, or the row itself. z_pos = share * z_first + (1 - share) * z_second, the two by
-    `mining`. A share is drawn for each mixture. Two rows are of a kind if they have the same shares of all classes.
+    `mining`. A share is drawn for each mixture. Two rows are of a kind if they have the same shares of all classes:
+    those of one class alone, and of z_neg those of the same two classes at a share of 0.8, which four of five have.
 
     Args:
         features: shape (n, d); differentiable.
@@ -88,19 +89,19 @@ def mixed_rows(
 
     Source: Zhang et al. 2021, sections on hard pairs, in the reading of their code.
     """
-    clean = Rows(features, F.one_hot(labels, classes).to(features.dtype), labels)
+    clean = F.one_hot(labels, classes).float()
     if mining == "none":
-        return clean
+        return Rows(features, clean, labels)
     layout = shards(len(labels), labels.device)
     every, of = gather(features, layout), gather(labels, layout)
     own = torch.arange(layout.total, device=labels.device)[layout.own]
-    share = beta(ids, 2, alpha, alpha, *key, 1).to(features.dtype)
+    share = beta(ids, 2, alpha, alpha, *key, 1)
     first, second = MINING[mining](every.detach(), of, uniform(gather(ids, layout), 2, *key, 2))
     other = permuted(own, uniform(ids, 2, *key, 3))
     negative = Mixture(other, own, share[:, 0].clamp(min=LEAST_SHARE))
-    found = [clean]
-    for block, mixture in enumerate((negative, Mixture(first[own], second[own], share[:, 1]))):
-        one, another = of[mixture.first], of[mixture.second]
-        kinds = torch.where(one == another, one, classes + block * layout.total + own)
-        found.append(Rows(mixture.of(every), mixture.targets(of, classes), kinds))
-    return Rows(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+    mixtures = negative, Mixture(first[own], second[own], share[:, 1])
+    targets = torch.cat([clean, *(mixture.targets(of, classes) for mixture in mixtures)])
+    layout = shards(len(targets), labels.device)
+    # Shares of 1 - s and s of one class add up to exactly 1, so that such a mixture is a row of its class.
+    kinds = gather(targets, layout).unique(dim=0, return_inverse=True)[1][layout.own]
+    return Rows(torch.cat([features, *(mixture.of(every) for mixture in mixtures)]), targets, kinds)

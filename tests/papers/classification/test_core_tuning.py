@@ -89,9 +89,6 @@ def step_by_loops(method: CoreTuning, monkeypatch: pytest.MonkeyPatch) -> Tensor
     codes = codes / codes.norm(dim=1, keepdim=True)
     # Rows of the same distribution over the classes are of one kind.
     kinds = torch.tensor([next(k for k in range(len(rows)) if torch.allclose(targets[k], t)) for t in targets])
-    for row in range(len(rows)):  # but two mixtures of the same classes are not, which have shares of their own
-        if targets[row].max() < 0.99:
-            kinds[row] = 1000 + row
     return classify + method.weight * focal_sup_con(codes, kinds, **method.contrast)
 
 
@@ -114,19 +111,28 @@ def test_without_mixtures_and_weight_it_is_cross_entropy() -> None:
     torch.testing.assert_close(method.training_step(batch(), 0), F.cross_entropy(logits, LABELS))
 
 
-def test_mixtures_have_the_shares_and_kinds_that_were_drawn() -> None:
+def test_mixtures_have_the_shares_that_were_drawn() -> None:
     features = torch.randn(8, 3, generator=torch.Generator().manual_seed(0), dtype=torch.double).abs()
     rows = mixed_rows(features, LABELS, torch.arange(8), 3, "random", 1.0, 5)
     _, negative, positive = rows.targets.chunk(3)
     assert torch.equal(rows.features[:8], features)
-    torch.testing.assert_close(rows.targets.sum(dim=1), torch.ones(24, dtype=torch.double))
+    torch.testing.assert_close(rows.targets.sum(dim=1), torch.ones(24))
     of_own = negative[torch.arange(8), LABELS]
-    alike = negative.max(dim=1).values > 1 - 1e-9
-    assert ((of_own <= 0.2 + 1e-9) | alike).all()
+    alike = negative.max(dim=1).values == 1
+    assert ((of_own <= 0.2 + 1e-6) | alike).all()
     assert (positive[torch.arange(8), LABELS] < 1).all() and ((positive > 0).sum(dim=1) == 2).all()
-    single = rows.targets.max(dim=1).values > 1 - 1e-9
-    assert torch.equal(rows.kinds[single], rows.targets[single].argmax(dim=1))
-    assert len(rows.kinds[~single].unique()) == (~single).sum() and (rows.kinds[~single] >= 3).all()
+
+
+@pytest.mark.parametrize("mining", ["hardest", "released", "random"])
+def test_rows_of_a_kind_have_the_same_shares_of_all_classes(mining: str) -> None:
+    draw = torch.Generator().manual_seed(0)
+    features, labels = torch.rand(64, 3, generator=draw), torch.randint(10, (64,), generator=draw)
+    targets, kinds = mixed_rows(features, labels, torch.arange(64), 10, mining, 1.0, 5)[1:]
+    assert torch.equal(kinds[:, None] == kinds, (targets[:, None] == targets).all(dim=2))
+    single = (targets > 0).sum(dim=1) == 1
+    assert (targets[single].max(dim=1).values == 1).all(), "a mixture of one class is a row of it, to the last digit"
+    alike = (kinds[64:128, None] == kinds[64:128]).sum(dim=1) > 1
+    assert alike[~single[64:128]].sum() > 10, "semi-hard negatives of the same two classes, at a share of 0.8"
 
 
 def test_random_pairs_are_of_the_same_and_of_another_class() -> None:
