@@ -23,6 +23,7 @@ from common.losses.self_labelled import self_labelled
 from common.losses.sigmoid import sigmoid_pairwise
 from common.losses.skewed_kl import skewed_kl, skewed_reverse_kl
 from common.losses.soft_targets import distilled, same_id, soft_target_cross_entropy
+from common.losses.spectral import spectral_contrastive
 from common.losses.sup_con import sup_con
 from common.losses.temperature import LearnableTemperature, PlainTemperature
 from common.losses.triplet import triplet
@@ -67,6 +68,7 @@ __all__ = [
     "skewed_reverse_kl",
     "soft_target_cross_entropy",
     "soft_top_k",
+    "spectral_contrastive",
     "sup_con",
     "symmetric_info_nce",
     "triplet",

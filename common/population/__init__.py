@@ -2,7 +2,7 @@
 
 from common.population.draws import multisets
 from common.population.joint import Joint, chi_square, divergence, kullback_leibler
-from common.population.linear import linear_minimizer
+from common.population.linear import linear_minimizer, linear_minimizer_of_samples
 from common.population.losses import info_nce, info_nce_limit, spectral, triplet
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "info_nce_limit",
     "kullback_leibler",
     "linear_minimizer",
+    "linear_minimizer_of_samples",
     "multisets",
     "spectral",
     "triplet",

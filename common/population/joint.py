@@ -45,7 +45,7 @@ class Joint:
     """A joint distribution p(a, b) of a with n values and b with m.
 
     Args:
-        p: probabilities, (n, m), taken as float64.
+        p: probabilities, (n, m), in float64.
 
     Raises:
         UserError: another shape, a negative entry, or a sum that is not 1 within 1e-9.

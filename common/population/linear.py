@@ -1,13 +1,14 @@
-"""The spectral loss of a linear encoder in closed form."""
+"""The spectral loss of a linear encoder in closed form: of known moments, and of samples with noise for views."""
 
 import torch
 from torch import Tensor
 
+from common.checks import check_ids, check_number
 from common.errors import UserError
 
 
 def linear_minimizer(second: Tensor, cross: Tensor, width: int) -> Tensor:
-    """The smallest W of which f(x) = W x minimizes -2 E f(x).f(x+) + E (f(x).f(x'))^2, x' independent of x.
+    """The smallest W with which f(x) = W x minimizes -2 E f(x).f(x+) + E (f(x).f(x'))^2, x' independent of x.
 
     With S = E x x' and C = E (x x+' + x+ x') / 2 the loss is -2 tr(G C) + tr(G S G S), G = W'W, and G is S^(-1/2) times
     the positive part of rank `width` of S^(-1/2) C S^(-1/2) times S^(-1/2) on the span of S, and 0 outside it.
@@ -18,7 +19,8 @@ def linear_minimizer(second: Tensor, cross: Tensor, width: int) -> Tensor:
         width: of f.
 
     Returns:
-        W of shape (width, d), float64; rows of 0 where fewer directions help. Any rotation of its rows is as good.
+        W of shape (width, d), float64; rows of 0 where fewer directions help. Any rotation of its rows is as
+        good, and where several directions help equally and not all have room, any of them.
 
     Raises:
         UserError: the moments have other shapes, or width is below 1.
@@ -37,3 +39,39 @@ def linear_minimizer(second: Tensor, cross: Tensor, width: int) -> Tensor:
     found = second.new_zeros(width, len(second), dtype=torch.float64)
     found[: len(strengths)] = strengths.sqrt()[:, None] * (whitening @ directions).T
     return found
+
+
+def linear_minimizer_of_samples(
+    x: Tensor, width: int, *, noise: float = 0.0, labels: Tensor | None = None, by_label: float = 1.0
+) -> Tensor:
+    """`linear_minimizer` of samples whose views are x + noise, over all samples and all noise.
+
+    Args:
+        x: samples, (n, d).
+        width: of the encoder.
+        noise: standard deviation, in each coordinate, of what each view adds.
+        labels: int (n,). Positives are then views of any two samples of one label, of one sample twice too; without
+            them, two views of one sample.
+        by_label: share of the positives that are so, the others being views of one sample: the weight of the supervised
+            loss in the sum of both.
+
+    Returns:
+        W of shape (width, d), float64; 0 outside of the span of x.
+
+    Raises:
+        UserError: an argument is out of range, or labels do not fit.
+    """
+    check_number("noise", noise, least=0)
+    check_number("by_label", by_label, least=0, most=1)
+    # Outside of the span of x nothing is shared by two views: it is enough to look inside.
+    _, lengths, basis = torch.linalg.svd(x.double(), full_matrices=False)
+    basis = basis[lengths > lengths[0] * max(x.shape) * torch.finfo(torch.float64).eps]
+    rows = x.double() @ basis.T
+    own = rows.T @ rows / len(x)
+    cross = own
+    if labels is not None:
+        check_ids("labels", labels, len(x))
+        _, kind, size = labels.unique(return_inverse=True, return_counts=True)
+        sums = rows.new_zeros(len(size), rows.shape[1]).index_add(0, kind, rows)
+        cross = by_label * (sums / size[:, None]).T @ sums / len(x) + (1 - by_label) * own
+    return linear_minimizer(own + noise**2 * torch.eye(len(basis)).double(), cross, width) @ basis

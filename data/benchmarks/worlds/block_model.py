@@ -98,9 +98,9 @@ class BlockModel(Benchmark):
             UserError: the module does not offer `embed_graph`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, EmbedsGraph)
+        embeds = self.check_request(module, split, EmbedsGraph)
         with evaluating(module):
-            rows = F.normalize(module.embed_graph(self.graph).float().cpu(), dim=1)[self.splits[split]]
+            rows = F.normalize(embeds.embed_graph(self.graph).float().cpu(), dim=1)[self.splits[split]]
         blocks = self.blocks[self.splits[split]]
         centres = torch.stack([rows[blocks == block].mean(dim=0) for block in range(3)])
         means, twins = F.normalize(centres, dim=1), rows[blocks == 1]

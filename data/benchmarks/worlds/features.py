@@ -1,6 +1,6 @@
 """A class, a subclass and a shortcut, each a direction in many dimensions: which of them is learnt? Generated."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,9 @@ from common.evaluation.embed import embed_dataset
 from common.evaluation.means import average
 from common.evaluation.probe import linear_probe_accuracy
 from common.protocols import EmbedsVectors
-from common.random import normal
+from common.random import normal, uniform
 from common.sampling.batches import ResumableLoader
-from common.table import Table, cut
+from common.table import Table, cut, take
 
 DRAWS, DRAWN = 10, 8
 """Probes whose mean is taken, and the vectors that each is fitted on: one of each combination of signs."""
@@ -36,6 +36,11 @@ class Features(Benchmark):
         shortcut: strength of the direction that has nothing to do with the class; 0 leaves it out.
         noise: length of the noise of a vector, in units of y's strength.
         augmentation: length of what is added anew in each view.
+        train_size: vectors to train on, drawn by the seed from the 400, as many of each combination of signs.
+        told: what a batch's `labels` say: the "class", or the "cell", 0 to 3, of class and subclass.
+
+    Raises:
+        UserError: an argument is out of range.
     """
 
     name = "features"
@@ -50,6 +55,8 @@ class Features(Benchmark):
         shortcut: float = 2.0,
         noise: float = 15.0,
         augmentation: float = 15.0,
+        train_size: int = 400,
+        told: Literal["class", "cell"] = "class",
     ) -> None:
         super().__init__(batch_size, seed, data_root)
         if dimension < len(FEATURES):
@@ -57,6 +64,12 @@ class Features(Benchmark):
         for key, value in (("shortcut", shortcut), ("noise", noise), ("augmentation", augmentation)):
             if value < 0:
                 raise UserError(f"data.{key} is {value}; it must be at least 0")
+        if not 0 < train_size <= SIZES["train"] or train_size % DRAWN:
+            raise UserError(f"data.train_size is {train_size}; it must be a multiple of {DRAWN}, at most 400")
+        if told not in ("class", "cell"):
+            raise UserError(f"data.told is {told!r}; it must be 'class' or 'cell'")
+        self.train_size = train_size
+        self.told = told
         self.dimension = dimension
         self.shortcut = shortcut
         self.noise = noise
@@ -73,13 +86,21 @@ class Features(Benchmark):
         noise = normal(ids, self.dimension, 29) * self.noise / self.dimension**0.5
         x = (self.signs * strength) @ self.directions + noise
         self.splits = cut(LabelledVectors(x, (self.signs[:, 0] > 0).long(), ids), SIZES)
+        self.train = self._drawn(self.splits["train"])
+
+    def _drawn(self, train: LabelledVectors) -> LabelledVectors:
+        combination = train.ids % DRAWN
+        order = uniform(train.ids, 1, self.seed, 40).flatten().argsort(stable=True)
+        parts = [order[combination[order] == one][: self.train_size // DRAWN] for one in range(DRAWN)]
+        drawn = take(train, torch.cat(parts).sort().values)
+        return drawn if self.told == "class" else drawn._replace(labels=drawn.ids % 4)
 
     def sizes(self) -> dict[str, int]:
-        return {split: size for split, size in SIZES.items() if split != "probe"}
+        return {"train": self.train_size, "val": SIZES["val"], "test": SIZES["test"]}
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
-        return Table(self.splits["train"]).loader(self.batch_size, self.seed)
+        return Table(self.train).loader(self.batch_size, self.seed)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Makes the two views of a training batch; the names of splits that are scored pass through."""
@@ -100,9 +121,9 @@ class Features(Benchmark):
             UserError: the module does not offer `embed_vectors`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, EmbedsVectors)
+        embeds = self.check_request(module, split, EmbedsVectors)
         fitted, scored = self.splits["probe"], self.splits[split]
-        train, test = (embed_dataset(module.embed_vectors, part.views, 1000, module).cpu() for part in (fitted, scored))
+        train, test = (embed_dataset(embeds.embed_vectors, part.views, 1000, module).cpu() for part in (fitted, scored))
         metrics = {}
         for column, name in enumerate(FEATURES):
             right = (self.signs[:, column] > 0).long()
@@ -127,7 +148,8 @@ class Features(Benchmark):
     def fingerprint(self) -> str:
         """Of what fixes the vectors exactly on every machine: the signs, the draws and the arguments."""
         self.setup()
-        return digest((2, SIZES, self.dimension, self.shortcut, self.noise, self.augmentation, self.signs.tolist()))
+        settings = (2, SIZES, self.dimension, self.shortcut, self.noise, self.augmentation, self.signs.tolist())
+        return digest(settings if self.train_size == SIZES["train"] else (*settings, self.train_size))
 
 
 class _Input(nn.Module):

@@ -65,11 +65,11 @@ class PairedPoints(Benchmark):
             UserError: the module does not offer `embed_items`, or there is no such split.
         """
         self.setup()
-        self.check_request(module, split, EmbedsItems)
+        embeds = self.check_request(module, split, EmbedsItems)
         device = next((parameter.device for parameter in module.parameters()), None)
         ids = self.splits[split].ids.to(device)
         with evaluating(module):
-            x, y = (F.normalize(module.embed_items(ids, side).float().cpu(), dim=1) for side in (0, 1))
+            x, y = (F.normalize(embeds.embed_items(ids, side).float().cpu(), dim=1) for side in (0, 1))
         ways = [rank_metrics(best_ranks(*pair))["mrr"] for pair in ((x, y), (y, x))]
         return {
             **geometry_metrics(x, y),

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from common.errors import UserError
+from common.losses import spectral_contrastive
 from common.population import (
     Joint,
     chi_square,
@@ -18,6 +19,7 @@ from common.population import (
     info_nce_limit,
     kullback_leibler,
     linear_minimizer,
+    linear_minimizer_of_samples,
     multisets,
     spectral,
     triplet,
@@ -181,6 +183,18 @@ def test_multisets_are_all_outcomes() -> None:
     assert float(chances @ (counts @ values / 3).abs()) == pytest.approx(loop)
 
 
+def test_a_batch_of_all_pairs_is_the_expectation() -> None:
+    """`common.losses.spectral_contrastive` of a sample of pairs, its distribution being what is known."""
+    query, key = normal(1, 6, 3), normal(2, 6, 3)
+    noise = (1 - torch.eye(6).double()) / 5
+    expected = spectral(query @ key.T, Joint(torch.eye(6).double() / 6), noise)
+    assert float(spectral_contrastive(query, key)) == pytest.approx(float(expected))
+    ids = torch.tensor([0, 0, 1, 1, 1, 2])
+    alike = (ids[:, None] == ids).double()
+    expected = spectral(query @ key.T, Joint(alike / alike.sum(1, keepdim=True) / 6), noise)
+    assert float(spectral_contrastive(query, key, ids=ids)) == pytest.approx(float(expected))
+
+
 def moments(seed: int, n: int, d: int) -> tuple[Tensor, Tensor]:
     """Of pairs that share a part, fewer than there are dimensions."""
     shared = normal(seed, n, d)
@@ -218,6 +232,21 @@ def test_nothing_is_below_the_linear_minimizer(n: int, d: int, width: int) -> No
     assert nowhere.shape[1] == max(0, d - 2 * n) and (best @ nowhere).norm() < 1e-6
     if nowhere.shape[1]:
         assert (w.detach() @ nowhere).norm() > 0.01 and w.detach().norm() > best.norm()
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.7])
+def test_samples_have_the_minimizer_of_their_moments(noise: float) -> None:
+    x, labels = normal(4, 9, 14), torch.tensor([3, 3, 3, 5, 5, 5, 5, 8, 8])
+    alike = labels[:, None] == labels
+    weights = 0.25 * torch.eye(9) + 0.75 * alike / alike.sum(1)
+    second = x.T @ x / 9 + noise**2 * torch.eye(14)
+    cases = [({"labels": labels, "by_label": 0.75}, weights)]
+    # Without noise two views of one sample are equal, and all directions as good.
+    cases += [({}, torch.eye(9))] if noise else []
+    for given, mixed in cases:
+        found = linear_minimizer_of_samples(x, 3, noise=noise, **given)
+        expected = linear_minimizer(second, x.T @ mixed.double() @ x / 9, 3)
+        assert torch.dist(found.T @ found, expected.T @ expected) < 1e-8 * expected.norm() ** 2 + 1e-9
 
 
 def test_width_beyond_what_helps_stays_empty() -> None:

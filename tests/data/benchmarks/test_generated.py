@@ -9,11 +9,13 @@ from torch.nn import functional as F
 
 from common.benchmark import Benchmark
 from common.errors import UserError
+from common.population import linear_minimizer_of_samples
 from common.random import normal
 from data.benchmarks.mini.ecg import FINDINGS, NORMAL, Ecg, signals
 from data.benchmarks.worlds.block_model import BlockModel
 from data.benchmarks.worlds.circuits import Circuits, classes_of, degrees
 from data.benchmarks.worlds.features import Features
+from data.benchmarks.worlds.groups import CONTENT, GROUPS, Groups
 from data.benchmarks.worlds.modular_addition import PRIME, ModularAddition
 from data.benchmarks.worlds.numbers import Numbers, rule
 from data.benchmarks.worlds.paired_points import PairedPoints
@@ -22,9 +24,9 @@ from data.benchmarks.worlds.spheres import Spheres
 FINGERPRINTS = {
     "numbers": "fa8d3529", "modular_addition": "02b7b340", "spheres": "66e11a6d", "features": "66fd32be",
     "block_model": "40c91e3b", "circuits": "464e3fb6", "ecg": "fe52a264",
-    "paired_points": "e71aa12a",
+    "groups": "9cb04228", "paired_points": "e71aa12a",
 }  # fmt: skip
-KINDS = [Numbers, ModularAddition, Spheres, Features, BlockModel, PairedPoints, Circuits, Ecg]
+KINDS = [Numbers, ModularAddition, Spheres, Features, BlockModel, PairedPoints, Groups, Circuits, Ecg]
 
 
 def ready(benchmark: Benchmark) -> Benchmark:
@@ -197,6 +199,35 @@ def test_features_have_to_be_brought_out() -> None:
     assert collapsed["probe_linear_4shot/class"] > 0.95 and abs(collapsed[features.primary] - 0.5) < 0.03
 
 
+def test_features_may_be_fewer_and_told_by_cell() -> None:
+    parts = [ready(Features(seed=seed, train_size=320, told="cell")) for seed in (1, 2)]
+    ids = [part.train.ids for part in parts]
+    assert (
+        not ids[0].equal(ids[1]) and parts[0].fingerprint() == parts[1].fingerprint() != ready(Features()).fingerprint()
+    )
+    signs = (parts[0].signs[ids[0]] > 0).long()
+    assert (signs @ torch.tensor([1, 2, 4])).bincount().tolist() == [40] * 8
+    assert parts[0].train.labels.equal(signs[:, 0] + 2 * signs[:, 1])
+    batch = next(iter(Features(batch_size=320, train_size=320).train_dataloader()))
+    assert batch.ids.unique().numel() == 320 and set(batch.labels.tolist()) == {0, 1}
+
+
+def test_the_linear_spectral_loss_keeps_what_its_positives_share() -> None:
+    """The smallest minimizer: told the class it has no subclass, untold and narrow the shortcut alone, by both all."""
+    features = ready(Features())
+    train, scale = features.train, features.augmentation / features.dimension**0.5
+
+    def found(width: int, by_label: float) -> list[float]:
+        w = linear_minimizer_of_samples(train.views, width, noise=scale, labels=train.labels, by_label=by_label).float()
+        values = features.evaluate(Does(embed_vectors=lambda x: x @ w.T))
+        return [float(values[f"probe_linear_4shot/{name}"]) for name in ("class", "subclass", "shortcut")]
+
+    assert found(4, 1.0) == pytest.approx([0.864, 0.517, 0.502], abs=0.02)
+    assert found(4, 0.0) == pytest.approx([0.936, 0.934, 0.978], abs=0.02)
+    assert found(4, 0.5) == pytest.approx([0.906, 0.950, 0.947], abs=0.02)
+    assert found(1, 0.0)[::2] == pytest.approx([0.5, 1.0], abs=0.03)
+
+
 def test_block_model() -> None:
     blocks = ready(BlockModel())
     n = len(blocks.blocks)
@@ -249,6 +280,48 @@ def test_paired_points() -> None:
     floor = pairs.floor()
     assert floor["the same"]["mrr/gallery30"] == 1 and floor["the same"]["modality_gap"] == 0
     assert floor["chance"]["mrr/gallery30"] < 0.4 and floor["chance"]["alignment"] == pytest.approx(2, abs=0.3)
+
+
+def test_groups() -> None:
+    groups = ready(Groups(redrawn=[1, 3], batch_size=16))
+    batch = next(iter(groups.train_dataloader()))
+    assert (batch.labels == -1).all() and groups.on_after_batch_transfer(batch, 0).views.shape == (2, 16, 40)
+    views = groups.augmented(batch.views, batch.ids, 5)
+    kept = [slice(0, CONTENT), groups.part(2)]
+    assert all(views[:, :, part].equal(batch.views[:, part].expand(2, -1, -1)) for part in kept)
+    for part in (groups.part(1), groups.part(3)):
+        assert not views[0, :, part].allclose(views[1, :, part])
+        assert float(views[:, :, part].std()) == pytest.approx(float(batch.views[:, part].std()), rel=0.3)
+    jittered = ready(Groups(redrawn=[1], jitter=0.5)).augmented(batch.views, batch.ids, 5)
+    assert float((jittered - batch.views)[:, :, :CONTENT].std()) == pytest.approx(0.5, abs=0.1)
+    other = ready(Groups(seed=1))
+    assert not other.train.ids.equal(groups.train.ids) and len(other.train.ids) == len(other.train.ids.unique()) == 8000
+    assert other.splits["test"].views.equal(groups.splits["test"].views)
+
+
+def test_the_class_is_behind_the_groups() -> None:
+    """What each vector holds of its class is out of reach of the vectors as they are, and known to who undoes g."""
+    groups = ready(Groups())
+
+    def content(x: Tensor) -> Tensor:
+        for number, layer in reversed(list(enumerate(groups.layers))):
+            x = x if number == len(groups.layers) - 1 else x.where(x > 0, x / 0.2)
+            x = x @ layer.T
+        return x[:, :CONTENT]
+
+    known, raw = (
+        row[groups.primary] for row in (groups.evaluate(Does(embed_vectors=content)), groups.floor()["input"])
+    )
+    assert 0.35 < raw < 0.5 and 0.85 < known < 0.9
+    latents = groups.splits["test"].views[:300].double()
+    distances = [ready(Groups(redrawn=range(1, last + 1))).augmented_distance(latents) for last in range(GROUPS + 1)]
+    assert torch.dist(distances[0], torch.cdist(latents, latents)) < 1e-3
+    # Each group that is redrawn takes its own distance away, and brings more of a class within reach.
+    for last in range(GROUPS):
+        gone = latents[:, groups.part(last + 1)]
+        assert (distances[last].square() - distances[last + 1].square()).allclose(torch.cdist(gone, gone).square())
+    sigma = [ready(Groups(redrawn=range(1, last + 1))).concentration(12.0, "val") for last in range(GROUPS + 1)]
+    assert sigma == sorted(sigma) and sigma[0] < 0.1 and sigma[-1] > 0.9
 
 
 def test_blocks_have_to_be_learnt() -> None:
@@ -351,6 +424,11 @@ def test_findings_shape_the_signal() -> None:
         (lambda: Features(shortcut=-1), "data.shortcut is -1; it must be at least 0"),
         (lambda: BlockModel(sizes_of_blocks=[3, 4, 5]), "it must be three numbers, each at least 4"),
         (lambda: BlockModel(graph="random"), "data.graph is 'random'; it must be 'fixed' or 'drawn'"),
+        (lambda: Features(train_size=100), "data.train_size is 100; it must be a multiple of 8, at most 400"),
+        (lambda: Features(told="subclass"), "data.told is 'subclass'; it must be 'class' or 'cell'"),
+        (lambda: Groups(redrawn=[1, 1]), r"data.redrawn is \[1, 1\]; it must be some of 1, 2 and 3, each once"),
+        (lambda: Groups(redrawn=[0]), r"data.redrawn is \[0\]; it must be some"),
+        (lambda: Groups(train_size=0), "data.train_size is 0; it must be from 1 to 10,000"),
         (lambda: PairedPoints(count=9), "data.count is 9; it must be at least 10"),
         (lambda: BlockModel(between=2), r"data.between is 2; it must be in \[0, 1\]"),
     ],
