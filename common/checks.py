@@ -61,6 +61,17 @@ def check_integers(name: str, values: Tensor) -> None:
         raise UserError(f"{name} are {_dtype(values)}: expected integers")
 
 
+def check_classes(labels: Tensor, classes: int) -> None:
+    """Every label has a logit. It looks at the labels, for which a GPU has to wait: there in the first batch alone.
+
+    Raises:
+        UserError: one has none, as -1, by which data say that there is no label; names `model.classes`.
+    """
+    for label in map(int, labels.aminmax() if labels.numel() else ()):
+        if not 0 <= label < classes:
+            raise UserError(f"model.classes is {classes}; the data have a class {label}, from 0 on")
+
+
 def check_mask(name: str, mask: Tensor) -> None:
     """A mask is bool: the complements of the numbers 0 and 1 are -1 and -2.
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.batches import Images
-from common.checks import check_number
+from common.checks import check_classes, check_number
 from common.distributed import global_mean
 from common.encoders.heads import Projected, ProjectionHead
 from common.encoders.image import ImageEncoderName, image_encoder, to_float
@@ -112,8 +112,10 @@ class CoreTuning(Method):
         if self.global_step < self.starts[-1]:
             view_a, view_b = self.network(self.enlarged(batch.views.flatten(0, 1))).chunk(2)
             return self.log_loss(nt_xent(view_a, view_b, temperature=self.pretraining_temperature))
-        if self.global_step == self.starts[-1] > 0:
-            self.begin()
+        if self.global_step == self.starts[-1]:
+            check_classes(batch.labels, self.classes)
+            if len(self.starts) > 1:
+                self.begin()
         self.classifier.requires_grad_(True)
         features = self.network.encoder(self.enlarged(batch.views[0]))
         classify, contrast = self.terms(self.rows(features, batch.labels, batch.ids))

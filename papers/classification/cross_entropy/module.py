@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.batches import Images, LabelledVectors
-from common.checks import check_number
+from common.checks import check_classes, check_number
 from common.distributed import global_mean
 from common.encoders.image import ImageEncoderName, image_encoder, to_float
 from common.encoders.norms import with_global_statistics
@@ -68,10 +68,8 @@ class CrossEntropy(Method):
 
     def check_classes(self, labels: Tensor, batch_idx: int) -> None:
         """Raises: UserError if a label has no logit; on a GPU, which would have to wait, in the first batch alone."""
-        if (labels.is_cuda and batch_idx) or not labels.numel():
-            return
-        if (last := int(labels.max())) >= self.classifier.out_features:
-            raise UserError(f"model.classes is {self.classifier.out_features}; the data have a class {last}, from 0 on")
+        if not (labels.is_cuda and batch_idx):
+            check_classes(labels, self.classifier.out_features)
 
     def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         """One loss for each row of the logits, (n, classes), whose classes are `labels`, (n,)."""

@@ -6,11 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from common.batches import Images
-from common.checks import check_number
+from common.checks import check_classes, check_number
 from common.encoders.heads import Projected, normalized_mlp
 from common.encoders.image import ImageEncoderName, image_encoder, to_float
 from common.encoders.norms import with_global_statistics
-from common.errors import UserError
 from common.losses import class_pairs
 from common.random import uniform
 from common.sampling.partners import permuted
@@ -101,8 +100,8 @@ class HydraPairs(Method):
         self.renormalize, self.temperature = renormalize, temperature
 
     def training_step(self, batch: Images, batch_idx: int) -> Tensor:
-        if batch_idx == 0 and int(batch.labels.max()) >= self.classes:
-            raise UserError(f"model.classes is {self.classes}; there is a label {int(batch.labels.max())}")
+        if batch_idx == 0:
+            check_classes(batch.labels, self.classes)
         embeddings = self.network(batch.views.flatten(0, 1))
         labels = batch.labels.repeat(len(batch.views))  # views are stacked whole, one after the other
         partners = self.partners(labels, batch.ids)

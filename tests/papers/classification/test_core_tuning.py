@@ -224,5 +224,9 @@ def test_processes_agree_with_one(mining: str) -> None:
 def test_what_is_out_of_range_is_refused() -> None:
     with pytest.raises(UserError, match=r"model.detached is true; with model.mining 'none'"):
         module(mining="none", detached=True)
+    with pytest.raises(UserError, match=r"model.classes is 2; the data have a class 2, from 0 on"):
+        module(classes=2).training_step(batch(), 0)
+    with pytest.raises(UserError, match=r"model.classes is 3; the data have a class -1, from 0 on"):
+        module().training_step(batch()._replace(labels=LABELS - 1), 0)
     with pytest.raises(UserError, match=r"model.weight -1: expected a finite number at least 0"):
         module(weight=-1)

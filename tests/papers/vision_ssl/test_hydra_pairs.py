@@ -94,5 +94,5 @@ def test_processes_agree_with_one(cuts: tuple[int, ...]) -> None:
 
 def test_a_label_beyond_the_classes_is_named() -> None:
     data = batch()
-    with pytest.raises(UserError, match=r"model.classes is 4; there is a label 4"):
+    with pytest.raises(UserError, match=r"model.classes is 4; the data have a class 4, from 0 on"):
         module().training_step(data._replace(labels=data.labels + 1), 0)
