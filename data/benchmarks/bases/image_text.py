@@ -14,7 +14,7 @@ from common.batches import ImageText, VideoText
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset, evaluating
-from common.evaluation.geometry import modality_gap
+from common.evaluation.geometry import linear_separability, modality_gap
 from common.evaluation.image_text import chance_retrieval, image_text_retrieval
 from common.protocols import Captions, EmbedsImage, EmbedsText, ScoresCaptions
 from common.random import uniform
@@ -46,6 +46,7 @@ class ImageTextBenchmark(Benchmark):
         languages: of the captions; metrics of the first carry no suffix.
         pairing: a picture meets its caption in "one" language, drawn anew each epoch, or in "all" of them at once.
         views: augmented views of each picture.
+        separability: scoring also says whether a hyperplane parts pictures from captions.
         augmentation: the arguments of `ImageAugmentation`. Flips and turns contradict captions with left and right.
     """
 
@@ -53,6 +54,7 @@ class ImageTextBenchmark(Benchmark):
     """The languages there are."""
     version: ClassVar[int]
     """Of what makes the pixels out of the sources, see `Benchmark.origin`."""
+    added_later: ClassVar[dict[str, Any]] = {"separability": False}
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class ImageTextBenchmark(Benchmark):
         languages: list[str] | None = None,
         pairing: Literal["one", "all"] = "one",
         views: int = 1,
+        separability: bool = False,
         **augmentation,
     ) -> None:
         super().__init__(batch_size, seed, data_root)
@@ -76,6 +79,7 @@ class ImageTextBenchmark(Benchmark):
             raise UserError(f"data.views is {views}; it must be at least 1")
         self.pairing = pairing
         self.views = views
+        self.separability = separability
         self.augmentation = ImageAugmentation(**augmentation)
         self.splits: dict[str, Captioned] = {}
 
@@ -120,7 +124,8 @@ class ImageTextBenchmark(Benchmark):
 
         Returns:
             `image_to_text/recall@k/galleryN`, `text_to_image/recall@k/galleryN`, their mean `recall@k/galleryN`, and
-            `modality_gap`, all with `_xx` behind them for captions in the second and further languages.
+            `modality_gap`, all with `_xx` behind them for captions in the second and further languages. With the switch
+            also `linear_separability`.
 
         Raises:
             UserError: the module does not offer `embed_image` and `embed_text`, or there is no such split.
@@ -137,6 +142,8 @@ class ImageTextBenchmark(Benchmark):
         for language, captions in zip(self.languages, data.texts, strict=True):
             text = embedded(module, "embed_text", captions)
             scores = image_text_retrieval(image, text, ids, ids) | {"modality_gap": modality_gap(image, text)}
+            if self.separability:
+                scores["linear_separability"] = linear_separability(image, text)
             suffix = "" if language == self.languages[0] else f"_{language}"
             metrics |= {f"{name}{suffix}": value for name, value in scores.items()}
         return metrics

@@ -159,6 +159,17 @@ def test_a_constant_scores_as_chance_or_worse(small: SmallScenes) -> None:
     assert found["log_likelihood/gallery4000"] == pytest.approx(float((chance * (chance / 4000).log()).sum() / 4000))
 
 
+def test_separability_is_told_if_asked_for(small: SmallScenes, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Apart(Constant):
+        def embed_text(self, texts: list[str]) -> Tensor:
+            return -torch.ones(len(texts), 4)
+
+    assert "linear_separability" not in small.evaluate(Constant(), "val")
+    monkeypatch.setattr(small, "separability", True)
+    assert small.evaluate(Constant(), "val")["linear_separability"] == 0.5
+    assert small.evaluate(Apart(), "val")["linear_separability"] == 1
+
+
 def test_floor(small: SmallScenes) -> None:
     floor = small.floor()
     linear, chance = floor["pixels to words"], floor["chance"]
