@@ -13,7 +13,7 @@ from common.encoders.convnext import ConvNeXt
 from common.encoders.imagenet import ImageNetResNet
 from common.encoders.names import OwnEncoder, check_encoder
 from common.encoders.own import OwnImageEncoder, own_image_encoder
-from common.encoders.vgg import Vgg11
+from common.encoders.vgg import Vgg
 from common.encoders.vit import ClipVisionTransformer, VisionTransformer
 from common.errors import UserError
 
@@ -273,6 +273,7 @@ ImageEncoderName = (
         "imagenet_resnet50",
         "small_alexnet",
         "vgg11",
+        "vgg16",
         "vit_mini",
         "vit_b16",
         "clip_vit_b32",
@@ -296,7 +297,7 @@ def image_encoder(
     | CifarBottleneck
     | ImageNetResNet
     | SmallAlexNet
-    | Vgg11
+    | Vgg
     | VisionTransformer
     | ClipVisionTransformer
     | ConvNeXt
@@ -354,7 +355,9 @@ def image_encoder(
         case "small_alexnet":
             return SmallAlexNet(channels, image_size)
         case "vgg11":
-            return Vgg11(channels)
+            return Vgg(channels)
+        case "vgg16":
+            return Vgg(channels, 16)
         case "vit_mini":
             return VisionTransformer(image_size, 8, 96, 4, 3, channels)
         case "vit_b16":

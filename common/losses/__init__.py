@@ -3,6 +3,7 @@
 from common.losses.attraction_repulsion import attraction_repulsion
 from common.losses.auc import mann_whitney
 from common.losses.barlow_twins import barlow_twins
+from common.losses.blocks import block_contrast
 from common.losses.class_pairs import class_pairs
 from common.losses.contrastive_margin import contrastive_margin
 from common.losses.distillation import distilled_cross_entropy, momentum_contrast
@@ -36,6 +37,7 @@ __all__ = [
     "alignment",
     "attraction_repulsion",
     "barlow_twins",
+    "block_contrast",
     "circle",
     "circle_list",
     "class_pairs",

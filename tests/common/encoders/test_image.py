@@ -106,6 +106,8 @@ def test_vgg_and_its_linear_head_have_the_size_of_torchvision() -> None:
         net = image_encoder("vgg11", 3)
         assert sum(p.numel() for p in Projected(net, 10, torch.nn.Linear).parameters()) == 128_812_810
         assert image_encoder("vgg11", 1)(torch.rand(2, 1, 32, 32)).shape == (2, net.output_dim)
+        deeper = Projected(image_encoder("vgg16", 3), 1000, torch.nn.Linear)
+        assert sum(p.numel() for p in deeper.parameters()) == 138_365_992
     assert [type(part).__name__ for part in net.body.classifier] == ["Linear", "ReLU", "Dropout"] * 2
     net.body = torch.nn.Identity()
     assert net(torch.tensor([0.0, 0.5, 1.0])).tolist() == [-1, 0, 1]
