@@ -214,15 +214,17 @@ def test_no_batch_below_the_value_is_an_error(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_pentagon_beats_the_circle() -> None:
-    """Theorem 2 fails by plain arithmetic: five corners, and ten thousand in place of all points."""
+    """Theorem 2 fails by plain arithmetic: a few corners, and ten thousand in place of all points."""
 
-    def loss(corners: int) -> float:
+    def loss(corners: int, temperature: float) -> float:
         cosines = (math.cos(2 * math.pi * k / corners) for k in range(corners))
-        return sum(math.log(1 + math.exp((cosine - 1) / 0.5)) for cosine in cosines) / corners
+        return sum(math.log(1 + math.exp((cosine - 1) / temperature)) for cosine in cosines) / corners
 
-    assert loss(10_000) - loss(5) == pytest.approx(5.4e-4, abs=1e-5)
+    assert loss(10_000, 0.5) - loss(5, 0.5) == pytest.approx(5.4e-4, abs=1e-5)
     found = properties.single_negative(0)
-    assert found["polygons, temperature 0.5"] == pytest.approx(loss(10_000) - loss(5), rel=1e-9)
+    for corners, temperature in ((7, 0.2), (5, 0.5), (4, 1.0)):
+        lower = loss(10_000, temperature) - loss(corners, temperature)
+        assert found[f"polygons, temperature {temperature}"] == pytest.approx(lower, rel=1e-9)
     assert found["m 3, temperature 0.5"] > 1e-6
 
 
