@@ -63,6 +63,15 @@ class EmbedsImage(Protocol):
 
 
 @runtime_checkable
+class ProjectsImage(Protocol):
+    """Of a method whose loss compares other vectors than those that are embedded, such as those above a head."""
+
+    def project_image(self, pixels: Tensor) -> Tensor:
+        """Takes uint8 pixels of shape (n, c, h, w) and returns the vectors that the loss compares, shape (n, d)."""
+        ...
+
+
+@runtime_checkable
 class EmbedsVideo(Protocol):
     def embed_video(self, frames: Tensor) -> Tensor:
         """Takes uint8 frames of shape (n, f, c, h, w) and returns one row per clip, shape (n, d)."""

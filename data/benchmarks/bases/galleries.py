@@ -11,9 +11,10 @@ from common.errors import UserError
 from common.evaluation.classes import class_chance, class_metrics, ridge_accuracy
 from common.evaluation.continual import continual_metrics
 from common.evaluation.embed import embed_dataset
+from common.evaluation.geometry import tolerance, uniformity_metric
 from common.evaluation.means import Mean, by_group
 from common.evaluation.similarity import spearman
-from common.protocols import EmbedsImage, TempersSamples
+from common.protocols import EmbedsImage, ProjectsImage, TempersSamples
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler
 from common.sampling.tasks import TaskSequenceSampler
@@ -153,7 +154,9 @@ class GalleryImages(AugmentedImages):
         Returns:
             Of a module that keeps a temperature for each training picture also `temperature/spearman`, see
             `spearman`: of these with the place of the picture's class from the rarest to the commonest, which the seed
-            draws; where there is no long tail, the place that the class would have. With several tasks also
+            draws; where there is no long tail, the place that the class would have. Of one that projects pictures also
+            `uniformity/projections` and `tolerance/projections`, see `uniformity_metric` and `tolerance`. With
+            several tasks also
             `continual/...` of `probe_ridge/top1`, see `continual_metrics`, where `module` was
             trained on this benchmark; what was not is the same after every task.
 
@@ -167,6 +170,8 @@ class GalleryImages(AugmentedImages):
         metrics = class_metrics(*self._rows(module, split))
         if self.tasks > 1:
             metrics |= self._continual(module, split, metrics[self.primary])
+        if isinstance(module, ProjectsImage):
+            metrics |= self._projections(module, split)
         metrics = self._grouped(metrics, self.splits[split].labels)
         return metrics | self._temperatures(module) if isinstance(module, TempersSamples) else metrics
 
@@ -196,6 +201,14 @@ class GalleryImages(AugmentedImages):
         parts = [self.splits["gallery"], self.splits[split]]
         gallery, rows = (embed_dataset(embed_image, part.pixels, _AT_ONCE, module).cpu() for part in parts)
         return gallery, parts[0].labels, rows, parts[1].labels
+
+    def _projections(self, module: ProjectsImage, split: str) -> Metrics:
+        part = self.splits[split]
+        rows = embed_dataset(module.project_image, part.pixels, _AT_ONCE, module).cpu()
+        return {
+            "uniformity/projections": uniformity_metric(rows),
+            "tolerance/projections": tolerance(rows, part.labels),
+        }
 
     def _temperatures(self, module: TempersSamples) -> Metrics:
         """Whether a picture's temperature goes with how common its class is, or would be with a long tail."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.evaluation.classes import class_metrics
+from common.evaluation.geometry import tolerance, uniformity_metric
 from common.evaluation.similarity import spearman
 from common.table import take
 from data.benchmarks.bases.galleries import GalleryImages
@@ -239,6 +240,23 @@ class Brightness(nn.Module):
 
     def embed_image(self, pixels: Tensor) -> Tensor:
         return nn.functional.avg_pool2d(pixels.float(), 16).flatten(1)
+
+
+class Projecting(Brightness):
+    def project_image(self, pixels: Tensor) -> Tensor:
+        return self.embed_image(pixels) - 100
+
+
+def test_uniformity_and_tolerance_are_of_the_projections(placed: PlacedFashion) -> None:
+    module, val = Projecting(), placed.splits["val"]
+    plain, found = placed.evaluate(Brightness(), "val"), placed.evaluate(module, "val")
+    rows = module.project_image(val.pixels)
+    own = {
+        "uniformity/projections": uniformity_metric(rows),
+        "tolerance/projections": tolerance(rows, val.labels),
+    }
+    assert found == plain | own and all(found[name].items.shape == (5000,) for name in own)
+    assert found["tolerance/projections"] > -1 / 499 and found["uniformity/projections"] < 0
 
 
 class Tempered(Cheat):
