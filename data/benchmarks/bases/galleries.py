@@ -202,9 +202,9 @@ class GalleryImages(AugmentedImages):
         gallery, rows = (embed_dataset(embed_image, part.pixels, _AT_ONCE, module).cpu() for part in parts)
         return gallery, parts[0].labels, rows, parts[1].labels
 
-    def _projections(self, module: ProjectsImage, split: str) -> Metrics:
-        part = self.splits[split]
-        rows = embed_dataset(module.project_image, part.pixels, _AT_ONCE, module).cpu()
+    def _projections(self, module: nn.Module, split: str) -> Metrics:
+        project_image, part = self.offered(module, ProjectsImage).project_image, self.splits[split]
+        rows = embed_dataset(project_image, part.pixels, _AT_ONCE, module).cpu()
         return {
             "uniformity/projections": uniformity_metric(rows),
             "tolerance/projections": tolerance(rows, part.labels),

@@ -20,8 +20,8 @@ SCORE, AXES = "linear_r2/latents", ("alignment/views", "uniformity/views")
 
 def ranks(values: Tensor) -> Tensor:
     """From 0 on, (n,); tied values have their mean rank."""
-    below, above = (sum(compare(values, value) for value in values) for compare in (torch.gt, torch.ge))
-    return (below + above - 1).double() / 2
+    below, not_above = values[:, None] > values, values[:, None] >= values
+    return (below.sum(dim=1) + not_above.sum(dim=1) - 1).double() / 2
 
 
 def explained(runs: Sequence[Record]) -> dict[str, float]:
