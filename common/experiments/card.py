@@ -259,6 +259,8 @@ class Card:
     """The size of the published model, if the paper says it."""
     processes: Processes | None = None
     """For the test of two processes."""
+    no_full: str | None = None
+    """Why there is no full recipe: what the paper is, that it trains no network."""
 
     @property
     def folder(self) -> Path:

@@ -175,6 +175,9 @@ def _check_card(card: Card, document: Document) -> None:
             fail(document, (key,), f"'{key}' is '{getattr(card, key)}', but its folder is '{folder.name}'")
     if card.surveyed and not card.authors:
         fail(document, ("authors",), "'authors' is empty; list full names")
+    recipes = sorted(path.name for path in card.folder.glob("full*.yaml"))
+    if card.no_full is not None and recipes:
+        fail(document, ("no_full",), f"'no_full' says that there is no full recipe; beside the card is {recipes[0]}")
     rows = [row.id for row in card.published if row.id is not None]
     for i, row in enumerate(card.published):
         if row.id is not None and row.id in rows[: rows.index(row.id)] + rows[rows.index(row.id) + 1 :]:

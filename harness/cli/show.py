@@ -58,6 +58,8 @@ def print_paper(paper: Standing, results: Path) -> None:
     if card.differences:
         print("\nWhere paper and code differ")
         _list(card.differences)
+    if card.no_full:
+        print(f"\nNo full recipe\n{fill(card.no_full, width())}")
     if card.published:
         print("\nPublished")
         _list([_published(row) for row in card.published])

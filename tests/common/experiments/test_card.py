@@ -36,6 +36,15 @@ def test_a_card_is_read_whole(root):
     assert card.folder == root / "papers" / "toys" / "toy"
 
 
+def test_a_paper_that_trains_nothing_says_so_and_has_no_full_recipe(root):
+    assert find("toy", root).no_full is None
+    edit(root, "year: 2024", "year: 2024\nno_full: a review without experiments")
+    assert find("toy", root).no_full == "a review without experiments"
+    (root / "papers" / "toys" / "toy" / "full_large.yaml").write_text("seed_everything: 0\n")
+    with pytest.raises(UserError, match=r"toy/paper.yaml:\d+: 'no_full' says .*; beside the card is full_large.yaml"):
+        find("toy", root)
+
+
 # what to replace, by what, what the message says after "papers/toys/toy/paper.yaml:LINE: "
 FAULTS = {
     "misspelt": ("title:", "titel:", "unknown field 'titel' (did you mean 'title'?)"),
