@@ -103,6 +103,7 @@ class CMCInBatch(TwoViews):
         encoder, width, colours: as in `TwoViews`.
         projection_dim: width of the codes.
         temperature: divides the cosine similarities.
+        contrast: "cross", or "within", where the code of a crop finds that of another crop by the same encoder.
         optimization: the arguments of `Method`.
     """
 
@@ -116,13 +117,17 @@ class CMCInBatch(TwoViews):
         projection_dim: int = 64,
         colours: Literal["lab", "ycbcr"] = "lab",
         temperature: float = 0.2,
+        contrast: Literal["cross", "within"] = "cross",
         **optimization,
     ) -> None:
         super().__init__(encoder=encoder, width=width, outputs=(projection_dim,) * 2, colours=colours, **optimization)
-        self.temperature = temperature
+        self.temperature, self.contrast = temperature, contrast
 
     def training_step(self, batch: Images, batch_idx: int) -> Tensor:
+        if self.contrast == "within" and len(batch.views) < 2:
+            raise UserError("model.contrast within compares crops of an image; data.views must be at least 2")
         lightness, colour = (rows.unflatten(0, (len(batch.views), -1)) for rows in self.codes(batch.views))
-        pairs = zip(lightness, colour.roll(1, dims=0), strict=True)
+        sides = [(lightness, colour)] if self.contrast == "cross" else [(lightness, lightness), (colour, colour)]
+        pairs = [pair for one, other in sides for pair in zip(one, other.roll(1, dims=0), strict=True)]
         terms = [symmetric_info_nce(*pair, temperature=self.temperature, directions="sum") for pair in pairs]
         return self.log_loss(torch.stack(terms).mean())

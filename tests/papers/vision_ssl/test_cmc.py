@@ -87,15 +87,25 @@ def test_each_encoder_learns_from_the_other_views_bank_alone() -> None:
     torch.testing.assert_close(both, alone)
 
 
-@pytest.mark.parametrize("views", [1, 2, 3])
-def test_in_the_batch_views_of_different_crops_meet(views: int) -> None:
-    method, data = module(CMCInBatch, projection_dim=6, temperature=0.3), batch(1, [0, 1, 2, 3], views)
-    lightness, colour = (rows.unflatten(0, (views, -1)) for rows in method.codes(data.views))
+@pytest.mark.parametrize(
+    ("contrast", "views"), [("cross", 1), ("cross", 2), ("cross", 3), ("within", 2), ("within", 3)]
+)
+def test_in_the_batch_codes_of_different_crops_meet(contrast: str, views: int) -> None:
+    method = module(CMCInBatch, projection_dim=6, temperature=0.3, contrast=contrast)
+    data = batch(1, [0, 1, 2, 3], views)
+    lightness, colour = (rows.unflatten(0, (views, -1)).detach() for rows in method.codes(data.views))
     given = dict(temperature=torch.tensor(0.3, dtype=torch.double))
-    total = 0.0
-    for one, other in ((lightness[v].detach(), colour[v - 1].detach()) for v in range(views)):
-        total += float(oracle.info_nce(one, other, **given)) + float(oracle.info_nce(other, one, **given))
-    assert float(method.training_step(data, 0).detach()) == pytest.approx(total / views, rel=1e-9)
+    terms = []
+    for one, other in [(lightness, colour)] if contrast == "cross" else [(lightness, lightness), (colour, colour)]:
+        for v in range(views):
+            both = (one[v], other[v - 1]), (other[v - 1], one[v])
+            terms.append(sum(float(oracle.info_nce(*pair, **given)) for pair in both))
+    assert float(method.training_step(data, 0).detach()) == pytest.approx(sum(terms) / len(terms), rel=1e-9)
+
+
+def test_one_crop_alone_has_nothing_to_be_contrasted_with_within_a_view() -> None:
+    with pytest.raises(UserError, match=r"data\.views must be at least 2"):
+        module(CMCInBatch, contrast="within").training_step(batch(1, [0, 1, 2, 3], 1), 0)
 
 
 @pytest.mark.parametrize("distance", ["l1", "l2"])
