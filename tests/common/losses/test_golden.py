@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import tests.golden.fusion
+import tests.golden.graphs
 import tests.golden.lists
 import tests.golden.logits
 import tests.golden.pairs

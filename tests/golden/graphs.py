@@ -1,0 +1,21 @@
+"""Our side of the contrastive embedding of a graph, and of its study of pictures."""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from papers.theory.cl_harm.module import GraphContrast
+from papers.theory.cl_harm.pictures import ClampedSimCLR
+from tests.golden.ours import like
+from tests.golden.recorded import Case
+
+
+@like("cl_harm/graph", "cl_harm/graph_cold", "cl_harm/graph_wide")
+def cl_harm(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
+    method = GraphContrast(count=1, **case.arguments)
+    return method.contrast(F.normalize(x["rows"], dim=1), given["edges"])
+
+
+@like("cl_harm/pictures", "cl_harm/pictures_cold")
+def cl_harm_pictures(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
+    rows = F.normalize(x["rows"], dim=1)
+    return ClampedSimCLR(width=8, **case.arguments).contrast(rows[::2], rows[1::2])
