@@ -4,7 +4,6 @@ from typing import Literal
 
 from torch import Tensor
 
-from common.encoders.image import to_float
 from papers.vision_ssl.simclr.module import SimCLR
 
 
@@ -25,5 +24,5 @@ class Framework(SimCLR):
         self.read = read
 
     def embed_image(self, pixels: Tensor) -> Tensor:
-        v = self.network.encoder(to_float(pixels))
-        return v if self.read == "encoder" else self.network.head(v)
+        v = super().embed_image(pixels)
+        return v if self.read == "encoder" else self.network.get_submodule("head")(v)
