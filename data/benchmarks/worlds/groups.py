@@ -27,7 +27,7 @@ WITHIN, NUISANCE = 1.2, 2.5
 
 
 class Groups(Benchmark):
-    """x = g(content, three nuisances): 10,000 train, 2,000 validation and 2,000 test vectors of ten classes.
+    """x = g(content, three nuisances): 8,000 train vectors of 10,000 drawn, 2,000 validation, 2,000 test, ten classes.
 
     The content, 16 numbers, lies around the prototype of its class; a nuisance is 8 numbers that have nothing to do
     with it; g is three random, invertible layers, as in `Spheres`. A view draws some nuisances anew before g, so how
