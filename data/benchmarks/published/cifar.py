@@ -96,8 +96,29 @@ class Cifar100(GalleryImages):
         )
 
 
-def _pictures(content: np.ndarray, first_id: int, labels: int = 1) -> Pictures:
-    """Of records that begin with so many bytes of labels, of which the last is the class."""
+class Cifar100Superclasses(Cifar100):
+    """CIFAR-100 whose training pictures have the 20 superclasses for labels; it is scored on the 100 classes.
+
+    Args:
+        kwargs: as in `AugmentedImages`.
+    """
+
+    name = "cifar100_superclasses"
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(train_size=50_000, class_count=100, long_tail=1.0, tasks=1, task_epochs=1, **kwargs)
+
+    def load(self) -> dict[str, Pictures]:
+        train = _pictures(np.fromfile(self._folder() / TRAIN_100, np.uint8), 0, labels=2, told=0)
+        return super().load() | {"train": train}
+
+    def training_set(self, train: Pictures) -> Pictures:
+        return train
+
+
+def _pictures(content: np.ndarray, first_id: int, labels: int = 1, told: int = -1) -> Pictures:
+    """Of records that begin with so many bytes of labels, of which by default the last is the class."""
     records = torch.from_numpy(content).view(-1, labels + 3 * 32 * 32)
     ids = torch.arange(first_id, first_id + len(records))
-    return Pictures(records[:, labels:].reshape(-1, 3, 32, 32).contiguous(), records[:, labels - 1].long(), ids)
+    pixels = records[:, labels:].reshape(-1, 3, 32, 32).contiguous()
+    return Pictures(pixels, records[:, :labels][:, told].long(), ids)

@@ -9,7 +9,7 @@ from common.batches import LabelledVectors
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
-from common.evaluation.means import average
+from common.evaluation.means import average, both
 from common.evaluation.probe import linear_probe_accuracy
 from common.protocols import EmbedsVectors
 from common.random import normal, uniform
@@ -115,7 +115,8 @@ class Features(Benchmark):
         """A linear probe on 4 vectors of either sign, the mean of 10 fixed draws; chance is 0.5.
 
         Returns:
-            the accuracies `probe_linear_4shot/class`, `/subclass` and `/shortcut`.
+            the accuracies `probe_linear_4shot/class`, `/subclass` and `/shortcut`, and `/class_and_subclass`, the mean
+            of the first two.
 
         Raises:
             UserError: the module does not offer `embed_vectors`, or there is no such split.
@@ -132,7 +133,8 @@ class Features(Benchmark):
             draws = zip(train.split(DRAWN), known.split(DRAWN), strict=True)
             found = [linear_probe_accuracy(*draw, test, asked) for draw in draws]
             metrics[f"probe_linear_4shot/{name}"] = average(found)
-        return metrics
+        mean = both(*(metrics[f"probe_linear_4shot/{name}"] for name in ("class", "subclass")))
+        return metrics | {"probe_linear_4shot/class_and_subclass": mean}
 
     def floor(self) -> dict[str, Metrics]:
         """Chance, and the vectors as they are."""

@@ -177,6 +177,9 @@ def test_features() -> None:
     first = features.directions[0]
     found = features.evaluate(Does(embed_vectors=lambda x: x @ first[:, None]))
     assert found["probe_linear_4shot/class"] > 0.99 and abs(found[features.primary] - 0.5) < 0.05
+    mean = found["probe_linear_4shot/class_and_subclass"]
+    assert mean == pytest.approx((found["probe_linear_4shot/class"] + found[features.primary]) / 2, abs=1e-9)
+    assert len(mean.items) == 2000
     batch = next(iter(features.train_dataloader()))
     views = features.on_after_batch_transfer(batch, 0).views
     assert views.shape == (2, 200, 2000)

@@ -14,7 +14,7 @@ from torch import nn
 from common.errors import UserError
 from common.lines import read_lines
 from data.benchmarks.bases.images import RawPixels
-from data.benchmarks.published.cifar import TEST, TEST_100, TRAIN, TRAIN_100, Cifar10, Cifar100
+from data.benchmarks.published.cifar import TEST, TEST_100, TRAIN, TRAIN_100, Cifar10, Cifar100, Cifar100Superclasses
 from data.benchmarks.published.librispeech import LibriSpeech, LibriSpeechTranscripts
 from data.benchmarks.published.must_c import MustC
 from data.benchmarks.published.stl10 import LABELLED, STL10, UNLABELLED
@@ -111,6 +111,12 @@ def test_cifar_100_has_two_bytes_of_labels_tasks_and_a_long_tail(tmp_path: Path)
     assert benchmark.val_dataloader() == []
     with pytest.raises(UserError, match="split is 'val'; cifar100 has none but 'test'"):
         benchmark.evaluate(RawPixels(), "val")
+    coarse = Cifar100Superclasses(batch_size=50, data_root=str(tmp_path))
+    coarse.setup()
+    assert coarse.train.labels.bincount().tolist() == [2500] * 20 and coarse.train.labels[2500] == 1
+    assert coarse.splits["gallery"].labels.bincount().tolist() == [500] * 100
+    assert coarse.splits["test"].labels.bincount().tolist() == [2] * 100
+    assert next(iter(coarse.train_dataloader())).labels.max() < 20
 
 
 def test_svhn_turns_the_axes_of_matlab_and_the_label_10(tmp_path: Path) -> None:
