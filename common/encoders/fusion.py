@@ -9,8 +9,9 @@ from torch.nn import functional as F
 from transformers import BertConfig, BertModel
 
 from common.distributed import Shards, gather
+from common.encoders.pooling import Tokens
 from common.encoders.pretrained import ARCHITECTURES, PretrainedFiles, load_exactly
-from common.encoders.text import MaskedLMHead, TextEncoder, Tokens
+from common.encoders.text import MaskedLMHead, TextEncoder
 from common.encoders.weights import are_read
 from common.errors import UserError
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import cached_file, logging
 
+from common.encoders.adapting import adapted, one_line
 from common.encoders.names import OwnEncoder
-from common.encoders.own import adapted, one_line
-from common.encoders.text import TokenPooling, Tokens
+from common.encoders.pooling import TokenPooling, Tokens
 from common.encoders.weights import are_read
 from common.errors import UserError
 

@@ -7,8 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from common.checks import check_number
+from common.encoders.pooling import Tokens
 from common.encoders.sequence import Sequences
-from common.encoders.text import TextEncoder, Tokens
+from common.encoders.text import TextEncoder
 from common.errors import UserError
 from common.random import uniform
 

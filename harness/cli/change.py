@@ -8,7 +8,7 @@ from typing import Any
 from common.errors import UserError
 from common.experiments.records import Ledger
 from common.paths import as_path
-from harness.cli.rerun import results_of
+from harness.cli.places import results_of
 from harness.cli.show import width
 from harness.console import print_table, say, shown_path
 from harness.recipes import catalog

@@ -12,7 +12,8 @@ from common.experiments.records import Ledger
 from common.experiments.schema import closest
 from common.experiments.texts import with_interval
 from common.experiments.verdict import Verdict
-from harness.cli.rerun import logs_of, rerun, results_of, say_doubts, tune
+from harness.cli.places import logs_of, results_of
+from harness.cli.rerun import rerun, say_doubts, tune
 from harness.console import print_table, say, shown_path
 from harness.recipes import catalog
 from harness.recipes.arms import check_arms

@@ -9,6 +9,7 @@ from common.errors import UserError
 from common.experiments.card import Card, Comparison
 from common.experiments.records import Ledger
 from common.paths import as_path
+from harness.cli.places import logs_of, results_of
 from harness.console import print_table, say, shown_path
 from harness.recipes import catalog
 from harness.recipes.written import full_recipes
@@ -17,15 +18,6 @@ from harness.records.standing import standing
 
 if TYPE_CHECKING:
     from harness.running.plan import Plan
-
-
-def results_of(given: argparse.Namespace) -> Path:
-    option = getattr(given, "results", None)
-    return given.root / "results" if option is None else Path.cwd() / as_path(option, "--results")
-
-
-def logs_of(given: argparse.Namespace) -> Path:
-    return given.root / "logs" if given.results is None else results_of(given) / "logs"
 
 
 def say_doubts(card: Card, experiment: Comparison, results: Path) -> None:

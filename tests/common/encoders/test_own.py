@@ -10,8 +10,9 @@ from torch.nn import functional as F
 from transformers import AutoModel, CLIPConfig, CLIPModel, PreTrainedTokenizerFast, RobertaConfig
 
 from common.batches import ImageText
+from common.encoders.adapting import optional
 from common.encoders.image import image_encoder
-from common.encoders.own import OwnImageEncoder, optional
+from common.encoders.own import OwnImageEncoder
 from common.encoders.text import FrozenTokenStates, text_encoder
 from common.encoders.weights import filled_later
 from common.errors import UserError
