@@ -60,8 +60,9 @@ class JointContrast(Method):
             self.head: nn.Module = nn.Linear(channels, dim, bias=False)
             nn.init.normal_(self.head.weight, std=start)
         else:
-            self.encoder = with_global_statistics(image_encoder(encoder, channels, width))
-            self.head = ProjectionHead(self.encoder.output_dim, dim)
+            network = image_encoder(encoder, channels, width)
+            self.encoder = with_global_statistics(network)
+            self.head = ProjectionHead(network.output_dim, dim)
         self.by_label, self.form, self.temperature = by_label, form, temperature
 
     def training_step(self, batch: Images | LabelledVectors, batch_idx: int) -> Tensor:

@@ -111,7 +111,7 @@ def collapse(seed: int) -> dict[str, float]:
     bound = leak(world)
     if bound > class_ / 3:
         raise ArithmeticError(f"the bound {bound} says nothing beside the class's length {class_}")
-    return found | {"Gaussian noise": max(0.0, subclass - bound)}
+    return found | {"Gaussian noise": max(subclass - bound, 0.0)}
 
 
 def leak(world: World) -> float:
@@ -152,8 +152,8 @@ def not_all(seed: int) -> dict[str, float]:
         slope = -weight @ cross + (weight @ second @ weight.T) @ weight @ second
         found[f"gradient, {name}"] = float(slope.norm() / (weight @ cross).norm())
     return found | {
-        "told by the minimum norm": max(0.0, told(world, least) - 0.7),
-        "not told by the other": max(0.0, 0.95 - told(world, other)),
+        "told by the minimum norm": max(told(world, least) - 0.7, 0.0),
+        "not told by the other": max(0.95 - told(world, other), 0.0),
     }
 
 
@@ -168,7 +168,7 @@ def told(world: World, weight: Tensor) -> float:
     signal = weight @ world.directions[1] * world.strengths[1]
     noise = weight @ weight.T * world.sigma**2 / weight.shape[1]
     ratio = float(signal @ torch.linalg.pinv(noise, rtol=1e-9, hermitian=True) @ signal)
-    return NormalDist().cdf(max(0.0, ratio) ** 0.5)
+    return NormalDist().cdf(max(ratio, 0.0) ** 0.5)
 
 
 def suppression(seed: int) -> dict[str, float]:
@@ -180,7 +180,7 @@ def suppression(seed: int) -> dict[str, float]:
         kept = exact(seed, sigma)
         weight = linear_minimizer_of_samples(kept.x, N, noise=0.5)
         bound = float(kept.strengths[0]) / kept.noise
-        found[f"kept, sigma {sigma}"] = max(0.0, float(kept.seen(weight)[0]) - bound)
+        found[f"kept, sigma {sigma}"] = max(float(kept.seen(weight)[0]) - bound, 0.0)
     # The same mean square in each coordinate, but drawn anew in each view: it is no longer learnt.
     sigma = 20.0
     kept = exact(seed, sigma)

@@ -164,7 +164,7 @@ def alignment_bound(seed: int) -> dict[str, float]:
             mean = float(one.mass @ one.spread.mean(dim=(1, 2)))
             rate, late = steepness(m, eps), one.misaligned(eps)
             off = max(off, late - rate * mean, late - rate * one.alignment() ** 0.5)
-        found[f"{m} versions"] = max(0.0, off)
+        found[f"{m} versions"] = max(off, 0.0)
     draw = torch.Generator().manual_seed(seed)
     angles = torch.rand(2, 8, generator=draw, dtype=torch.float64) * 6
     angles[1] = angles[0] + 0.2
@@ -173,7 +173,7 @@ def alignment_bound(seed: int) -> dict[str, float]:
     even = Problem(features, features, torch.arange(8) % 2, mass)
     eps = float(even.spread.amax(dim=(1, 2)).min()) * (1 - 1e-9)
     mean = float(mass @ even.spread.mean(dim=(1, 2)))
-    found["at equality"] = max(0.0, even.misaligned(eps) - steepness(2, eps) * mean * (1 + 1e-8))
+    found["at equality"] = max(even.misaligned(eps) - steepness(2, eps) * mean * (1 + 1e-8), 0.0)
     return found
 
 
@@ -197,14 +197,14 @@ def sharper_info_nce(products: Tensor, shares: Tensor) -> Tensor:
     return torch.log(torch.exp(left / (2 * pairs)) - torch.e)
 
 
-def correlation_bound(loss: float, shares: Tensor, dim: int) -> Tensor:
+def correlation_bound(loss: Tensor, shares: Tensor, dim: int) -> Tensor:
     """Theorem 4's bound of the products, (k, k), where each class is one point and so tau' is 0; of the second part of
     the cross-correlation loss, |E f f' - I|^2."""
     left = loss - (dim - len(shares)) / 2
     return (2 / (shares[:, None] * shares) * left).sqrt()
 
 
-def sharper_correlation(loss: float, shares: Tensor, dim: int) -> Tensor:
+def sharper_correlation(loss: Tensor, shares: Tensor, dim: int) -> Tensor:
     """As derived here: |E f f' - I|^2 = |A' A - I|^2 + d - K, A the centres times the roots of their shares, and a
     product stands in A' A twice."""
     return ((loss - (dim - len(shares))).clip(min=0) / (2 * shares[:, None] * shares)).sqrt()
@@ -224,14 +224,17 @@ def divergence(seed: int) -> dict[str, float]:
     found = {}
     for name, unit in (("anywhere", rows), ("on one side", near)):
         products = unit @ unit.T
-        for label, limit in (("theorem 3", info_nce_bound), ("sharper 3", sharper_info_nce)):
-            over = (products - limit(products, shares))[different]
-            found[f"{label}, {name}"] = max(0.0, float(over.max()))
+        limits = {"theorem 3": info_nce_bound(products, shares), "sharper 3": sharper_info_nce(products, shares)}
+        for label, limit in limits.items():
+            found[f"{label}, {name}"] = max(float((products - limit)[different].max()), 0.0)
         centres = dim**0.5 * unit
         loss = _redundancy(centres, shares)
-        for label, limit in (("theorem 4", correlation_bound), ("sharper 4", sharper_correlation)):
-            over = (centres @ centres.T - limit(loss, shares, dim))[different]
-            found[f"{label}, {name}"] = max(0.0, float(over.max()))
+        limits = {
+            "theorem 4": correlation_bound(loss, shares, dim),
+            "sharper 4": sharper_correlation(loss, shares, dim),
+        }
+        for label, limit in limits.items():
+            found[f"{label}, {name}"] = max(float((centres @ centres.T - limit)[different].max()), 0.0)
     frame = torch.eye(classes, dim, dtype=torch.float64)
     frame[1, :2] = torch.tensor([0.6, 0.8])
     centres = frame / shares.sqrt()[:, None]
@@ -257,7 +260,7 @@ def agreement(seed: int) -> dict[str, float]:
     alike = agree.mean().repeat(len(agree))
     return {
         "alignment by correlations": abs(loss / float(2 * (1 - agree).sum()) - 1),
-        "lemma 4.1": max(0.0, loss / cauchy(agree) - 1),
+        "lemma 4.1": max(loss / cauchy(agree) - 1, 0.0),
         "lemma 4.1, at equality": abs(cauchy(alike) / loss - 1),
     }
 
@@ -288,7 +291,7 @@ def nearer(seed: int) -> dict[str, float]:
         less = distances[group - 1].square() - distances[group].square()
         found[f"d_A^2 without group {group}"] = float((less - own.square()).abs().max())
     table = torch.tensor(sigmas)
-    return found | {"fall of sigma": max(0.0, -float(table.diff(dim=0).min()), -float(table.diff(dim=1).min()))}
+    return found | {"fall of sigma": max(-float(table.diff(dim=0).min()), -float(table.diff(dim=1).min()), 0.0)}
 
 
 def _versions(world: Groups, latents: Tensor) -> Tensor:

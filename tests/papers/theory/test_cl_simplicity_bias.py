@@ -74,9 +74,10 @@ def test_processes_share_the_pairs(form: str) -> None:
 
 
 def test_a_loss_without_weight_is_not_computed() -> None:
+    one, other = batch().pair()
     labels = torch.arange(6)
-    assert list(module(by_label=0.0).terms(*batch().views, labels)) == ["unsupervised"]
-    assert list(module(by_label=1.0).terms(*batch().views, labels)) == ["supervised"]
+    assert list(module(by_label=0.0).terms(one, other, labels)) == ["unsupervised"]
+    assert list(module(by_label=1.0).terms(one, other, labels)) == ["supervised"]
 
 
 def test_the_matrix_starts_as_said_and_pictures_have_a_network() -> None:
