@@ -17,6 +17,7 @@ from tests.golden.recorded import Case, load, summary
 FOR_PAPERS = {
     "core_tuning/step": "of mixtures, with the paper's own draws",
     "core_tuning/step_heavy": "of mixtures, with the paper's own draws",
+    "core_tuning/step_alike": "of mixtures, with the paper's own draws",
     "dcl/one_way": "one view's anchors only; both_ways is the loss",
     "harmonic_loss/harmonic": "a classifier's",
     "harmonic_loss/harmonic_sharp": "a classifier's",
