@@ -122,7 +122,7 @@ TOLERANCES = {
     "error_bound": 1e-12,
     "alignment_bound": 1e-12,
     "divergence": 1e-12,
-    "agreement": 1e-11,
+    "agreement": 1e-8,
     "nearer": 1e-5,
 }
 
