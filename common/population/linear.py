@@ -35,7 +35,10 @@ def linear_minimizer(second: Tensor, cross: Tensor, width: int) -> Tensor:
     whitening = vectors[:, kept] * values[kept].rsqrt()
     cross = cross.double()
     strengths, directions = torch.linalg.eigh(whitening.T @ (cross + cross.T) @ whitening / 2)
-    strengths, directions = strengths[-width:].clamp(min=0).flip(0), directions[:, -width:].flip(1)
+    # What rounding leaves of a strength of 0 has a direction at random, and a probe that standardizes would read it.
+    least = strengths.abs().amax() * len(strengths) * torch.finfo(torch.float64).eps
+    strengths, directions = strengths[-width:].flip(0), directions[:, -width:].flip(1)
+    strengths = strengths.where(strengths > least, 0.0)
     found = second.new_zeros(width, len(second), dtype=torch.float64)
     found[: len(strengths)] = strengths.sqrt()[:, None] * (whitening @ directions).T
     return found

@@ -225,7 +225,7 @@ def test_the_linear_spectral_loss_keeps_what_its_positives_share() -> None:
         values = features.evaluate(Does(embed_vectors=lambda x: x @ w.T))
         return [float(values[f"probe_linear_4shot/{name}"]) for name in ("class", "subclass", "shortcut")]
 
-    assert found(4, 1.0) == pytest.approx([0.864, 0.517, 0.502], abs=0.02)
+    assert found(4, 1.0) == pytest.approx([0.906, 0.510, 0.500], abs=0.02)
     assert found(4, 0.0) == pytest.approx([0.936, 0.934, 0.978], abs=0.02)
     assert found(4, 0.5) == pytest.approx([0.906, 0.950, 0.947], abs=0.02)
     assert found(1, 0.0)[::2] == pytest.approx([0.5, 1.0], abs=0.03)

@@ -81,8 +81,8 @@ def test_stl10_trains_without_labels_and_turns_columns_into_rows(tmp_path: Path)
     smaller = STL10(batch_size=4, data_root=str(tmp_path), side=48)
     smaller.setup()
     assert smaller.train.pixels.shape == (12, 3, 48, 48) and smaller.train.pixels.dtype == torch.uint8
-    # Each pixel is a weighted mean of those around: the bright row has half of its light in the first.
-    assert smaller.train.pixels[0, 0, :3, 24].tolist() == [3, 1, 0] and smaller.train.ids.equal(train.ids)
+    # Each pixel is a weighted mean of those around: three sevenths of the first row's light are in the first.
+    assert smaller.train.pixels[0, 0, :3, 24].tolist() == [3, 0, 0] and smaller.train.ids.equal(train.ids)
     with pytest.raises(UserError, match=r"data.side is 97; it must be from 1 to 96"):
         STL10(side=97)
 
