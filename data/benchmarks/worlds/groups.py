@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from common.batches import LabelledVectors
 from common.benchmark import Benchmark, Metrics, digest
@@ -18,6 +17,7 @@ from common.protocols import EmbedsVectors
 from common.random import normal, uniform
 from common.sampling.batches import ResumableLoader
 from common.table import Table, cut, take
+from data.benchmarks.worlds.bending import bent, orthogonal_layers
 
 CLASSES, CONTENT, GROUP, GROUPS, LAYERS = 10, 16, 8, 3, 3
 DIMENSION = CONTENT + GROUPS * GROUP
@@ -69,8 +69,7 @@ class Groups(Benchmark):
         self.splits: dict[str, LabelledVectors] = {}
 
     def build(self) -> None:
-        mixed = [normal(torch.arange(DIMENSION), DIMENSION, 34, layer) for layer in range(LAYERS)]
-        self.layers = [torch.linalg.qr(matrix.double()).Q.float() for matrix in mixed]
+        self.layers = orthogonal_layers(DIMENSION, LAYERS, 34)
         ids = torch.arange(sum(SIZES.values()))
         labels = ids % CLASSES
         drawn = normal(ids, DIMENSION, 35)
@@ -84,11 +83,7 @@ class Groups(Benchmark):
     def observe(self, latents: Tensor) -> Tensor:
         """x = g(latents), of the same shape."""
         self.setup()
-        for number, layer in enumerate(self.layers):
-            latents = latents @ layer.to(latents.device)
-            if number < LAYERS - 1:
-                latents = F.leaky_relu(latents, 0.2)
-        return latents
+        return bent(latents, self.layers)
 
     def sizes(self) -> dict[str, int]:
         return SIZES | {"train": self.train_size}

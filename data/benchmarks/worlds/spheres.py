@@ -16,6 +16,7 @@ from common.protocols import EmbedsVectors
 from common.random import normal, uniform
 from common.sampling.batches import ResumableLoader
 from common.table import Table, cut, take
+from data.benchmarks.worlds.bending import bent, orthogonal_layers
 
 LAYERS = 3
 _DRAWN = 28
@@ -63,9 +64,7 @@ class Spheres(Benchmark):
 
     def build(self) -> None:
         d = self.dimension
-        # Orthogonal layers with leaky steps between them: g bends space and loses nothing.
-        mixed = [normal(torch.arange(d), d, 23, layer) for layer in range(LAYERS)]
-        self.layers = [torch.linalg.qr(matrix.double()).Q.float() for matrix in mixed]
+        self.layers = orthogonal_layers(d, LAYERS, 23)
         ids = torch.arange(sum(SIZES.values()))
         latents = F.normalize(normal(ids, d, 24), dim=1)
         none = torch.full_like(ids, -1)
@@ -78,11 +77,7 @@ class Spheres(Benchmark):
     def observe(self, latents: Tensor) -> Tensor:
         """x = g(z), of the same shape."""
         self.setup()
-        for number, layer in enumerate(self.layers):
-            latents = latents @ layer.to(latents.device)
-            if number < LAYERS - 1:
-                latents = F.leaky_relu(latents, 0.2)
-        return latents
+        return bent(latents, self.layers)
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()

@@ -13,6 +13,7 @@ from common.batches import LabelledVectors
 from common.errors import UserError
 from papers.theory.cl_simplicity_bias import properties
 from papers.theory.cl_simplicity_bias.module import JointContrast
+from tests.papers.theory import breaking
 from tests.processes import assert_steps_agree
 
 
@@ -112,12 +113,7 @@ def test_the_property_holds(name: str) -> None:
 
 
 def broken(name: str, key: str) -> bool:
-    found = [value for deviation, value in getattr(properties, name)(11).items() if key in deviation]
-    return bool(found) and max(found) > 10 * TOLERANCES[name]
-
-
-def wrong(change: Callable, function: Callable) -> Callable:
-    return lambda *given, **named: change(function(*given, **named))
+    return breaking.broken(properties, name, key, seed=11, tolerance=TOLERANCES[name])
 
 
 @pytest.mark.parametrize(
@@ -138,7 +134,7 @@ def wrong(change: Callable, function: Callable) -> Callable:
 def test_a_wrong_constant_breaks_it(
     name: str, constant: str, change: Callable, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(properties, constant, wrong(change, getattr(properties, constant)))
+    monkeypatch.setattr(properties, constant, breaking.wrong(change, getattr(properties, constant)))
     assert broken(name, key)
 
 

@@ -15,6 +15,7 @@ from common.batches import LabelledVectors
 from common.errors import UserError
 from papers.theory.cssl_generalization import properties, ranks
 from papers.theory.cssl_generalization.module import VectorContrast
+from tests.papers.theory import breaking
 from tests.processes import assert_steps_agree
 
 
@@ -133,12 +134,7 @@ def test_the_property_holds(name: str) -> None:
 
 
 def broken(name: str, key: str) -> bool:
-    found = [value for deviation, value in getattr(properties, name)(3).items() if key in deviation]
-    return bool(found) and max(found) > 10 * TOLERANCES[name]
-
-
-def wrong(change: Callable, function: Callable) -> Callable:
-    return lambda *given, **named: change(function(*given, **named))
+    return breaking.broken(properties, name, key, seed=3, tolerance=TOLERANCES[name])
 
 
 @pytest.mark.parametrize(
@@ -162,7 +158,7 @@ def wrong(change: Callable, function: Callable) -> Callable:
 def test_a_wrong_constant_breaks_it(
     name: str, constant: str, change: Callable, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(properties, constant, wrong(change, getattr(properties, constant)))
+    monkeypatch.setattr(properties, constant, breaking.wrong(change, getattr(properties, constant)))
     assert broken(name, key)
 
 
