@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 from common.processes import on_processes
 from common.training.method import Method
 
-__all__ = ["assert_steps_agree", "on_processes"]
+__all__ = ["assert_shares_agree", "assert_steps_agree", "on_processes"]
 
 
 def assert_steps_agree(cuts: tuple[int, ...], make: Callable[[], Method], batch: Callable[[slice], Any]) -> None:
@@ -40,3 +40,12 @@ def assert_steps_agree(cuts: tuple[int, ...], make: Callable[[], Method], batch:
         torch.testing.assert_close(found[0], expected[0], rtol=1e-10, atol=0)
         for ours, one in zip(found[1] + found[2], expected[1] + expected[2], strict=True):
             torch.testing.assert_close(ours, one, rtol=1e-8, atol=1e-10)
+
+
+def assert_shares_agree(
+    found: list[tuple[Tensor, Tensor]], value: Tensor, gradient: Tensor, rtol: float = 1e-9
+) -> None:
+    """Each process has the loss of one, and their gradients, one after the other, are that of one."""
+    for share in found:
+        torch.testing.assert_close(share[0], value, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(torch.cat([share[1] for share in found]), gradient, rtol=rtol, atol=1e-12)

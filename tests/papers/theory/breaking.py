@@ -4,7 +4,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 
-def wrong(change: Callable, function: Callable) -> Callable:
+def wrong(function: Callable, change: Callable) -> Callable:
     """The function whose value is changed."""
     return lambda *given, **named: change(function(*given, **named))
 

@@ -18,6 +18,7 @@ from common.errors import UserError
 from papers.theory.align_uniform import plane, properties
 from papers.theory.align_uniform.module import AlignUniform
 from papers.theory.align_uniform.queue import AlignUniformMoCo
+from tests.papers.theory.breaking import wrong
 from tests.processes import assert_steps_agree, on_processes
 
 COMPARED = {"align_weight": 0.0, "uniform_weight": 0.0, "contrast_weight": 1.0}
@@ -159,10 +160,6 @@ TOLERANCES = {
 @pytest.mark.parametrize("name", TOLERANCES)
 def test_the_property_holds(name: str) -> None:
     assert max(getattr(properties, name)(11).values()) <= TOLERANCES[name]
-
-
-def wrong(function: Callable, change: Callable) -> Callable:
-    return lambda *given, **named: change(function(*given, **named))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Harm by contrast: the loss against a loop, clamps, a smaller class, and properties that a wrong constant breaks."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,8 @@ from data.benchmarks.published.cifar import TEST, TRAIN
 from papers.theory.cl_harm import properties
 from papers.theory.cl_harm.module import GraphContrast
 from papers.theory.cl_harm.pictures import ClampedSimCLR, UndersampledCifar10
-from tests.processes import on_processes
+from tests.papers.theory.breaking import wrong
+from tests.processes import assert_shares_agree, on_processes
 
 # The last node has no edge.
 EDGES = torch.tensor([[0, 0, 1, 1, 2, 2, 3, 3, 4, 4], [1, 2, 0, 3, 0, 4, 1, 4, 2, 3]])
@@ -108,10 +108,7 @@ def shares() -> tuple[Tensor, Tensor]:
 
 def test_processes_share_the_pictures() -> None:
     value, gradient = shares()
-    found = on_processes(2, shares)
-    for share in found:
-        torch.testing.assert_close(share[0], value, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(torch.cat([share[1] for share in found]), gradient, rtol=1e-10, atol=1e-12)
+    assert_shares_agree(on_processes(2, shares), value, gradient, rtol=1e-10)
 
 
 def test_the_head_is_the_released_one() -> None:
@@ -218,10 +215,6 @@ def test_the_cosines_are_those_of_a_search_by_angle() -> None:
 def test_without_edges_to_a_twin_a_small_block_stands_at_a_right_angle() -> None:
     assert properties.cosine(1 / 3, 0.0)[0] == pytest.approx(-0.5, abs=1e-5)
     assert abs(properties.cosine(1 / 192, 0.0)[0]) < 0.02
-
-
-def wrong(function: Callable, change: Callable) -> Callable:
-    return lambda *given, **named: change(function(*given, **named))
 
 
 def test_vectors_that_are_not_best_have_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,7 +158,7 @@ def broken(name: str, key: str) -> bool:
 def test_a_wrong_constant_breaks_it(
     name: str, constant: str, change: Callable, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(properties, constant, breaking.wrong(change, getattr(properties, constant)))
+    monkeypatch.setattr(properties, constant, breaking.wrong(getattr(properties, constant), change))
     assert broken(name, key)
 
 

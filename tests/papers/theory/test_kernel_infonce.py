@@ -15,7 +15,8 @@ from common.losses import nt_xent
 from papers.theory.kernel_infonce import properties
 from papers.theory.kernel_infonce.kernels import exponential, kernel_nt_xent, kernel_sum
 from papers.theory.kernel_infonce.module import KernelPoints, KernelSimCLR, SpectralClustering
-from tests.processes import on_processes
+from tests.papers.theory.breaking import wrong
+from tests.processes import assert_shares_agree, on_processes
 
 
 def views(n: int = 5, d: int = 6) -> tuple[Tensor, Tensor]:
@@ -105,10 +106,7 @@ def shares() -> tuple[Tensor, Tensor]:
 
 def test_processes_share_the_views() -> None:
     value, gradient = shares()
-    found = on_processes(2, shares)
-    for share in found:
-        torch.testing.assert_close(share[0], value, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(torch.cat([share[1] for share in found]), gradient, rtol=1e-9, atol=1e-12)
+    assert_shares_agree(on_processes(2, shares), value, gradient)
 
 
 @pytest.mark.parametrize(
@@ -158,10 +156,6 @@ TOLERANCES = {"equivalence": 1e-10, "law": 1e-12, "bipartite": 1e-12}
 @pytest.mark.parametrize("name", TOLERANCES)
 def test_the_property_holds(name: str) -> None:
     assert max(getattr(properties, name)(11).values()) <= TOLERANCES[name]
-
-
-def wrong(function: Callable, change: Callable) -> Callable:
-    return lambda *given, **named: change(function(*given, **named))
 
 
 @pytest.mark.parametrize(
