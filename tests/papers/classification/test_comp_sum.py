@@ -64,13 +64,18 @@ def test_no_prediction_on_a_grid_beats_the_closed_forms(tau: float) -> None:
 @pytest.mark.parametrize("tau", [0.0, 0.5, 1.0])
 def test_a_bound_that_is_one_per_cent_better_fails(tau: float, monkeypatch: pytest.MonkeyPatch) -> None:
     assert bound(0)[f"tau_{tau:g}"] < 1e-9
-    monkeypatch.setattr(properties, "transformation", lambda b, tau, n: 1.01 * transformation(b, tau, n))
+    monkeypatch.setattr(properties, "transformation", lambda *given: 1.01 * transformation(*given))
     assert bound(0)[f"tau_{tau:g}"] > 1e-4
     assert attained(0)[f"tau_{tau:g}_n_10"] > 9e-3
 
 
+def test_a_regret_of_nearly_1_is_not_lost_to_rounding() -> None:
+    # Draw 6 has a class with all but 1e-17 of the chances: a regret that is rounded to 1 moved T_0 by 6e-9.
+    assert max(bound(6).values()) < 1e-12
+
+
 def test_between_1_and_2_the_bound_takes_the_number_of_classes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(properties, "transformation", lambda b, tau, n: transformation(b, tau, 1))
+    monkeypatch.setattr(properties, "transformation", lambda b, tau, n, *rest: transformation(b, tau, 1, *rest))
     assert bound(0)["tau_1.5"] > 1e-2 and bound(0)["tau_2"] > 1e-2
 
 
