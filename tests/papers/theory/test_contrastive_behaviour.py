@@ -155,16 +155,22 @@ def with_bank(**arguments) -> HardInsDis:
 def test_the_bank_has_the_negatives(kept: float, number: int, form: str) -> None:
     method = with_bank(kept=kept, form=form, temperature=0.2)
     bank, ids = method.bank.rows, torch.tensor([30, 7])
-    rows = torch.cat(views(2)).detach()
-    expected = 0.0
+    rows = torch.cat(views(2)).detach().requires_grad_()
+    expected = torch.zeros((), dtype=torch.double)
     for row, own in zip(rows, [5, 2, 5, 2], strict=True):  # places by sorted id: 2, 5, 7, 11, 19, 30
-        s = [float(row @ one) for one in bank]
-        nearest = sorted(value for place, value in enumerate(s) if place != own)[-number:]
+        scores = bank @ row
+        others = [place for place in range(len(bank)) if place != own]
+        nearest = scores[others].sort().values[-number:]
         if form == "simple":
-            expected += (sum(nearest) / number - s[own]) / 4
+            expected = expected + (nearest.mean() - scores[own]) / 4
         else:
-            expected += math.log(1 + sum(math.exp((value - s[own]) / 0.2) for value in nearest)) / 4
-    assert float(method.contrast(rows, ids)) == pytest.approx(expected, rel=1e-10)
+            expected = expected + torch.log1p(((nearest - scores[own]) / 0.2).exp().sum()) / 4
+    found = method.contrast(rows, ids)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=0)
+    # After the bank has moved: the gradient is that of the rows that were met.
+    ours, plain = (torch.autograd.grad(loss, rows)[0] for loss in (found, expected))
+    torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-12)
+    rows = rows.detach()
     moved = F.normalize(0.25 * bank[[5, 2]] + 0.75 * rows.view(2, 2, 6).mean(dim=0), dim=1)
     torch.testing.assert_close(method.bank.rows[[5, 2]], moved)
     assert torch.equal(method.bank.rows[[0, 1, 3, 4]], bank[[0, 1, 3, 4]])
