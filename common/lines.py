@@ -61,7 +61,8 @@ def read_table(path: Path, delimiter: str = ",") -> Iterator[list[str]]:
             if row:
                 yield row
     except csv.Error as error:
-        raise UserError(f"{path}:{rows.line_num}: {error}") from None
+        lone = "a carriage return ends a line; a line feed must" if "new-line character" in str(error) else error
+        raise UserError(f"{path}:{rows.line_num}: {lone}") from None
 
 
 def _raw_lines(path: Path) -> Iterator[str]:

@@ -25,6 +25,5 @@ def stored(value: Any, folder: Path) -> Path | bytes:
 
 
 def named(value: Any) -> str:
-    """The path as the table has it, after a blank; nothing of bytes."""
-    value = value.get("path") if isinstance(value, dict) else value
+    """The path as the table has it, after a blank; nothing of bytes, nor where the row itself is a file."""
     return f" {value}" if isinstance(value, str) and value.strip() else ""

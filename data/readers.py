@@ -7,10 +7,11 @@ converted files. Sounds are never decoded by `datasets`, which takes a library m
 import bisect
 import json
 import logging
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -42,6 +43,8 @@ class Part:
     rows: "Dataset"
     media: Media | None = None
     """Where a row is a file itself, the column with its path."""
+    beside: tuple[str, ...] = ()
+    """Files and folders beside the rows that give none."""
 
 
 class Source:
@@ -170,11 +173,21 @@ def of_columns(rows: "Dataset", media: Media | None = None) -> "Dataset":
 
 def _of_folder(place: Path, option: str, media: Media | None) -> dict[str, Source]:
     folders: dict[str, list[Path]] = {}
-    for below in sorted(path for path in place.iterdir() if path.is_dir()):
-        if split := split_of(below.name):
-            folders.setdefault(split, []).append(below)
+    below = [path for path in _visible(place.iterdir()) if path.is_dir()]
+    for folder in below:
+        if split := split_of(folder.name):
+            folders.setdefault(split, []).append(folder)
     if "train" in folders:
-        return {split: Source([_flat(one, option, media) for one in found]) for split, found in folders.items()}
+        others = tuple(shown(path) for path in below if split_of(path.name) is None)
+        parts = {split: [_flat(one, option, media) for one in found] for split, found in folders.items()}
+        parts["train"][0] = replace(parts["train"][0], beside=(*parts["train"][0].beside, *others))
+        return {split: Source(found) for split, found in parts.items()}
+    if (
+        folders
+        and media
+        and sum(map(len, folders.values())) == sum(path.is_dir() for path in _visible(place.iterdir()))
+    ):
+        raise UserError(f"{shown(place)}: has {' and '.join(sorted(folders))} and nothing to train on, such as train")
     metadata = any((place / file).is_file() for file in _METADATA)
     tables = sorted(path for path in place.iterdir() if path.suffix.lower() in TABLES and path.is_file())
     if tables and not (metadata and media):
@@ -192,6 +205,7 @@ def _flat(place: Path, option: str, media: Media | None) -> Part:
     from datasets import Dataset, load_dataset
 
     name = shown(place)
+    there = Path(os.path.normpath(place.absolute()))  # as `datasets` writes paths, with no link followed
     metadata = [place / file for file in _METADATA if (place / file).is_file()]
     if media == "audio" and metadata:
         part = _table(metadata[0])
@@ -199,27 +213,51 @@ def _flat(place: Path, option: str, media: Media | None) -> Part:
             raise UserError(f"{part.name}: there is no column 'file_name'")
         return Part(part.name, place, part.rows.rename_column("file_name", "audio"))
     if media == "audio":
-        found = sorted(path for path in place.rglob("*") if path.suffix.lower() in SOUNDS and path.is_file())
+        found = sorted(path for path in there.rglob("*") if path.suffix.lower() in SOUNDS and path.is_file())
         rows = [{"audio": {"bytes": None, "path": str(path)}, "label": path.parent.name} for path in found]
         if rows:
-            return Part(name, place, Dataset.from_list(rows), media)
+            return Part(name, place, Dataset.from_list(rows), media, _beside(there, found))
     if media == "image":
         try:
             rows = load_dataset(
                 "imagefolder", data_files={"train": f"{_escaped(place)}/**"}, split="train", **_cached()
             )
         except Exception as error:
+            _check_names(place)
             if metadata:
                 raise UserError(f"{shown(metadata[0])}: {_one_line(error)}") from None
             raise UserError(f"{option} is '{name}', a folder without pictures") from None
+        rows = of_columns(rows)
         if metadata:
-            return Part(shown(metadata[0]), place, of_columns(rows))
-        return Part(name, place, of_columns(rows), media)
+            return Part(shown(metadata[0]), place, rows)
+        return Part(name, place, rows, media, _beside(there, [Path(cell["path"]) for cell in rows["image"]]))
     tables = sorted(path for path in place.iterdir() if path.suffix.lower() in TABLES and path.is_file())
     if len(tables) == 1:
         return _table(tables[0])
     wanted = {"audio": "sounds", None: "a csv, tsv, json, jsonl or parquet file"}[media]
     raise UserError(f"{option} is '{name}', a folder without {wanted}")
+
+
+def _visible(paths: Iterable[Path]) -> list[Path]:
+    """Without what a system keeps for itself, in order."""
+    return sorted(path for path in paths if not path.name.startswith((".", "__")))
+
+
+def _beside(place: Path, found: Sequence[Path]) -> tuple[str, ...]:
+    """What lies in a folder of pictures or sounds and is none by its name, is a dead link, or is a folder of none."""
+    known = {place, *found}
+    known |= {folder for path in found for folder in path.parents}
+    return tuple(shown(path) for path in _visible(place.rglob("*")) if path not in known and path.parent in known)
+
+
+def _check_names(place: Path) -> None:
+    """Raises a UserError for the first name in a folder that `datasets` could not write down."""
+    for path in sorted(place.rglob("*")):
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            name = str(shown(path)).encode(errors="surrogateescape").decode(errors="backslashreplace")
+            raise UserError(f"{name}: its name is not UTF-8") from None
 
 
 def _escaped(place: Path) -> str:
@@ -246,38 +284,59 @@ def _table(path: Path) -> Part:
     options: dict[str, Any] = {}
     if kind == "csv":
         separator = "\t" if path.suffix.lower() == ".tsv" else ","
-        header = next(read_table(path, separator), [])
+        rows = read_table(path, separator)
+        header = next(rows, [])
+        # A first row that is longer than the header would lend its first cell as the name of the row.
+        if next(rows, None) is None:
+            raise UserError(f"{name}: holds no rows")
         if len(set(header)) < len(header) or not any(header):
             raise UserError(f"{name}:1: the columns are {', '.join(header)}; each needs a name of its own")
         # Texts as they are written: numbers would lose their zeros, and "None" and "NA" are words.
         options = {"features": Features({column: Value("string") for column in header})}
         options |= {"sep": separator, "keep_default_na": False}
-    if kind == "parquet":
-        options = {"batch_size": 1000}  # by default a whole row group at once, which may be any size
-    else:
+    if kind != "parquet":
         for _ in read_lines(path):  # not UTF-8 is told with its line
             pass
     try:
-        rows = load_dataset(kind, data_files=_escaped(path), split="train", **_cached(), **options)
+        if kind == "parquet":
+            from data.parquet import Rows
+
+            builder = Rows(data_files={"train": _escaped(path)}, **_cached())
+            builder.download_and_prepare()
+            rows = builder.as_dataset("train")
+        else:
+            rows = load_dataset(kind, data_files=_escaped(path), split="train", **_cached(), **options)
     except Exception as error:
-        _locate(path, kind)
+        _locate(path, kind, _one_line(error))
         if isinstance(error, StopIteration) or "corresponds to no data" in str(error):
             raise UserError(f"{name}: holds no rows") from None
         raise UserError(f"{name}: cannot be read: {_one_line(error)}") from None
     return Part(name, path.parent, of_columns(rows))
 
 
-def _locate(path: Path, kind: str) -> None:
-    """Raises a UserError with the line of what is not well formed, where it finds it."""
+def _locate(path: Path, kind: str, said: str) -> None:
+    """Raises a UserError with the line of what is not well formed, where it finds it.
+
+    Args:
+        said: by what reads it.
+    """
     if kind == "csv":
         for _ in read_table(path, "\t" if path.suffix.lower() == ".tsv" else ","):
             pass
+        if opened := re.search(r"EOF inside string starting at row (\d+)", said):  # counted from 0
+            raise UserError(f"{shown(path)}:{int(opened[1]) + 1}: a quotation mark is opened there and never closed")
     if kind == "json" and path.suffix.lower() != ".json":
         for number, line in enumerate(read_lines(path), start=1):
             try:
-                json.loads(line or "null")
+                row = json.loads(line or "null")
+                json.dumps(row, ensure_ascii=False).encode()
+            except UnicodeEncodeError as error:
+                half = f"\\u{ord(error.object[error.start]):04x}"
+                raise UserError(f"{shown(path)}:{number}: holds {half}, one half of a character") from None
             except ValueError as error:
                 raise UserError(f"{shown(path)}:{number}: not valid JSON ({error})") from None
+            if row is not None and not isinstance(row, dict):
+                raise UserError(f'{shown(path)}:{number}: must be an object, such as {{"column": "text"}}')
 
 
 def _saved(place: Path) -> dict[str, Source]:

@@ -57,12 +57,8 @@ class SoundReader(NamedTuple):
         place = stored(value, self.root or self.source.part(row)[0].folder)
         try:
             return decode(place if isinstance(place, bytes) else place.read_bytes())
-        except FileNotFoundError:
-            raise UserError("does not exist") from None
-        except IsADirectoryError:
-            raise UserError("is a folder") from None
         except (OSError, soundfile.SoundFileError) as error:
-            raise UserError(f"cannot be read: {' '.join(str(error).split('>:')[-1].split())}") from None
+            raise UserError(_why(error)) from None
 
     def _made(self, waveform: Tensor) -> Tensor:
         if not waveform.isfinite().all() or not waveform.any():
@@ -86,14 +82,22 @@ class SoundReader(NamedTuple):
                     self._made(waveform)
                     return Length(None, len(waveform) / RATE)
                 place = stored(value, self.root or self.source.part(row)[0].folder)
-                found = soundfile.info(io.BytesIO(place) if isinstance(place, bytes) else place)
+                with io.BytesIO(place) if isinstance(place, bytes) else place.open("rb") as file:
+                    found = soundfile.info(file)
                 return Length(None, found.frames / found.samplerate)
             except (UserError, OSError, soundfile.SoundFileError) as error:
-                why = str(error) if isinstance(error, UserError) else "cannot be read"
+                why = str(error) if isinstance(error, UserError) else _why(error)
                 return Length(f"the recording{named(value)} {why}", 0.0)
 
         with ThreadPoolExecutor(THREADS) as pool:
             return list(pool.map(one, enumerate(values, start)))
+
+
+def _why(error: Exception) -> str:
+    """Why a recording cannot be read."""
+    if isinstance(error, FileNotFoundError | IsADirectoryError):
+        return "does not exist" if isinstance(error, FileNotFoundError) else "is a folder"
+    return f"cannot be read: {' '.join(str(error).split('>:')[-1].split())}"
 
 
 def padded(clips: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

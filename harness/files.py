@@ -30,10 +30,14 @@ def write_text(path: Path, text: str) -> None:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
 
 
+def is_installed(root: Path) -> bool:
+    """Whether only the package is here, and no checkout of the repository that commands could write into."""
+    return root == HOME and not (root / "pyproject.toml").is_file()
+
+
 def workplace(root: Path) -> Path:
-    """Where logs go: into the repository; where only the package is installed, into the folder that one works in."""
-    installed = root == HOME and not (root / "pyproject.toml").is_file()
-    return Path.cwd() if installed else root
+    """Where logs and records go: into the repository; where only the package is installed, into the current folder."""
+    return Path.cwd() if is_installed(root) else root
 
 
 def _umask() -> int:

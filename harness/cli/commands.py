@@ -12,7 +12,7 @@ from common.experiments.records import Ledger
 from common.experiments.schema import closest
 from common.experiments.texts import with_interval
 from common.experiments.verdict import Verdict
-from harness.cli.places import logs_of, results_of
+from harness.cli.places import kept_in, logs_of, needs_checkout, results_of
 from harness.cli.rerun import rerun, say_doubts, tune
 from harness.console import print_table, say, shown_path
 from harness.recipes import catalog
@@ -93,10 +93,14 @@ def list_papers(given: argparse.Namespace) -> None:
 
 
 def show_paper(given: argparse.Namespace) -> None:
-    """A paper's card beside its records."""
+    """A paper's card beside its records, or bare names for shells."""
+    card = catalog.find(given.slug, given.root)
+    if given.names is not None:
+        recipes = sorted(path.stem for path in card.folder.glob("*.yaml") if path.name != "paper.yaml")
+        print(*([one.name for one in card.experiments] if given.names == "experiment" else recipes), sep="\n")
+        return
     from harness.cli.show import print_paper
 
-    card = catalog.find(given.slug, given.root)
     for experiment in card.experiments:
         if isinstance(experiment, Comparison):
             check_arms(card, experiment)
@@ -159,7 +163,7 @@ def compare(given: argparse.Namespace) -> None:
         rankings(concerned, [], given.benchmark, given.metric)  # an unknown metric shows before floors are computed
         floors = measure_floors(concerned, results_of(given), say, given.benchmark)
     else:
-        floors = [floor_of(_ready(given, papers), results_of(given))]
+        floors = [floor_of(_ready(given, papers), kept_in(given))]
     for table in rankings(concerned, floors, given.benchmark, given.metric):
         rows = [
             (
@@ -199,6 +203,7 @@ def _ready(given: argparse.Namespace, papers: list[Standing]) -> "Benchmark":
 
 def report(given: argparse.Namespace) -> None:
     """Writes all generated files, or those of some papers or of a family."""
+    needs_checkout(given)
     from harness.pages.report import write
     from harness.records.measured_floors import measure_floors
 
@@ -245,8 +250,10 @@ def _stale(given: argparse.Namespace, cards: list[Card]) -> Iterator[str]:
     from harness.records import canary
 
     ledger = Ledger(results_of(given) / "runs")
+    # A mark stands beside the records; those of an installed package are not ours to mark.
+    look = canary.findings if kept_in(given) != results_of(given) else canary.mark
     for card in cards:
-        for finding in canary.mark(card, ledger):
+        for finding in look(card, ledger):
             if finding.deviation is not None:
                 yield str(finding)
 
@@ -265,6 +272,8 @@ def _trained_again(given: argparse.Namespace, cards: list[Card]) -> tuple[Iterat
 
 def migrate(given: argparse.Namespace) -> None:
     """Old hashes become today's where a checkout of their time knows them."""
+    if given.results is None:
+        needs_checkout(given)
     from harness.audit.migrate import migrate as bring_up
 
     checkout = Path(given.checkout)
@@ -280,6 +289,7 @@ def migrate(given: argparse.Namespace) -> None:
 
 def new(given: argparse.Namespace) -> None:
     """A new paper's folder."""
+    needs_checkout(given)
     from harness.scaffold.scaffold import check_slug, new_paper, next_steps
 
     like = catalog.find(given.like, given.root)
@@ -308,6 +318,7 @@ def data(given: argparse.Namespace) -> None:
     if given.sources or given.all:
         raise UserError(f"papers data {given.action} takes no names; `papers data fetch NAME` fetches one")
     if given.action == "page":
+        needs_checkout(given)
         from harness.pages.benchmarks_page import write  # loads torch
 
         write(given.root, _standings(given, whole=True), say)

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from common.errors import UserError
 from harness.cli import commands
-from harness.cli.completion import SHELLS, complete_with, completion
+from harness.cli.completion import SHELLS, complete_with, completion, follow_with
 from harness.console import close_streams, open_streams
 from harness.recipes.catalog import REPOSITORY
 from harness.recipes.trainer_rules import PRECISIONS
@@ -224,13 +224,18 @@ def build_parser() -> Parser:
 
     one = command("show", "show_paper", "show idea, loss, published numbers, claims and commands of a paper", SHOW)
     slug(one, "slug")
+    one.add_argument(
+        "--names", choices=["experiment", "recipe"], help="print bare names of its experiments or recipes, one a line"
+    )
 
     one = command("rerun", "rerun", "test the claims of papers and print the verdicts", RERUN)
     slug(one, "slugs", nargs="+", help="papers to rerun")
     one.add_argument(
         "--recipe", choices=["mini", "full"], default="mini", help="laptop (mini, the default) or as published"
     )
-    one.add_argument("--experiment", metavar="NAME", help="only the experiment of this name")
+    complete_with(
+        one.add_argument("--experiment", metavar="NAME", help="only the experiment of this name"), "experiment"
+    )
     one.add_argument("--seeds", type=count, metavar="N", help="seeds an arm (default: what the card says)")
     one.add_argument("--workers", type=count, metavar="N", help="runs at a time, a thread each (default: one a core)")
     one.add_argument("--results", metavar="DIR", help="where records and logs are kept (default: results)")
@@ -258,7 +263,9 @@ def build_parser() -> Parser:
 
     one = command("tune", "tune", "try the values that a card names, on validation data, equally for its arms", TUNE)
     slug(one, "slug")
-    one.add_argument("--experiment", metavar="NAME", help="only the experiment of this name")
+    complete_with(
+        one.add_argument("--experiment", metavar="NAME", help="only the experiment of this name"), "experiment"
+    )
     one.add_argument("--workers", type=count, metavar="N", help="runs at a time, a thread each (default: one a core)")
     one.add_argument("--results", metavar="DIR", help="where tries are kept (default: results)")
     one.add_argument("--dry-run", action="store_true", help="say what would run, and what is on record, and stop")
@@ -270,7 +277,8 @@ def build_parser() -> Parser:
     ):
         one = command(name, "lightning", about, (LIGHTNING if name == "fit" else SCORE).format(command=name))
         slug(one, "slug")
-        one.add_argument("overrides", nargs=argparse.REMAINDER, metavar="...", help="options of LightningCLI")
+        free = one.add_argument("overrides", nargs=argparse.REMAINDER, metavar="...", help="options of LightningCLI")
+        follow_with(free, "--recipe", "recipe")
 
     one = command("embed", "embed", "write the vectors of a benchmark's texts, pictures or recordings", EMBED)
     slug(one, "slug")

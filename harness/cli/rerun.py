@@ -9,7 +9,7 @@ from common.errors import UserError
 from common.experiments.card import Card, Comparison
 from common.experiments.records import Ledger
 from common.paths import as_path
-from harness.cli.places import logs_of, results_of
+from harness.cli.places import kept_in, logs_of, results_of
 from harness.console import print_table, say, shown_path
 from harness.recipes import catalog
 from harness.recipes.written import full_recipes
@@ -35,7 +35,7 @@ def rerun(given: argparse.Namespace) -> int:
         if getattr(given, option) not in (None, False):
             raise UserError(f"--{option.replace('_', '-')} goes with --set KEY=VALUE")
     cards = [catalog.find(slug, given.root) for slug in dict.fromkeys(given.slugs)]
-    ledger = Ledger(results_of(given) / "runs")
+    ledger = Ledger(_kept(given, "runs"))
     for card in cards:
         if not card.experiments:
             raise UserError(f"{card.slug} has no experiments of its own; those of other papers train it")
@@ -68,6 +68,14 @@ def rerun(given: argparse.Namespace) -> int:
             break
     _conclude(given, cards, ledger)
     return code
+
+
+def _kept(given: argparse.Namespace, folder: str) -> Path:
+    """Where records go, which is told where they go beside those that are read."""
+    kept = kept_in(given) / folder
+    if kept != results_of(given) / folder:
+        say(f"records are kept in {shown_path(kept)}; those that came with the package stay as they are")
+    return kept
 
 
 def _describe(given: argparse.Namespace, planned: "Plan", workers: int) -> None:
@@ -112,7 +120,7 @@ def _conclude(given: argparse.Namespace, cards: list[Card], ledger: Ledger) -> N
     from harness.cli.show import print_beside_record, print_trials
     from harness.pages.report import family_files, figure, paper_files, write_files
 
-    results, house = results_of(given), given.root / "results"
+    results, house = kept_in(given), given.root / "results"
     for card in cards:
         paper = standing(card, ledger)
         if results == house:
@@ -140,7 +148,7 @@ def tune(given: argparse.Namespace) -> int:
     from harness.running import tune as tuning
     from harness.running.runner import cores, execute
 
-    ledger = TryLedger(results_of(given) / "tuning")
+    ledger = TryLedger(_kept(given, "tuning"))
     tried = tuning.settings(card, given.experiment)
     runs, code = tuning.plan(card, ledger, tried), 0
     print(f"{len(tried)} settings: {len(runs)} runs to do")

@@ -117,7 +117,8 @@ def print_beside_record(own: Standing, recorded: Standing, results: Path) -> Non
     for trial in recorded.trials:
         if trial.records and any(trial.experiment.name == mine.experiment.name for mine in own.trials if mine.records):
             _print_claims(recorded, trial)
-    print(f"\nFigure: {shown_path(results / 'figures' / f'{recorded.card.slug}.svg')}")
+    if (drawn := results / "figures" / f"{recorded.card.slug}.svg").is_file():  # a package comes without
+        print(f"\nFigure: {shown_path(drawn)}")
 
 
 def _beside(own: Trial, recorded: Trial, arm: str, metric: str) -> list[str]:

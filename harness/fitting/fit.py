@@ -209,7 +209,7 @@ class _FitCLI(PapersCLI):
         try:
             super()._run_subcommand(subcommand)
         except WrongBatch as error:
-            fitting = ", ".join(catalog.benchmarks_read(error.wanted, self.card.root)) or "none in a recipe so far"
+            fitting = catalog.fitting_benchmarks(error.wanted, self.card.root)
             raise UserError(f"{error}; benchmarks that fit: {fitting}") from None
         except (UserError, MemoryError):
             raise

@@ -8,7 +8,7 @@ from common.errors import UserError
 from common.experiments.card import Card
 from common.experiments.card_file import load_card
 from common.experiments.yaml_lines import load, shown
-from harness.recipes.signatures import batch_read, class_constant, classes
+from harness.recipes.signatures import batch_read, class_constant, classes, mentions
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -102,6 +102,17 @@ def benchmarks_read(batch: str, root: Path = REPOSITORY) -> list[str]:
             if isinstance(model, dict) and batch_read(str(model.get("class_path")), root) == batch:
                 names.add(benchmark_of(card, path.name))
     return sorted(name for name in names if name)
+
+
+def fitting_benchmarks(batch: str, root: Path = REPOSITORY) -> str:
+    """What a method that reads such batches can be put on, in words: by recipes, and of one's own data."""
+    own = [
+        name
+        for name, class_path in own_benchmarks().items()
+        if any(mentions(class_path, kind, root, deep=True) for kind in batch.split(" | "))
+    ]
+    said = ", ".join(benchmarks_read(batch, root)) or "none in a recipe so far"
+    return f"{said}; on data of your own: --data {' or '.join(sorted(own))}" if own else said
 
 
 def shared_benchmarks() -> set[str]:

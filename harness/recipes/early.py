@@ -148,11 +148,10 @@ def check_batches(model: str, data: str, root: Path) -> None:
     wanted = batch_read(model, root)
     if wanted is None or not wanted.isidentifier() or not found(data, root) or mentions(data, wanted, root, deep=True):
         return
-    fitting = ", ".join(catalog.benchmarks_read(wanted, root)) or "none in a recipe so far"
     here = class_constant(data, "name", root) or data
     raise UserError(
         f"{model.rpartition('.')[2]} reads {wanted}, and the benchmark {here} has no such batches; benchmarks that "
-        f"fit: {fitting}"
+        f"fit: {catalog.fitting_benchmarks(wanted, root)}"
     )
 
 

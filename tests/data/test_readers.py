@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 from datasets import Dataset, DatasetDict
 
@@ -36,6 +39,24 @@ def test_every_kind_of_file_gives_the_same_texts() -> None:
         assert [str(row["b"]) for row in source.rows] == list("012345")
         assert source.rows.cache_files, "the rows lie on the disk, and a read takes what it asks for"
         assert source.where(4) in (f"{path}, row 5", f"{path} (train), row 5")
+
+
+def test_a_parquet_file_is_read_some_rows_at_a_time_however_large_its_row_groups_are() -> None:
+    rows, size = 20_000, 2000
+    blob = np.random.default_rng(0).bytes(rows * size)
+    table = pyarrow.table({"a": [blob[i * size : (i + 1) * size] for i in range(rows)], "b": range(rows)})
+    pyarrow.parquet.write_table(table, "own.parquet", row_group_size=rows, compression="none", use_dictionary=False)
+    del table, blob
+    before, pool = pyarrow.default_memory_pool(), pyarrow.proxy_memory_pool(pyarrow.system_memory_pool())
+    pyarrow.set_memory_pool(pool)
+    try:
+        (source,) = read_own("own.parquet", "data.path").values()
+    finally:
+        pyarrow.set_memory_pool(before)
+    assert pool.max_memory() < rows * size / 3
+    assert (
+        len(source) == rows and source.cells("b", [0, rows - 1]) == [0, rows - 1] and len(source.rows[7]["a"]) == size
+    )
 
 
 def test_what_is_empty_in_other_libraries_is_a_text_here() -> None:

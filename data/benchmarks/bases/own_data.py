@@ -143,6 +143,8 @@ class OwnData(Benchmark):
         self.split_seed, self.on_error, self.check, self.workers = split_seed, on_error, check, workers
         self.left_out: Counter[str] = Counter()
         """Rows that were left out, by why."""
+        self.first_left_out: dict[str, str] = {}
+        """Where the first of each of these is."""
         self.splits: dict[str, Part] = {}
 
     # What a subclass says of its rows.
@@ -164,9 +166,9 @@ class OwnData(Benchmark):
         """The columns that a row's check looks at: by default those that must be there."""
         return list(dict.fromkeys(self.columns().values()))
 
-    def grouped(self, source: Source, at: Tensor) -> Tensor:
-        """The group of each of these rows, numbered by its first row, int64 (n,); by default each is alone."""
-        return at.clone()
+    def keys(self, source: Source, at: Tensor) -> Iterator[Hashable] | None:
+        """What rows that belong together have in common, of each of these rows; None where each is alone."""
+        return None
 
     def strata(self, source: Source, at: Tensor) -> Tensor:
         """What is drawn from alike, such as classes, int64 (n,); by default all are of one kind."""
@@ -187,21 +189,51 @@ class OwnData(Benchmark):
         return {split: found[split] for split in SPLITS if split in found}
 
     def build(self) -> None:
-        self.left_out.clear()
+        self.forget_left_out()
         found, first = {}, 0
+        known: dict[str, list[int]] = {}
         for split, source in self.sources_of().items():
             at = self.checked(source)
-            groups = self.grouped(source, at) + first
-            found[split] = Part(source, at, groups, at + first)
+            keys = self.keys(source, at)
+            known[split] = [] if keys is None else [hash(key) for key in keys]
+            groups = at if keys is None else at[first_of(known[split])]
+            found[split] = Part(source, at, groups + first, at + first)
             first += len(source)
         self.splits = self.drawn(found)
         self.tell_left_out()
+        for split in known.keys() - {"train"}:
+            self.tell_shared(split, len(set(known[split]) & set(known["train"])))
+
+    def forget_left_out(self) -> None:
+        self.left_out.clear()
+        self.first_left_out.clear()
 
     def tell_left_out(self) -> None:
-        """Says on stderr how many rows are left out, and why."""
-        if self.left_out and rank() == 0:
-            said = "; ".join(f"{count} because: {why}" for why, count in self.left_out.most_common(5))
-            print(f"papers: {self.path}: {self.left_out.total()} rows are left out, {said}", file=sys.stderr)
+        """Says how many rows are left out, and why, and what lies beside them and is no row."""
+        if self.left_out:
+            said = "; ".join(
+                f"{count} because: {why} ({self.first_left_out[why]}{', the first' if count > 1 else ''})"
+                for why, count in self.left_out.most_common(5)
+            )
+            tell(f"{self.path}: {self.left_out.total()} rows are left out, {said}")
+        sources = {id(part.source): part.source for part in self.splits.values()}
+        if beside := [name for source in sources.values() for part in source.parts for name in part.beside]:
+            names = ", ".join(beside[:3]) + (", ..." if len(beside) > 3 else "")
+            tell(f"{self.path}: {len(beside)} files or folders give no row: {names}")
+
+    def tell_shared(self, split: str, count: int) -> None:
+        """Says how many of what a split is scored on are trained on as well."""
+        if count:
+            tell(f"{self.path}: {count} of what {split} holds is in train as well; scores are too good by that")
+
+    def check_differ(self, column: str, count: int) -> None:
+        """Raises UserError where a column of the test split holds one thing alone, which any ranking puts first."""
+        if count < 2:
+            part = self.splits["test"]
+            raise UserError(
+                f"{part.source.name}: every {column} to test on is the same, that of "
+                f"{part.source.where(int(part.at[0]))}; to rank there must be two that differ"
+            )
 
     def checked(self, source: Source, required: Mapping[str, str] | None = None) -> Tensor:
         """The rows that can be used, int64 (n,).
@@ -216,9 +248,9 @@ class OwnData(Benchmark):
             if column not in source.columns:
                 has = ", ".join(source.columns)
                 raise UserError(f"{source.name}: there is no column '{column}' (data.{option}); it has {has}")
-        if self.media is not None and self.check == "all" and len(source) > MANY and rank() == 0:
+        if self.media is not None and self.check == "all" and len(source) > MANY:
             what = f"{len(source):,} files of {source.name}"
-            print(f"papers: opening {what}; data.check headers looks at their beginnings alone", file=sys.stderr)
+            tell(f"opening {what}; data.check headers looks at their beginnings alone")
         good: list[int] = []
         for start, batch in source.batches(self.read_columns(source)):
             for place, fault in enumerate(self.faults(source, start, batch)):
@@ -228,6 +260,7 @@ class OwnData(Benchmark):
                     raise UserError(f"{source.where(start + place)}: {fault} (data.on_error skip leaves it out)")
                 else:
                     self.left_out[fault] += 1
+                    self.first_left_out.setdefault(fault, source.where(start + place))
         if not good:
             raise UserError(f"{source.name}: none of its {len(source)} rows can be used: {next(iter(self.left_out))}")
         return torch.tensor(good)
@@ -364,6 +397,12 @@ class OwnData(Benchmark):
     def settings(self) -> tuple[object, ...]:
         """What else decides what is scored."""
         return tuple(sorted(self.columns().items()))
+
+
+def tell(line: str) -> None:
+    """Says a line on stderr, in the first of several processes."""
+    if rank() == 0:
+        print(f"papers: {line}", file=sys.stderr)
 
 
 def _guarded(make: Callable[[Rows, int, int], Any], rows: Rows, seed: int, epoch: int) -> Any:

@@ -136,7 +136,9 @@ class AudioText(OwnData):
 
     def build(self) -> None:
         super().build()
-        self.primary = f"probe_words/mrr/gallery{len(self.gallery('test')[0])}"  # type: ignore[misc]
+        count = len(self.gallery("test")[0])
+        self.primary = f"probe_words/mrr/gallery{count}"  # type: ignore[misc]
+        self.check_differ(self.transcript, count)
 
     def seconds(self, part: Part) -> Tensor:
         """How long each recording of a split is, float64 (n,)."""

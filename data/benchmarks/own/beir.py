@@ -117,7 +117,12 @@ class Retrieval(OwnData):
                 return fault
             if (name := text_of(row[column])) not in known:
                 return f"{column} {name!r} is in no row of {'queries' if column == QUERY else 'corpus'}.jsonl"
-        return None if number_in(row[SCORE]) is not None else f"{SCORE} is {row[SCORE]!r}, which is no number"
+        if (score := number_in(row[SCORE])) is None:
+            return f"{SCORE} is {row[SCORE]!r}, which is no number"
+        query, document = text_of(row[QUERY]), text_of(row[DOCUMENT])
+        if self._said.setdefault((query, document), score > 0) != (score > 0):
+            return f"an earlier row judges {QUERY} {query!r} and {DOCUMENT} {document!r} the other way"
+        return None
 
     def _folder(self) -> Path:
         folder = as_path(self.path, "data.path")
@@ -129,7 +134,7 @@ class Retrieval(OwnData):
         return folder
 
     def build(self) -> None:
-        self.left_out.clear()
+        self.forget_left_out()
         folder = self._folder()
         self.corpus, self.documents, self._documents = self._texts(folder / "corpus.jsonl")
         queries, at, self._queries = self._texts(folder / "queries.jsonl")
@@ -142,6 +147,8 @@ class Retrieval(OwnData):
             self.splits[split] = Part(queries, at[rows], at[rows], at[rows])
         self.primary = f"ndcg@10/gallery{len(self.documents)}"  # type: ignore[misc]
         self.tell_left_out()
+        for split in ("val", "test"):
+            self.tell_shared(split, int(torch.isin(self.splits[split].at, self.splits["train"].at).sum()))
 
     def _texts(self, path: Path) -> tuple[Source, Tensor, dict[str, int]]:
         """A file's rows, which of them can be used, and the place of each id among those."""
@@ -176,6 +183,7 @@ class Retrieval(OwnData):
 
     def _read_judgements(self, path: Path) -> tuple[Tensor, Tensor]:
         source = read_file(path)
+        self._said: dict[tuple[str, str], bool] = {}
         for column in (QUERY, DOCUMENT, SCORE):
             if column not in source.columns:
                 raise UserError(f"{source.name}: there is no column '{column}'; it has {', '.join(source.columns)}")

@@ -1,6 +1,6 @@
 """Pictures with captions: the user's own, from any table, or a folder with metadata."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +27,6 @@ from data.benchmarks.bases.own_data import (
     Units,
     cells,
     different,
-    first_of,
     listed_texts,
     text_fault,
     texts_in,
@@ -145,22 +144,22 @@ class ImageText(OwnData):
     def reader(self, source: Source) -> PictureReader:
         return PictureReader(source, self.image, self.root(), self.side, self.colour, whole=True)
 
-    def picture_keys(self, source: Source, at: Tensor) -> list[int]:
-        """A number for each of these rows' pictures, the same for the same path or bytes."""
-        keys, reader = [], self.reader(source)
+    def picture_keys(self, source: Source, at: Tensor) -> Iterator[Path | bytes]:
+        """The path or bytes of each of these rows' pictures."""
+        reader = self.reader(source)
         for start in range(0, len(at), 500):
-            keys += [hash(place) for _, place in reader.where(at[start : start + 500].tolist())]
-        return keys
+            yield from (place for _, place in reader.where(at[start : start + 500].tolist()))
 
-    def grouped(self, source: Source, at: Tensor) -> Tensor:
-        if self.pair_id is None:
-            return at[first_of(self.picture_keys(source, at))]
-        return at[first_of(texts_in(source, at, self.pair_id))]
+    def keys(self, source: Source, at: Tensor) -> Iterator[Hashable]:
+        return self.picture_keys(source, at) if self.pair_id is None else texts_in(source, at, self.pair_id)
 
     def build(self) -> None:
         super().build()
         self._galleries: dict[str, Gallery] = {}
-        self.primary = f"mrr/gallery{len(self.gallery('test').pictures)}"  # type: ignore[misc]
+        found = self.gallery("test")
+        self.primary = f"mrr/gallery{len(found.pictures)}"  # type: ignore[misc]
+        self.check_differ(self.caption, len(found.captions))
+        self.check_differ(self.image, len(found.pictures))
 
     def gallery(self, split: str) -> Gallery:
         """The different pictures and captions of a split, and which of them fit: those of one group."""

@@ -24,7 +24,7 @@ from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
 from common.table import Rows
 from data.benchmarks.bases.images import Crops, contact_sheet
-from data.benchmarks.bases.own_data import Lazy, OwnData, Part, text_fault, text_of
+from data.benchmarks.bases.own_data import Lazy, OwnData, Part, tell, text_fault, text_of
 from data.pictures import PictureReader
 from data.readers import Source
 
@@ -165,6 +165,8 @@ class ImageFolder(OwnData):
                 raise UserError(
                     f"{part.source.where(int(part.at[row]))}: class '{unknown[0]}' has no picture to train on"
                 )
+            if absent := sorted(set(self.classes) - set(names[split])):
+                tell(f"{part.source.name}: {split} has no picture of class {', '.join(absent)}")
             number = {name: label for label, name in enumerate(self.classes)}
             labels = torch.tensor([number[name] for name in names[split]])
             self.kept[split] = Kept(Lazy(len(labels), _Whole(self.reader(part.source), part.at)), labels, part.ids)

@@ -1,6 +1,6 @@
 """Pairs of texts that belong together, or that somebody has scored: the user's own, from any table."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -30,7 +30,6 @@ from data.benchmarks.bases.own_data import (
     Units,
     cells,
     different,
-    first_of,
     listed_texts,
     number_in,
     text_fault,
@@ -116,15 +115,20 @@ class TextPairs(OwnData):
                 return f"{column} is neither a text nor a list of texts"
         return None
 
-    def grouped(self, source: Source, at: Tensor) -> Tensor:
-        return at[first_of(texts_in(source, at, self.anchor))]
+    def keys(self, source: Source, at: Tensor) -> Iterator[str]:
+        return texts_in(source, at, self.anchor)
 
     def build(self) -> None:
         super().build()
         test = self.splits["test"]
-        self.primary = (  # type: ignore[misc]
-            f"mrr/gallery{len(self.gallery(test)[1])}" if self.score is None else "spearman/pairs"
-        )
+        if self.score is not None:
+            self.primary = "spearman/pairs"  # type: ignore[misc]
+            self.check_differ(self.score, len(self.scores(test).unique()))
+            return
+        anchors, positives, _ = self.gallery(test)
+        self.primary = f"mrr/gallery{len(positives)}"  # type: ignore[misc]
+        self.check_differ(self.anchor, len(anchors))
+        self.check_differ(self.positive, len(positives))
 
     def scores(self, part: Part) -> Tensor:
         """The scores of a split's pairs, float64 (n,)."""

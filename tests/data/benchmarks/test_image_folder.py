@@ -105,7 +105,7 @@ def test_a_damaged_picture_behind_a_sound_header_ends_the_training_in_one_line()
     benchmark()
     whole = Path("pictures/red/3.png").read_bytes()
     Path("pictures/red/3.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match=r"^pictures/red/3\.png: the picture .* cannot be read"):
+    with pytest.raises(UserError, match=r"^pictures/red/3\.png: the picture cannot be read"):
         benchmark().setup()
     data = benchmark(check="headers", workers=1)
     errors = [batch for batch in data.train_dataloader() if isinstance(batch, UserError)]

@@ -1,5 +1,7 @@
 """What may be wrong with data of one's own: each ends in one line that names file and row, or is counted."""
 
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from data.benchmarks.own.beir import Retrieval
 from data.benchmarks.own.captioned_images import ImageText
 from data.benchmarks.own.image_folder import ImageFolder
 from data.benchmarks.own.text_pairs import TextPairs
+from data.readers import read_own
 from tests.data.benchmarks import own_files
 
 
@@ -163,6 +166,86 @@ def too_small() -> OwnData:
     return ImageFolder(path="pictures")
 
 
+def longer_rows() -> OwnData:
+    Path("pairs.csv").write_text("anchor,positive\n" + "".join(f"a{i},b{i},\n" for i in range(9)))
+    return TextPairs(path="pairs.csv")
+
+
+def no_object() -> OwnData:
+    pairs()
+    change("pairs.jsonl", "\n{", "\n[1]\n{")
+    return TextPairs(path="pairs.jsonl")
+
+
+def half_a_character() -> OwnData:
+    pairs()
+    change("pairs.jsonl", '\n{"anchor": "', '\n{"anchor": "\\ud800')
+    return TextPairs(path="pairs.jsonl")
+
+
+def open_quote() -> OwnData:
+    Path("pairs.csv").write_text(
+        "anchor,positive\n" + "".join(f"a{i},{'' if i != 4 else chr(34)}b\n" for i in range(9))
+    )
+    return TextPairs(path="pairs.csv")
+
+
+def carriage_returns_alone() -> OwnData:
+    captions()
+    Path("captions.csv").write_bytes(Path("captions.csv").read_bytes().replace(b"\r\n", b"\r"))
+    return ImageText(path="captions.csv")
+
+
+def latin_name() -> OwnData:
+    own_files.pictures(Path("pictures"), each=5, colours=["red", "blue"])
+    Path("pictures/red").rename(os.fsdecode(b"pictures/r\xe9d"))
+    return ImageFolder(path="pictures")
+
+
+def one_positive() -> OwnData:
+    own_files.lines(Path("pairs.jsonl"), [{"anchor": f"a{i}", "positive": "b"} for i in range(20)])
+    return TextPairs(path="pairs.jsonl")
+
+
+def one_score() -> OwnData:
+    rows = [{"anchor": f"a{i}", "positive": f"b{i}", "alike": 3} for i in range(20)]
+    own_files.lines(Path("pairs.jsonl"), rows)
+    return TextPairs(path="pairs.jsonl", score="alike")
+
+
+def one_caption() -> OwnData:
+    captions()
+    text = Path("captions.csv").read_text().splitlines()
+    Path("captions.csv").write_text("\n".join([text[0], *(line.split(",")[0] + ",same" for line in text[1:])]))
+    return ImageText(path="captions.csv")
+
+
+def one_transcript() -> OwnData:
+    own_files.sounds(Path("speech.csv"), 12)
+    text = Path("speech.csv").read_text().splitlines()
+    Path("speech.csv").write_text("\n".join([text[0], *(line.split(",")[0] + ",same" for line in text[1:])]))
+    return AudioText(path="speech.csv")
+
+
+def judged_both_ways() -> OwnData:
+    own_files.beir(Path("beir"), 30, 20)
+    with Path("beir/qrels/test.tsv").open("a") as file:
+        file.write("q0\td0\t1\nq0\td0\t0\n")
+    return Retrieval(path="beir")
+
+
+def nothing_to_train_on() -> OwnData:
+    own_files.pictures(Path("own/val"), each=5, colours=["red", "blue"])
+    own_files.pictures(Path("own/test"), each=5, colours=["red", "blue"])
+    return ImageFolder(path="own")
+
+
+def no_sound_by_headers() -> OwnData:
+    data = no_sound()
+    data.check = "headers"
+    return data
+
+
 FAULTS: list[tuple[Callable[[], OwnData], str, bool]] = [
     (no_column, "captions.csv: there is no column 'text' (data.caption); it has image, caption", False),
     (empty_file, "pairs.jsonl: is empty", False),
@@ -183,6 +266,19 @@ FAULTS: list[tuple[Callable[[], OwnData], str, bool]] = [
     (no_caption, "captions.csv, row 7: caption is empty", True),
     (short_row, "captions.csv:22: 3 cells; the first row has 2", False),
     (broken_json, "pairs.jsonl:1: not valid JSON", False),
+    (longer_rows, "pairs.csv:2: 3 cells; the first row has 2", False),
+    (no_object, "pairs.jsonl:2: must be an object", False),
+    (half_a_character, "pairs.jsonl:2: holds \\ud800, one half of a character", False),
+    (open_quote, "pairs.csv:6: a quotation mark is opened there and never closed", False),
+    (carriage_returns_alone, "captions.csv:1: a carriage return ends a line; a line feed must", False),
+    (latin_name, "pictures/r\\xe9d: its name is not UTF-8", False),
+    (one_positive, "pairs.jsonl: every positive to test on is the same, that of pairs.jsonl, row ", False),
+    (one_score, "pairs.jsonl: every alike to test on is the same, that of pairs.jsonl, row ", False),
+    (one_caption, "captions.csv: every caption to test on is the same, that of captions.csv, row ", False),
+    (one_transcript, "speech.csv: every transcript to test on is the same, that of speech.csv, row ", False),
+    (judged_both_ways, "beir/qrels/test.tsv, row 42: an earlier row judges query-id 'q0' and corpus-id 'd0'", True),
+    (nothing_to_train_on, "own: has test and val and nothing to train on, such as train", False),
+    (no_sound_by_headers, "speech.csv, row 6: the recording tones/5.wav does not exist", True),
     (too_small, "pictures: class 'blue' has 2 pictures; it must have 3, one for each split", False),
 ]
 
@@ -197,13 +293,50 @@ def test_a_fault_is_named_in_one_line_or_counted(
     assert str(error.value).startswith(message) and "\n" not in str(error.value)
     data.on_error = "skip"
     if not counted:
-        with pytest.raises(UserError, match=message.split("(")[0].replace("'", ".")):
+        with pytest.raises(UserError, match=re.escape(message)):
             data.setup()
         return
     data.setup()
     assert data.left_out.total() == 1
     err = capsys.readouterr().err
     assert f"papers: {data.path}: 1 rows are left out, 1 because: " in err and err.count("\n") == 1
+    assert f" ({message.partition(': ')[0]})" in err, "where it is"
+
+
+def test_what_gives_no_row_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    for split in ("train", "test", "more"):
+        own_files.pictures(Path("own", split), each=5, colours=["red", "blue"])
+    Path("own/train/notes.txt").write_text("no picture")
+    Path("own/train/red/dead.png").symlink_to("nowhere.png")
+    Path("own/train/red/.hidden").touch()
+    (Path("own/train/green")).mkdir()
+    ImageFolder(path="own").setup()
+    told = "own/train/green, own/train/notes.txt, own/train/red/dead.png, ..."
+    assert capsys.readouterr().err == f"papers: own: 4 files or folders give no row: {told}\n"
+    own_files.sounds(Path("speech.csv"), 12)
+    Path("tones/a.mp4").touch()
+    found = read_own("tones", "data.path", "audio")["train"]
+    assert len(found) == 12 and found.parts[0].beside == ("tones/a.mp4",)
+
+
+def test_what_is_trained_on_and_tested_on_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("own").mkdir()
+    rows = [{"anchor": f"a{i}", "positive": f"b{i}"} for i in range(20)]
+    own_files.lines(Path("own/train.jsonl"), rows)
+    own_files.lines(Path("own/test.jsonl"), [*rows[:3], {"anchor": "new", "positive": "new"}])
+    TextPairs(path="own").setup()
+    assert capsys.readouterr().err.startswith("papers: own: 3 of what test holds is in train as well")
+    own_files.beir(Path("beir"), 30, 20)
+    Path("beir/qrels/train.tsv").write_bytes(Path("beir/qrels/test.tsv").read_bytes())
+    Retrieval(path="beir").setup()
+    assert "papers: beir: 18 of what test holds is in train as well" in capsys.readouterr().err
+
+
+def test_a_class_that_a_split_lacks_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    own_files.pictures(Path("own/train"), each=5, colours=["red", "green", "blue"])
+    own_files.pictures(Path("own/test"), each=5, colours=["red", "green"])
+    ImageFolder(path="own").setup()
+    assert capsys.readouterr().err == "papers: own/test: test has no picture of class blue\n"
 
 
 def rows_of(data: OwnData) -> list[tuple]:

@@ -1,4 +1,6 @@
+import argparse
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -6,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from data import sources
-from harness import cli
+from harness import cli, files
 from harness.cli import commands
 from harness.cli.parser import _with_options, build_parser, subcommands
+from harness.cli.places import kept_in, logs_of, results_of
 from harness.recipes import catalog
 from harness.recipes.catalog import REPOSITORY
 from harness.recipes.options import check_options, recipe_named, spelled_out
@@ -60,6 +63,11 @@ def test_show(root: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> N
         "papers fit alpha --config mini.yaml",
     ):
         assert part in out
+
+
+def test_bare_names_of_a_paper(root: Path, capsys: Capture) -> None:
+    assert papers(root, capsys, "show", "alpha", "--names", "experiment")[1] == "main\nbound\n"
+    assert papers(root, capsys, "show", "alpha", "--names", "recipe")[1] == "mini\n"
 
 
 def test_compare(root: Path, capsys: Capture) -> None:
@@ -115,6 +123,27 @@ def test_results_that_cannot_be_written(root: Path, capsys: Capture) -> None:
     house.write(root / "file", "in the way")
     code, _, err = papers(root, capsys, "rerun", "alpha", "--results", str(root / "file"))
     assert code == 2 and len(err.splitlines()) == 1 and "cannot be written" in err
+
+
+def test_a_package_is_never_written_into(
+    root: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where only the package is installed, records go into the folder that one works in."""
+    monkeypatch.setattr(files, "HOME", root)
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    code, out, err = papers(root, capsys, "rerun", "alpha", "--experiment", "bound", "--seeds", "1", "--dry-run")
+    assert code == 0 and "0 on record, 1 to run" in out, "what came with the package is no record of one's own"
+    assert err == "papers: records are kept in results/runs; those that came with the package stay as they are\n"
+    given = argparse.Namespace(root=root, results=None)
+    assert (kept_in(given), logs_of(given)) == (Path.cwd() / "results", Path.cwd() / "logs")
+    assert results_of(given) == root / "results", "what is read and compared with"
+    for words in (["report"], ["new", "mine", "--like", "alpha"], ["migrate", "--from", "."], ["data", "page"]):
+        code, _, err = papers(root, capsys, *words)
+        assert code == 2 and err.startswith(f"papers: papers {words[0]} writes into a checkout of the repository")
+    after = {path: path.read_bytes() for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    assert after == before
 
 
 def test_a_faulty_card_names_file_and_line(root: Path, capsys: Capture) -> None:
@@ -263,8 +292,32 @@ def test_bash_completes(root: Path, tmp_path: Path, capsys: Capture) -> None:
     assert complete("papers", "show", "al") == {"alpha"}
     assert complete("papers", "rerun", "alpha", "--re") == {"--recipe", "--results"}
     assert complete("papers", "rerun", "alpha", "--recipe", "") == {"mini", "full"}
-    house.write(fake, '#!/bin/sh\necho "$1.$2$3"\n')
+    house.write(fake, '#!/bin/sh\necho "$1.$2$3$4"\n')
     assert complete("papers", "rerun", "alpha", "--set", "") == {"rerun.alpha--keys"}
+    assert complete("papers", "rerun", "alpha", "--experiment", "") == {"show.alpha--namesexperiment"}
+    assert complete("papers", "fit", "alpha", "--recipe", "") == {"show.alpha--namesrecipe"}
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="no fish here")
+def test_fish_completes(tmp_path: Path, capsys: Capture) -> None:
+    cli.main(["completion", "fish"])
+    house.write(tmp_path / "papers.fish", capsys.readouterr().out)
+    house.write(tmp_path / "bin/papers", '#!/bin/sh\necho "$1.$2$3$4"\n')
+    (tmp_path / "bin/papers").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    for line, words in (
+        ("papers re", {"rerun", "report"}),
+        ("papers rerun alpha --re", {"--recipe", "--results"}),
+        ("papers rerun alpha --recipe ", {"mini", "full"}),
+        ("papers rerun alpha --set ", {"rerun.alpha--keys"}),
+        ("papers rerun alpha --experiment ", {"show.alpha--namesexperiment"}),
+        ("papers fit alpha --recipe ", {"show.alpha--namesrecipe"}),
+        ("papers show ", {"list.--names"}),
+    ):
+        code = f"source {tmp_path / 'papers.fish'}; complete -C '{line}'"
+        run = subprocess.run(["fish", "--no-config", "-c", code], env=environment, capture_output=True, text=True)
+        found = {one.split("\t")[0] for one in run.stdout.splitlines()}
+        assert words <= found and ("alpha" in line or len(words) == len(found)), (line, found, run.stderr)
 
 
 @pytest.mark.parametrize(

@@ -219,6 +219,15 @@ def test_the_benchmarks_on_which_a_method_could_stand() -> None:
     assert catalog.benchmarks_read("Nothing") == []
 
 
+def test_data_of_ones_own_are_named_among_what_fits() -> None:
+    fits = catalog.fitting_benchmarks
+    assert fits("Images").endswith("; on data of your own: --data ImageFolder")
+    assert fits("Sentences").endswith("; on data of your own: --data Retrieval or TextPairs")
+    assert fits("TranscribedSpeech | SpeechViews").endswith("; on data of your own: --data AudioText")
+    assert "own" not in fits("CaptionedMotions")
+    assert fits("Nothing") == "none in a recipe so far"
+
+
 def test_the_shared_benchmarks_are_known_without_importing_them() -> None:
     from data.benchmarks import catalog as benchmarks
 
