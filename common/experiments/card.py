@@ -89,8 +89,8 @@ class Claim:
     control: bool = False
     """A control of our own: listed apart, never counted among the paper's verdicts."""
     margin: float | None = None
-    """The smallest difference of interest, in the metric's unit; by default `verdict.MARGIN` of the headroom from the
-    best floor to the ceiling."""
+    """The smallest difference of interest, in the metric's unit; by default 2% (`verdict.MARGIN`) of the headroom from
+    the best floor to the ceiling."""
     ceiling: float | None = None
     """The metric's best value; by default 1, or 0 where lower is better."""
     learns: bool | str = True

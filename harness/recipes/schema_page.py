@@ -61,7 +61,7 @@ def _fields(node: ast.ClassDef) -> Iterator[str]:
         default = "" if field.value is None else f", default {_default(field.value)}"
         about = ""
         if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-            about = ": " + " ".join(str(after.value.value).split()).strip('"')
+            about = ": " + " ".join(str(after.value.value).split())
         text = f"{ast.unparse(field.target)} ({_kind(ast.unparse(field.annotation))}{default}){about}"
         yield fill(text, 100, initial_indent="  ", subsequent_indent="      ")
 
