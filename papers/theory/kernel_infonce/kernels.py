@@ -7,10 +7,11 @@ from torch import Tensor
 
 from common.checks import check_number
 from common.distributed import Exchange
+from common.losses.precision import same_precision
 from common.scores import Scores
 
 LEAST = 1e-7
-"""Squared distances below it count as it: a root's slope is infinite at 0, and float32 has no more digits there."""
+"""Squared distances below it count as it where a power below 2 is taken: its slope is infinite at 0."""
 
 LogKernel = Callable[[Tensor], Tensor]
 """log k of a pair, elementwise, of less its squared distance."""
@@ -24,6 +25,8 @@ def exponential(gamma: float, temperature: float) -> LogKernel:
     """
     check_number("gamma", gamma, above=0)
     check_number("temperature", temperature, above=0)
+    if gamma == 2:
+        return lambda minus: minus / temperature
     return lambda minus: -(-minus).clamp(min=LEAST).pow(gamma / 2) / temperature
 
 
@@ -34,6 +37,8 @@ def kernel_sum(*kernels: LogKernel) -> LogKernel:
 
 def distances(a: Tensor, b: Tensor, exchange: Exchange = Exchange.LOCAL) -> Scores:
     """Less the squared distances of rows of any length, (m, d) and (n, d)."""
+    # Halves of 16 bits have a distance of 0.1 where there is none.
+    a, b = same_precision(a, b)
     (p, q), one = (x.square().sum(dim=1, keepdim=True) for x in (a, b)), a.new_ones(len(a), 1)
     query, key = torch.cat([2 * a, -p, -one], dim=1), torch.cat([b, b.new_ones(len(b), 1), q], dim=1)
     return Scores(query, key, exchange=exchange)
@@ -73,6 +78,7 @@ def kernel_nt_xent(
             far below, it is no longer pushed.
         exchange: which views an anchor meets on several processes.
     """
+    view_a, view_b = same_precision(view_a, view_b)
     total = log_total(torch.cat([view_a, view_b]), log_kernel, exchange)
     if floor:
         total = (total.exp().clamp(min=floor) + floor).log()

@@ -1,6 +1,6 @@
 """Kernel-InfoNCE (Tan et al. 2024): contrast is spectral clustering of the graph of positives, by any kernel."""
 
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -113,15 +113,21 @@ class SpectralClustering(Method):
 
     Args:
         dim: number of eigenvectors.
+        regularization: added to the weight of every pair, as a share of the weight that pairs have in the mean; about 1
+            keeps nodes of few edges from having an eigenvector of their own (Amini et al. 2013).
         optimization: the arguments of `Method`.
     """
 
-    def __init__(self, *, dim: int = 3, **optimization) -> None:
+    added_later: ClassVar = {"regularization": 0.0}
+
+    def __init__(self, *, dim: int = 3, regularization: float = 0.0, **optimization) -> None:
         super().__init__(**optimization)
-        self.dim = dim
+        check_number("model.regularization", regularization, least=0)
+        self.dim, self.regularization = dim, regularization
 
     def training_step(self, batch: Graph, batch_idx: int) -> Tensor:
         raise UserError("trainer.max_steps must be 0: spectral clustering trains nothing")
 
     def embed_graph(self, graph: Graph) -> Tensor:
-        return spectral_embedding(graph.adjacency(), self.dim)
+        weights = graph.adjacency()
+        return spectral_embedding(weights + self.regularization * weights.mean(), self.dim)
