@@ -4,6 +4,7 @@ import math
 from typing import Literal, NamedTuple
 
 import torch
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -90,6 +91,8 @@ class Bound(NamedTuple):
     """tau, how often two classes drawn are the same one."""
     within: float
     """L_un given a collision."""
+    rescaled: float
+    """L_sup^mu of the features at the length for which it is least: the same for features that differ by a factor."""
 
     @property
     def ceiling(self) -> float:
@@ -122,7 +125,8 @@ def contrastive_bound(rows: Tensor, labels: Tensor, form: Form = "logistic") -> 
     numbers = torch.searchsorted(classes, labels.to(rows.device).contiguous())
     shares = numbers.bincount().double() / len(rows)
     tau = float(shares.square().sum())
-    contrastive = within = supervised = 0.0
+    contrastive = within = 0.0
+    tasks, weights = [], []
     for own, share in enumerate(shares.tolist()):
         anchors = rows[numbers == own]
         scores, against = anchors @ rows.T, anchors @ means.T
@@ -130,7 +134,14 @@ def contrastive_bound(rows: Tensor, labels: Tensor, form: Form = "logistic") -> 
         by_negative = margin_loss(gaps, form).mean(dim=(0, 1))
         contrastive += share * float(by_negative.mean())
         within += share**2 / tau * float(by_negative[numbers == own].mean())
-        of_task = margin_loss(against[:, own, None] - against, form).mean(dim=0)
-        of_task[own] = 0.0
-        supervised += share / (1 - tau) * float((shares * of_task).sum())
-    return Bound(contrastive, supervised, tau, within)
+        tasks.append(against[:, own, None] - against)
+        weights.append((share / (1 - tau) / len(anchors) * shares).expand_as(tasks[-1]).clone())
+        weights[-1][:, own] = 0.0
+    gap, weight = torch.cat(tasks), torch.cat(weights)
+
+    def at(scale: float) -> float:
+        return float((weight * margin_loss(scale * gap, form)).sum())
+
+    # Convex in the scale, so that it has one minimum in its logarithm.
+    least = minimize_scalar(lambda log: at(math.exp(log)), bounds=(-12, 12), method="bounded")
+    return Bound(contrastive, at(1.0), tau, within, float(least.fun))

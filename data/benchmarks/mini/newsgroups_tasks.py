@@ -86,8 +86,8 @@ class NewsgroupsTasks(NewsgroupsTfidf):
         Returns:
             These: of class means of all posts that methods train on, of class means of five posts of the train split,
             the average of ten draws that are the same for every seed, and of a logistic regression on the posts that
-            methods train on. And `contrastive/loss`, `ceiling/loss` and `supervised/loss`, in bits, see `Bound`, over
-            25 posts of each class of the split.
+            methods train on. And `contrastive/loss`, `ceiling/loss`, `supervised/loss` and `rescaled/loss`, in bits,
+            see `Bound`, over 25 posts of each class of the split.
 
         Raises:
             UserError: the module does not offer `embed_vectors`, or there is no such split.
@@ -114,8 +114,9 @@ class NewsgroupsTasks(NewsgroupsTfidf):
         add("linear", task_metrics(torch.from_numpy(probe.predict_log_proba(rows.numpy())), asked.labels))
         some = torch.cat([of[:_BOUND] for of in shuffled_classes(asked, 0, _FEW)])
         bound = contrastive_bound(rows[some], asked.labels[some])
-        losses = {"contrastive": bound.contrastive, "ceiling": bound.ceiling, "supervised": bound.supervised}
-        return metrics | {f"{name}/loss": value for name, value in losses.items()}
+        for of in ("contrastive", "ceiling", "supervised", "rescaled"):
+            metrics[f"{of}/loss"] = getattr(bound, of)
+        return metrics
 
     def floor(self) -> dict[str, Metrics]:
         """Chance, and the posts as they are."""

@@ -1,12 +1,13 @@
 """Accuracy on tasks of a few classes against all tasks one by one; the mean classifier; what is refused."""
 
 import itertools
+import math
 
 import pytest
 import torch
 
 from common.errors import UserError
-from common.evaluation.class_tasks import contrastive_bound, mean_classifier_metrics, task_accuracy
+from common.evaluation.class_tasks import Form, contrastive_bound, mean_classifier_metrics, task_accuracy
 
 
 @pytest.mark.parametrize("ways", [2, 3, 6])
@@ -45,6 +46,17 @@ def test_no_gap_costs_a_guess() -> None:
     found = contrastive_bound(torch.zeros(8, 2), torch.arange(8) % 4)
     assert found.contrastive == found.supervised == found.within == found.ceiling == 1.0
     assert found.collisions == 0.25
+
+
+@pytest.mark.parametrize("form", ["logistic", "hinge"])
+def test_the_loss_at_the_best_length_does_not_know_the_length(form: Form) -> None:
+    draw, labels = torch.Generator().manual_seed(0), torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2])
+    rows = torch.randn(9, 3, generator=draw, dtype=torch.float64) + 2 * torch.eye(3).double()[labels]
+    # Products grow like the square of the length.
+    found = [contrastive_bound(math.sqrt(by) * rows, labels, form) for by in torch.logspace(-3, 3, 601).tolist()]
+    assert min(bound.supervised for bound in found) == pytest.approx(found[0].rescaled, rel=1e-4)
+    assert all(bound.rescaled == pytest.approx(found[0].rescaled, rel=1e-6) for bound in found[::100])
+    assert all(bound.rescaled <= bound.supervised + 1e-9 for bound in found)
 
 
 def test_what_cannot_be_scored_is_refused() -> None:
