@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from common.batches import Images, LabelledVectors
+from common.distributed import world_size
 from common.encoders.image import ImageEncoderName, image_encoder, to_float
 from common.encoders.norms import with_global_statistics
 from common.encoders.vector import VectorTower
@@ -72,6 +73,11 @@ class CURL(Method):
         data = self.trainer.datamodule
         if not isinstance(data, AugmentedImages | NewsgroupsTasks):
             raise UserError("CURL puts together groups of one class; train it on pictures in memory or on posts")
+        if data.batch_size % (self.similar * world_size()):
+            raise UserError(
+                f"data.batch_size is {data.batch_size}; each of {world_size()} processes must have a multiple of "
+                f"{self.similar} of it, so that none has a part of a group"
+            )
         data.setup()
         groups = data.batch_size // self.similar
         if self.negatives >= groups:

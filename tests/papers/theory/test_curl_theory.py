@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor
 from common.batches import LabelledVectors
 from common.errors import UserError
 from common.evaluation.class_tasks import contrastive_bound
+from data.benchmarks.mini.newsgroups_tasks import NewsgroupsTasks
+from papers.theory.curl_theory import module as curl
 from papers.theory.curl_theory import properties
 from papers.theory.curl_theory.module import CURL
 from papers.theory.curl_theory.properties import FORMS, LIPSCHITZ, World, drawn, on_a_line, one_point_each, trained
@@ -172,3 +175,12 @@ def test_what_cannot_be_is_refused() -> None:
         CURL(block=6)
     with pytest.raises(UserError, match=r"model.block is 0"):
         CURL(block=0)
+
+
+def test_groups_stay_whole_on_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slice of 32 of 96 posts would end in the middle of a group of six."""
+    method = CURL(similar=6)
+    method._trainer = SimpleNamespace(datamodule=NewsgroupsTasks(batch_size=96))
+    monkeypatch.setattr(curl, "world_size", lambda: 3)
+    with pytest.raises(UserError, match=r"data\.batch_size is 96; each of 3 processes must have a multiple of 6"):
+        method.setup("fit")
