@@ -41,6 +41,20 @@ def divergence(p: Tensor, q: Tensor, f: Generator = kullback_leibler) -> Tensor:
     return torch.where(there, q * f(p / q.where(there, 1.0)), 0.0).sum(dim=-1)
 
 
+def bregman(p: Tensor, q: Tensor, f: Generator = kullback_leibler) -> Tensor:
+    """f(p) - f(q) - f'(q) (p - q), elementwise: how far p is from q by the convex f, 0 where they are equal.
+
+    Args:
+        p, q: of shapes that broadcast, at least 0; where q is 0 and f has no slope there, p is 0 too.
+        f: differentiable above 0.
+    """
+    p, q = torch.broadcast_tensors(p.double(), q.double())
+    with torch.enable_grad():
+        at = q.detach().clone().requires_grad_()
+        (slope,) = torch.autograd.grad(f(at).sum(), at)
+    return torch.where(p == q, 0.0, f(p) - f(q) - slope * (p - q))
+
+
 class Joint:
     """A joint distribution p(a, b) of a with n values and b with m.
 
@@ -121,7 +135,8 @@ class Joint:
     def sufficiency(self, code: Tensor, f: Generator = kullback_leibler) -> float:
         """What of b is lost if a is known by its code alone: E_a D_f(p(b | a) || p(b | code(a))), 0 at best.
 
-        With the Kullback-Leibler divergence it is I(a; b) - I(code(a); b), in nats.
+        With the Kullback-Leibler divergence it is I(a; b) - I(code(a); b), in nats. With another it is not what the
+        information loses, which is a mean of `bregman` of the ratios.
 
         Args:
             code: as in `merged`.

@@ -20,13 +20,14 @@ from data.benchmarks.worlds.modular_addition import PRIME, ModularAddition
 from data.benchmarks.worlds.numbers import Numbers, rule
 from data.benchmarks.worlds.paired_points import PairedPoints
 from data.benchmarks.worlds.spheres import Spheres
+from data.benchmarks.worlds.topics import MANNERS, TOPICS, WORDS, Topics
 
 FINGERPRINTS = {
     "numbers": "fa8d3529", "modular_addition": "02b7b340", "spheres": "66e11a6d", "features": "66fd32be",
     "block_model": "40c91e3b", "circuits": "464e3fb6", "ecg": "fe52a264",
-    "groups": "9cb04228", "paired_points": "e71aa12a",
+    "groups": "9cb04228", "paired_points": "e71aa12a", "topics": "c525cccb",
 }  # fmt: skip
-KINDS = [Numbers, ModularAddition, Spheres, Features, BlockModel, PairedPoints, Groups, Circuits, Ecg]
+KINDS = [Numbers, ModularAddition, Spheres, Features, BlockModel, PairedPoints, Groups, Topics, Circuits, Ecg]
 
 
 def ready(benchmark: Benchmark) -> Benchmark:
@@ -397,6 +398,54 @@ def test_ecg() -> None:
     assert ecg.floor()["spectrum"][ecg.primary] == pytest.approx(0.88, abs=0.01)
 
 
+def test_topics() -> None:
+    world = ready(Topics())
+    part = world.splits["test"]
+    (one, manner), (other, other_manner) = world.halves(part, 0), world.halves(part, 1)
+    assert one.equal(part.views) and not one.equal(other) and set(one.sum(dim=1).tolist()) == {20.0}
+    assert (manner == other_manner).double().mean() < 0.15 and manner.unique().numel() == MANNERS
+    # Words are as frequent as in their topic and the manners together.
+    for topic in (0, 7):
+        ids = torch.arange(4000)
+        counts, _ = world.drawn(torch.full_like(ids, topic), ids, 9)
+        expected = world.log_words[topic].exp().mean(dim=0)
+        assert float((counts.mean(dim=0) / 20 - expected).abs().max()) < 0.004
+
+    # Bayes' rule, document by document.
+    found = world.posteriors(one)
+    for row in (0, 13):
+        likely = []
+        for topic in range(TOPICS):
+            each = [
+                sum(float(one[row, w] * world.log_words[topic, m, w]) for w in range(WORDS)) for m in range(MANNERS)
+            ]
+            likely.append(torch.tensor(each).double().logsumexp(0))
+        torch.testing.assert_close(found[row], torch.stack(likely).softmax(0), rtol=1e-6, atol=1e-9)
+    right = found[torch.arange(2000), part.labels]
+    assert float(right.mean()) == pytest.approx(float(found.square().sum(dim=1).mean()), abs=0.01)
+
+    # What each topic's likelihood tells is all, and says nothing of the manner; the words as they are tell it too.
+    told = world.evaluate(Does(embed_vectors=lambda x: world.posteriors(x).log().float()))
+    assert 0 <= told[world.primary] < 0.03 and told["manner_probe200/top1"] < 0.15 < 0.8 < told["topic_probe200/top1"]
+    nothing = world.floor()["nothing"]
+    assert nothing[world.primary] == pytest.approx(2.62, abs=0.05) and nothing["topic_probe200/top1"] == 0.05
+    ours = world.evaluate(Does(embed_vectors=lambda x: x @ world.log_words.mean(dim=0).float().T))
+    assert ours["manner_probe200/top1"] > 0.5 and ours[world.primary] > 2
+    plain = ready(Topics(manner=0.0))
+    assert float(plain.posteriors(plain.splits["val"].views).max(dim=1).values.mean()) > 0.99
+
+
+def test_halves_are_drawn_anew_and_labels_are_hidden() -> None:
+    world = ready(Topics(batch_size=32, train_size=100))
+    batch = next(iter(world.train_dataloader()))
+    views = world.on_after_batch_transfer(batch, 0)
+    assert views.views.shape == (2, 32, WORDS) and set(views.labels.tolist()) == {-1} and views.ids.equal(batch.ids)
+    world.moment = lambda: 1  # type: ignore[method-assign]
+    assert not world.on_after_batch_transfer(batch, 0).views.equal(views.views)
+    assert not ready(Topics(seed=1, batch_size=32, train_size=100)).train.ids.equal(world.train.ids)
+    assert world.on_after_batch_transfer("val", 0) == "val"
+
+
 def test_findings_shape_the_signal() -> None:
     """The same recording with and without a finding."""
     ids = torch.arange(200)
@@ -432,6 +481,9 @@ def test_findings_shape_the_signal() -> None:
         (lambda: Groups(redrawn=[1, 1]), r"data.redrawn is \[1, 1\]; it must be some of 1, 2 and 3, each once"),
         (lambda: Groups(redrawn=[0]), r"data.redrawn is \[0\]; it must be some"),
         (lambda: Groups(train_size=0), "data.train_size is 0; it must be from 1 to 10,000"),
+        (lambda: Topics(length=0), "data.length is 0; it must be at least 1"),
+        (lambda: Topics(manner=1.0), "data.manner is 1.0; it must be from 0 to below 1"),
+        (lambda: Topics(train_size=20_000), "data.train_size is 20000; it must be from 1 to 12,000"),
         (lambda: PairedPoints(count=9), "data.count is 9; it must be at least 10"),
         (lambda: BlockModel(between=2), r"data.between is 2; it must be in \[0, 1\]"),
     ],
