@@ -8,7 +8,7 @@ from common.benchmark import Metrics
 from common.errors import UserError
 from common.evaluation.classes import standardized
 from common.evaluation.means import Mean
-from common.evaluation.scoring import embeddings
+from common.evaluation.scoring import embeddings, scoring
 from common.population import chi_square, kullback_leibler, sufficiency_of_posteriors
 
 HIDDEN, STEPS, RATE, HELD_OUT = 64, 300, 0.02, 0.25
@@ -44,6 +44,7 @@ def sufficiency_metrics(train: Told, test: Told, others: Tensor, shares: Tensor)
     }
 
 
+@scoring()
 def fitted_posterior(train: Told, rows: Tensor) -> Tensor:
     """How likely each class is given an embedding: a network of one hidden layer, the same for every method.
 
@@ -68,6 +69,7 @@ def fitted_posterior(train: Told, rows: Tensor) -> Tensor:
     held = int(len(fitted) * HELD_OUT)
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
         torch.manual_seed(0)
+        fitted, asked, known = (x.clone() for x in (fitted, asked, known))  # of inference mode no gradient is taken
         network = nn.Sequential(nn.Linear(fitted.shape[1], HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, known.shape[1]))
         optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
         least, best = float("inf"), torch.empty(0)

@@ -419,7 +419,7 @@ def test_topics() -> None:
             each = [
                 sum(float(one[row, w] * world.log_words[topic, m, w]) for w in range(WORDS)) for m in range(MANNERS)
             ]
-            likely.append(torch.tensor(each).double().logsumexp(0))
+            likely.append(torch.tensor(each, dtype=torch.float64).logsumexp(0))
         torch.testing.assert_close(found[row], torch.stack(likely).softmax(0), rtol=1e-6, atol=1e-9)
     right = found[torch.arange(2000), part.labels]
     assert float(right.mean()) == pytest.approx(float(found.square().sum(dim=1).mean()), abs=0.01)
