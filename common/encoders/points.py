@@ -46,6 +46,16 @@ class FreePoints(nn.Module):
             raise UserError(f"item {int(index.max())}: model.count is {len(self.rows)}; it must be that of the data")
         return F.normalize(self.rows[index], dim=1)
 
+    def all_of(self, count: int) -> Tensor:
+        """The unit vectors of all items of data that have `count` of them: (count, dim).
+
+        Raises:
+            UserError: `count` is another here. More vectors than items would be pushed and never asked for.
+        """
+        if count != len(self.rows):
+            raise UserError(f"model.count is {len(self.rows)}; it must be that of the data, {count}")
+        return self()
+
 
 def neighbour_means(rows: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
     """The mean row of each node's neighbours, and how many there are.

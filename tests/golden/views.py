@@ -19,6 +19,7 @@ from common.losses import (
 from common.sampling.queue import KeyQueue
 from papers.theory.align_uniform.module import AlignUniform
 from papers.theory.align_uniform.queue import AlignUniformMoCo
+from papers.theory.cssl_generalization.module import VectorContrast
 from papers.vision_ssl.cmc.module import CMC
 from papers.vision_ssl.hydra_pairs.module import HydraPairs
 from papers.vision_ssl.insdis.module import InsDis
@@ -102,6 +103,19 @@ def isogclr(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tenso
 @like("barlow_twins/published_weight", "barlow_twins/odd")
 def barlow(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
     return barlow_twins(x["view_a"], x["view_b"], weight=case.arguments["lambd"])
+
+
+@like(*(f"cssl_generalization/nt_xent{name}" for name in ("", "_odd", "_cold", "_two")))
+def cssl_nt_xent(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    return VectorContrast(**case.arguments).contrast(x["one"], x["other"])
+
+
+@like(*(f"cssl_generalization/twins{name}" for name in ("", "_odd", "_few")))
+def cssl_twins(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    # Released, deviations are unbiased and products divided by N, so that all correlations are (N - 1) / N of ours: as
+    # if 1 / (N - 1) were added to variances of 1.
+    one, other = ((view - view.mean(dim=0)) / view.std(dim=0, correction=0) for view in x.values())
+    return barlow_twins(one, other, weight=case.arguments["redundancy"], eps=1 / (len(one) - 1))
 
 
 @like("byol/symmetric")

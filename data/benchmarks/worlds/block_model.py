@@ -91,7 +91,9 @@ class BlockModel(Benchmark):
         Returns:
             `kmeans/ari`, the adjusted Rand index of clusters and blocks; `cosine/minority_twin`, of the mean rows of
             the first and second block; `pair_cosine/minority_twin`, the mean over all pairs of a node of the first and
-            one of the second, an item being a node of the second, and `pair_cosine/twin_other` of the second and third;
+            one of the second, an item being a node of the second, `pair_cosine/twin_other` of the second and third, and
+            `pair_cosine/minority_other` of the first and third, an item being a node of the third;
+            `pair_cosine/twin_over_other`, by how much the first stands nearer to the second than to the third;
             `cosine/within`, the mean over nodes of the cosine with their block's mean.
 
         Raises:
@@ -104,11 +106,14 @@ class BlockModel(Benchmark):
         blocks = self.blocks[self.splits[split]]
         centres = torch.stack([rows[blocks == block].mean(dim=0) for block in range(3)])
         means, twins = F.normalize(centres, dim=1), rows[blocks == 1]
+        other = centres[2] @ centres[0]
         return {
             "kmeans/ari": kmeans_ari(rows, blocks),
             "cosine/minority_twin": float(means[0] @ means[1]),
             "pair_cosine/minority_twin": Mean(twins @ centres[0]),
             "pair_cosine/twin_other": Mean(twins @ centres[2]),
+            "pair_cosine/minority_other": Mean(rows[blocks == 2] @ centres[0]),
+            "pair_cosine/twin_over_other": Mean(twins @ centres[0] - other),
             "cosine/within": Mean((rows * means[blocks]).sum(dim=1)),
         }
 

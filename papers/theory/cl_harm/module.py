@@ -38,7 +38,7 @@ class GraphContrast(Method):
         self.temperature, self.clamp = temperature, clamp
 
     def training_step(self, batch: Graph, batch_idx: int) -> Tensor:
-        return self.log_loss(self.contrast(self.points(), batch.edges))
+        return self.log_loss(self.contrast(self.points.all_of(len(batch.features)), batch.edges))
 
     def contrast(self, rows: Tensor, edges: Tensor) -> Tensor:
         """The loss of unit vectors of all nodes, (n, dim), and edges (node, neighbour), int64 (2, e)."""
@@ -50,7 +50,7 @@ class GraphContrast(Method):
         return push.mean() - math.log(n) - (pull / degree[node]).sum() / (n * self.temperature)
 
     def embed_graph(self, graph: Graph) -> Tensor:
-        return self.points()
+        return self.points.all_of(len(graph.features))
 
 
 def clamped_logsumexp(scores: Scores, most: float) -> Tensor:

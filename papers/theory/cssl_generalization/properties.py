@@ -126,6 +126,46 @@ def steepness(m: int, eps: float) -> float:
     return m**2 / (2 * eps)
 
 
+def apart(sigma: float, late: float, m: int, width: float) -> float:
+    """What theorem 1's rho is to bound, 1 - f(x).mu_k of an aligned point of a main part, as derived here.
+
+    Of the class a share of 1 - sigma is outside of the main part, and `late` of it is inside and has versions more than
+    eps apart, of which one is near. All that is near is within `width`, L delta + 2 eps, of f(x), and so has a product
+    of at least 1 - width^2 / 2 with it; all else is at worst opposite.
+    """
+    near = sigma - (1 - 1 / m) * late
+    return 2 * (1 - near) + near * min(width, 2.0) ** 2 / 2
+
+
+def centre_bound(seed: int) -> dict[str, float]:
+    """What 1 - f(x).mu_k exceeds `apart` by, for all aligned points of main parts, over 10 problems and five eps; and
+    what it is off where all that is near is as far as can be, and all else opposite."""
+    off = 0.0
+    for number in range(10):
+        one = problem(10 * seed + number, m=2 + number % 3)
+        distance, steep, centres = augmented_distance(one.versions), one.lipschitz(), one.centres
+        for label in one.labels.unique():
+            own = one.labels == label
+            main, share = own.nonzero()[2:, 0], one.mass / one.mass[own].sum()  # the first two lie beside another class
+            delta = float(distance[main][:, main].max())
+            for eps in (0.01, 0.03, 0.1, 0.3, 1.0):
+                late = one.spread[main].amax(dim=(1, 2)) > eps
+                bound = apart(
+                    float(share[main].sum()), float(share[main][late].sum()), len(one.versions), steep * delta + 2 * eps
+                )
+                found = 1 - one.features[:, main[~late]] @ centres[label]
+                off = max(off, float(found.max()) - bound) if found.numel() else off
+    m, point, near = 2 + seed % 3, [1.0, 0.0], [0.8, 0.6]
+    # x, which is rare; what is near it; what is so in one version alone; and what is outside of the main part.
+    rows = [[point, near, near, [-1.0, 0.0]]] + [[point, near, [-1.0, 0.0], [-1.0, 0.0]]] * (m - 1)
+    features = torch.tensor(rows, dtype=torch.float64)
+    mass = torch.tensor([0.0, 0.7, 0.2, 0.1], dtype=torch.float64)
+    one = Problem(features, features, torch.zeros(4, dtype=torch.long), mass)
+    bound = apart(1 - float(mass[3]), one.misaligned(1.0), m, float((features[0, 0] - features[0, 1]).norm()))
+    equal = 1 - float(features[0, 0] @ one.centres[0]) - bound
+    return {"f(x).mu_k": off, "at equality": abs(equal)}
+
+
 def error_bound(seed: int) -> dict[str, float]:
     """What the error exceeds theorem 1's bound by, and the bound by the alignment loss, over 40 problems, main parts
     and eps that meet the condition; nothing is sampled.

@@ -95,7 +95,7 @@ class KernelPoints(Method):
         self.points, self.kernel = FreePoints(count, dim), exponential(gamma, temperature)
 
     def training_step(self, batch: Graph, batch_idx: int) -> Tensor:
-        return self.log_loss(self.contrast(self.points(), batch.edges))
+        return self.log_loss(self.contrast(self.points.all_of(len(batch.features)), batch.edges))
 
     def contrast(self, rows: Tensor, edges: Tensor) -> Tensor:
         """The loss of vectors of all nodes, (n, dim), and edges (node, neighbour), int64 (2, e)."""
@@ -105,7 +105,7 @@ class KernelPoints(Method):
         return log_total(rows, self.kernel).mean() - (pull / degree[node]).sum() / len(rows)
 
     def embed_graph(self, graph: Graph) -> Tensor:
-        return self.points()
+        return self.points.all_of(len(graph.features))
 
 
 class SpectralClustering(Method):

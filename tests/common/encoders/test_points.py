@@ -84,6 +84,10 @@ def test_items_are_taken_by_number() -> None:
         points(torch.tensor([7]))
     with pytest.raises(UserError, match=r"model.count is 0; it must be at least 1"):
         FreePoints(0, 2)
+    assert points.all_of(5).equal(points())
+    for other in (4, 6):
+        with pytest.raises(UserError, match=f"model.count is 5; it must be that of the data, {other}"):
+            points.all_of(other)
 
 
 def test_means_of_neighbours_are_those_of_a_loop() -> None:

@@ -243,7 +243,7 @@ def test_block_model() -> None:
     assert share[1, 1] == pytest.approx(0.15, abs=0.01)
     assert blocks.evaluate(Does(embed_graph=lambda graph: hot)) == pytest.approx(
         {"kmeans/ari": 1.0, "cosine/minority_twin": 0.0, "cosine/within": 1.0, "pair_cosine/minority_twin": 0.0,
-         "pair_cosine/twin_other": 0.0}
+         "pair_cosine/twin_other": 0.0, "pair_cosine/minority_other": 0.0, "pair_cosine/twin_over_other": 0.0}
     )  # fmt: skip
     merged = hot @ torch.tensor([[1.0, 0], [1, 0], [0, 1]])
     found = blocks.evaluate(Does(embed_graph=lambda graph: merged + 1e-3 * normal(torch.arange(n), 2, 0)))
@@ -256,9 +256,14 @@ def test_cosines_of_blocks_are_means_over_pairs() -> None:
     rows = F.normalize(normal(torch.arange(40), 6, 1), dim=1)
     found = blocks.evaluate(Does(embed_graph=lambda graph: 3 * rows), "val")
     first, second, third = range(0, 8, 2), range(8, 20, 2), range(20, 40, 2)
-    for name, left, right in (("minority_twin", first, second), ("twin_other", third, second)):
+    pairs = ("minority_twin", first, second), ("twin_other", third, second), ("minority_other", first, third)
+    for name, left, right in pairs:
         loop = [sum(float(rows[i] @ rows[j]) for i in left) / len(left) for j in right]
         assert found[f"pair_cosine/{name}"].items.tolist() == pytest.approx(loop, abs=1e-6)
+    twin, other, over = (
+        float(found[f"pair_cosine/{name}"]) for name in ("minority_twin", "minority_other", "twin_over_other")
+    )
+    assert over == pytest.approx(twin - other, abs=1e-6)
 
 
 def test_a_graph_may_be_drawn_by_the_seed() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.batches import Images
+from common.batches import Graph, Images
 from common.distributed import rank, world_size
 from common.errors import UserError
 from data.benchmarks.published.cifar import TEST, TRAIN
@@ -56,6 +56,14 @@ def test_the_loss_is_that_of_a_loop(temperature: float, clamp: bool) -> None:
         end[i, j] += sign * step
     slope = (loop(ends[0], EDGES, temperature, clamp) - loop(ends[1], EDGES, temperature, clamp)) / (2 * step)
     assert float(gradient[i, j]) == pytest.approx(slope, rel=1e-6)
+
+
+@pytest.mark.parametrize("count", [5, 7])
+def test_points_of_another_graph_are_refused(count: int) -> None:
+    method, graph = GraphContrast(count=count), Graph(torch.eye(6), EDGES, torch.zeros(6), torch.arange(6))
+    for use in (lambda: method.training_step(graph, 0), lambda: method.embed_graph(graph)):
+        with pytest.raises(UserError, match=f"model.count is {count}; it must be that of the data, 6"):
+            use()
 
 
 def slope_along_the_sphere(gradient: Tensor, rows: Tensor) -> float:
