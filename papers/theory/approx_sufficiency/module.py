@@ -70,7 +70,7 @@ def chi_square_contrastive(one: Tensor, other: Tensor, *, temperature: float) ->
     """The spectral loss of a exp(cosine / temperature), at the number a that is best: -(E r)^2 / E' r^2.
 
     E is over pairs, E' over two samples, r the exponential. At best, where a r is p(a, b) / (p(a) p(b)), it is -1 - the
-    chi-square information; the excess of any other a r is its squared distance from that, at least.
+    chi-square information, and else larger by the mean squared distance of a r from that.
 
     Args:
         one, other: unit vectors of two views, (n, d).
