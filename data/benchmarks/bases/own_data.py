@@ -201,7 +201,7 @@ class OwnData(Benchmark):
             first += len(source)
         self.splits = self.drawn(found)
         self.tell_left_out()
-        for split in known.keys() - {"train"}:
+        for split in [name for name in known if name != "train"]:
             self.tell_shared(split, len(set(known[split]) & set(known["train"])))
 
     def forget_left_out(self) -> None:
