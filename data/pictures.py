@@ -37,14 +37,13 @@ def opened(picture: Path | bytes, colour: bool, side: int | None = None, header:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found: Image.Image = Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture)
-            size = found.size
-            if header or min(size) < LEAST:
-                found.close()
-            else:
-                if side is not None:
-                    found.draft(mode, (side, side))
-                found = _converted(ImageOps.exif_transpose(found), mode)
+            found: Image.Image
+            with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as found:
+                size = found.size
+                if not header and min(size) >= LEAST:
+                    if side is not None:
+                        found.draft(mode, (side, side))
+                    found = _converted(ImageOps.exif_transpose(found), mode)
     except FileNotFoundError:
         raise UserError("does not exist") from None
     except IsADirectoryError:

@@ -26,7 +26,8 @@ def logs_of(given: argparse.Namespace) -> Path:
 def needs_checkout(given: argparse.Namespace) -> None:
     """Raises UserError where a command would write among the files of an installed package."""
     if is_installed(given.root):
+        words = " ".join([given.command, *([given.action] if hasattr(given, "action") else [])])
         raise UserError(
-            f"papers {given.command} writes into a checkout of the repository, and only the package is installed here: "
+            f"papers {words} writes into a checkout of the repository, and only the package is installed here: "
             "clone the repository and run it there"
         )

@@ -106,10 +106,12 @@ def benchmarks_read(batch: str, root: Path = REPOSITORY) -> list[str]:
 
 def fitting_benchmarks(batch: str, root: Path = REPOSITORY) -> str:
     """What a method that reads such batches can be put on, in words: by recipes, and of one's own data."""
+    # What every module imports, such as Tensor, tells nothing.
+    kinds = [kind for kind in batch.split(" | ") if mentions("common.batches", kind, REPOSITORY)]
     own = [
         name
         for name, class_path in own_benchmarks().items()
-        if any(mentions(class_path, kind, root, deep=True) for kind in batch.split(" | "))
+        if any(mentions(class_path, kind, root, deep=True) for kind in kinds)
     ]
     said = ", ".join(benchmarks_read(batch, root)) or "none in a recipe so far"
     return f"{said}; on data of your own: --data {' or '.join(sorted(own))}" if own else said

@@ -141,7 +141,8 @@ def test_a_package_is_never_written_into(
     assert results_of(given) == root / "results", "what is read and compared with"
     for words in (["report"], ["new", "mine", "--like", "alpha"], ["migrate", "--from", "."], ["data", "page"]):
         code, _, err = papers(root, capsys, *words)
-        assert code == 2 and err.startswith(f"papers: papers {words[0]} writes into a checkout of the repository")
+        said = "data page" if words[0] == "data" else words[0]
+        assert code == 2 and err.startswith(f"papers: papers {said} writes into a checkout of the repository")
     after = {path: path.read_bytes() for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc"}
     assert after == before
 

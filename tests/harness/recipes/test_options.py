@@ -225,7 +225,7 @@ def test_data_of_ones_own_are_named_among_what_fits() -> None:
     assert fits("Sentences").endswith("; on data of your own: --data Retrieval or TextPairs")
     assert fits("TranscribedSpeech | SpeechViews").endswith("; on data of your own: --data AudioText")
     assert "own" not in fits("CaptionedMotions")
-    assert fits("Nothing") == "none in a recipe so far"
+    assert fits("Nothing") == fits("Tensor") == "none in a recipe so far"
 
 
 def test_the_shared_benchmarks_are_known_without_importing_them() -> None:
