@@ -222,10 +222,8 @@ def test_the_benchmarks_on_which_a_method_could_stand() -> None:
 def test_data_of_ones_own_are_named_among_what_fits() -> None:
     fits = catalog.fitting_benchmarks
     assert fits("Images").endswith("; on data of your own: --data ImageFolder")
-    assert fits("Sentences").endswith("; on data of your own: --data Retrieval or TextPairs")
     assert fits("TranscribedSpeech | SpeechViews").endswith("; on data of your own: --data AudioText")
-    assert "own" not in fits("CaptionedMotions")
-    assert fits("Nothing") == fits("Tensor") == "none in a recipe so far"
+    assert fits("Tensor") == "none in a recipe so far", "every module imports it"
 
 
 def test_the_shared_benchmarks_are_known_without_importing_them() -> None:
