@@ -14,7 +14,7 @@ from torch import Tensor
 
 from common.augmentation import random_box
 from common.errors import UserError
-from data.cells import named, stored
+from data.cells import named, places, stored
 from data.readers import Source
 
 THREADS = 4
@@ -102,11 +102,7 @@ class PictureReader(NamedTuple):
 
     def where(self, rows: Sequence[int]) -> list[tuple[int, Path | bytes]]:
         """The rows, each with its picture's path or bytes."""
-        values = self.source.cells(self.column, rows)
-        return [
-            (row, stored(value, self.root or self.source.part(row)[0].folder))
-            for row, value in zip(rows, values, strict=True)
-        ]
+        return list(zip(rows, places(self.source, self.column, rows, self.root), strict=True))
 
     def __call__(self, rows: Sequence[int]) -> Tensor:
         """Whole pictures or their middle, uint8 of shape (n, channels, side, side)."""

@@ -22,6 +22,7 @@ from common.sampling.batches import GlobalBatchSampler, ResumableLoader
 from common.table import Rows, Table
 from common.training.method import batches_read
 from data.cache import checksum
+from data.cells import places
 from data.readers import TABLES, Media, Source, read_own
 
 _DRAWN, _CHOSEN = 1, 2
@@ -169,6 +170,11 @@ class OwnData(Benchmark):
     def keys(self, source: Source, at: Tensor) -> Iterator[Hashable] | None:
         """What rows that belong together have in common, of each of these rows; None where each is alone."""
         return None
+
+    def media_keys(self, source: Source, at: Tensor, column: str) -> Iterator[Path | bytes]:
+        """The path or bytes of the picture or recording in each of these rows."""
+        for start in range(0, len(at), 500):
+            yield from places(source, column, at[start : start + 500].tolist(), self.root())
 
     def strata(self, source: Source, at: Tensor) -> Tensor:
         """What is drawn from alike, such as classes, int64 (n,); by default all are of one kind."""

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -130,6 +130,9 @@ class AudioText(OwnData):
                 fault = f"the recording is {seconds:.1f} s long; data.longest is {self.longest}"
             faults.append(text or fault)
         return faults
+
+    def keys(self, source: Source, at: Tensor) -> Iterator[Path | bytes]:
+        return self.media_keys(source, at, self.audio)
 
     def reader(self, source: Source) -> SoundReader:
         return SoundReader(source, self.audio, self.root(), self.sound == "log_mel", self.normalized)

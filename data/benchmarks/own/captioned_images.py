@@ -144,14 +144,8 @@ class ImageText(OwnData):
     def reader(self, source: Source) -> PictureReader:
         return PictureReader(source, self.image, self.root(), self.side, self.colour, whole=True)
 
-    def picture_keys(self, source: Source, at: Tensor) -> Iterator[Path | bytes]:
-        """The path or bytes of each of these rows' pictures."""
-        reader = self.reader(source)
-        for start in range(0, len(at), 500):
-            yield from (place for _, place in reader.where(at[start : start + 500].tolist()))
-
     def keys(self, source: Source, at: Tensor) -> Iterator[Hashable]:
-        return self.picture_keys(source, at) if self.pair_id is None else texts_in(source, at, self.pair_id)
+        return self.media_keys(source, at, self.image) if self.pair_id is None else texts_in(source, at, self.pair_id)
 
     def build(self) -> None:
         super().build()
@@ -166,7 +160,7 @@ class ImageText(OwnData):
         if split in self._galleries:
             return self._galleries[split]
         part = self.splits[split]
-        pictures, picture = different(self.picture_keys(part.source, part.at))
+        pictures, picture = different(self.media_keys(part.source, part.at, self.image))
         captions: dict[str, tuple[int, int]] = {}
         said: dict[int, set[int]] = {}
         shown: dict[int, set[int]] = {}

@@ -1,7 +1,7 @@
 """Pictures in classes: the user's own, a folder of them for each class, or a table with a column of labels."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -142,6 +142,9 @@ class ImageFolder(OwnData):
         values = source.cells(self.label, at.tolist())
         names = getattr(source.rows.features[self.label], "names", None)
         return [text_of(value) if names is None else names[value] for value in values]
+
+    def keys(self, source: Source, at: Tensor) -> Iterator[Path | bytes]:
+        return self.media_keys(source, at, self.image)
 
     def strata(self, source: Source, at: Tensor) -> Tensor:
         names = self.class_names(source, at)

@@ -332,6 +332,22 @@ def test_what_is_trained_on_and_tested_on_is_counted(capsys: pytest.CaptureFixtu
     assert "papers: beir: 18 of what test holds is in train as well" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", [ImageFolder, ImageText, AudioText])
+def test_a_picture_or_recording_in_several_rows_is_of_one_split(kind: type[OwnData]) -> None:
+    if kind is AudioText:
+        own_files.sounds(Path("own.csv"), 15)
+    else:
+        own_files.captions(Path("own.csv"), 15)
+    header, *rows = Path("own.csv").read_text().splitlines()
+    if kind is ImageFolder:
+        header, rows = "image,label", [f"{row.split(',')[0]},{'ab'[i % 2]}" for i, row in enumerate(rows)]
+    Path("own.csv").write_text("\n".join([header, *rows, *rows]))
+    data = kind(path="own.csv")
+    data.setup()
+    of = {split: {int(row) % 15 for row in part.at} for split, part in data.splits.items()}
+    assert sum(map(len, of.values())) == 15 and sum(data.sizes().values()) == 30
+
+
 def test_a_class_that_a_split_lacks_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     own_files.pictures(Path("own/train"), each=5, colours=["red", "green", "blue"])
     own_files.pictures(Path("own/test"), each=5, colours=["red", "green"])
