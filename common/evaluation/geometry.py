@@ -99,9 +99,15 @@ def modality_gap(x: Tensor, y: Tensor) -> float:
     Args:
         x: shape (n, d), normalized here.
         y: shape (m, d).
+
+    Returns:
+        Of as many rows a `Mean`, row i of both being a pair: its item is the part of x_i - y_i along the line between
+        the centres.
     """
     x, y = (F.normalize(embeddings(name, side), dim=1) for name, side in (("x", x), ("y", y)))
-    return float((x.mean(0) - y.mean(0)).norm())
+    apart = x.mean(0) - y.mean(0)
+    gap = float(apart.norm())
+    return Mean((x - y) @ F.normalize(apart, dim=0), gap) if len(x) == len(y) else gap
 
 
 @scoring()

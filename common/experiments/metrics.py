@@ -11,7 +11,7 @@ LOWER = frozenset(
         *("frame_distance", "orthogonal_distance", "simplex_distance", "scatter"),
     )
 )
-NEITHER = frozenset(("modality_gap", "effective_rank", "largest_cosine"))
+NEITHER = frozenset(("modality_gap", "linear_separability", "effective_rank", "largest_cosine"))
 
 
 def best(metric: str, values: Iterable[float]) -> float:

@@ -9,7 +9,7 @@ from common.losses.contrastive_margin import contrastive_margin
 from common.losses.distillation import distilled_cross_entropy, momentum_contrast
 from common.losses.filtered import filtered_info_nce
 from common.losses.focal import focal_info_nce, focal_sigmoid, focal_sup_con
-from common.losses.geometry import alignment, uniformity
+from common.losses.geometry import alignment, cross_uniformity, uniformity
 from common.losses.hinge import pairwise_hinge
 from common.losses.info_nce import HardNegatives, info_nce, symmetric_info_nce
 from common.losses.listwise import circle, circle_list, listwise_kl
@@ -42,6 +42,7 @@ __all__ = [
     "circle_list",
     "class_pairs",
     "contrastive_margin",
+    "cross_uniformity",
     "decoupled_nt_xent",
     "decoupled_softmax",
     "distilled",

@@ -64,6 +64,10 @@ def _sharp(n: int, seed: int) -> Example:
     return Example({"x": 1.5 * _cloud(n, seed).embeddings["x"]}, shared={"t": 3.0})
 
 
+def _sharp_pairs(n: int, seed: int) -> Example:
+    return Example({name: 1.5 * side for name, side in _squared(n, seed).embeddings.items()}, shared={"t": 3.0})
+
+
 @loss(_cloud, _sharp, needs=Needs.KEYS)
 def uniformity(x: Tensor, *, t: float = 2.0, exchange: Exchange = Exchange.GATHER) -> Tensor:
     """Spreads vectors over the sphere.
@@ -86,19 +90,56 @@ def uniformity(x: Tensor, *, t: float = 2.0, exchange: Exchange = Exchange.GATHE
 
     Source: Wang and Isola 2020, section 4.1.2.
     """
-    # -t d^2 is itself an inner product, of vectors longer by two, and so the log-sum-exp is that of a score matrix.
     check_number("t", t, above=0)
     check_embeddings(x=x)
-    layout = shards(len(x), x.device, exchange)
-    x = centred(at_least_float32(x), layout.total, exchange)
-    energy = -t * x.square().sum(dim=1, keepdim=True)
-    one = torch.ones_like(energy)
-    query = torch.cat([2 * t * x, energy, one], dim=1)
-    scores = Scores(query, torch.cat([x, one, energy], dim=1), exchange=exchange)
-    n = layout.total
+    n = shards(len(x), x.device, exchange).total
+    x = centred(at_least_float32(x), n, exchange)
     if n < 2:
         raise UserError(f"uniformity of {n} vector: expected at least 2")
+    return _log_mean_potential(x, x, t, exchange)
+
+
+def _log_mean_potential(x: Tensor, y: Tensor, t: float, exchange: Exchange) -> Tensor:
+    """log mean_{i != j} exp(-t ||x_i - y_j||^2) over the rows of all processes."""
+    # -t d^2 is itself an inner product, of vectors longer by two, and so the log-sum-exp is that of a score matrix.
+    energies = [-t * side.square().sum(dim=1, keepdim=True) for side in (x, y)]
+    one = torch.ones_like(energies[0])
+    query = torch.cat([2 * t * x, energies[0], one], dim=1)
+    scores = Scores(query, torch.cat([y, one, energies[1]], dim=1), exchange=exchange)
     total = scores.exclude(scores.own()).logsumexp(dim=1).logsumexp(dim=0)
     if exchange != Exchange.LOCAL:
         total = logsumexp_over_processes(total)
+    n = scores.layout.total
     return total - math.log(n * (n - 1))
+
+
+@loss(_squared, _sharp_pairs, needs=Needs.KEYS)
+def cross_uniformity(x: Tensor, y: Tensor, *, t: float = 2.0, exchange: Exchange = Exchange.GATHER) -> Tensor:
+    """Keeps each vector of one side away from all of the other side but its partner.
+
+    log mean_{i != j} exp(-t ||x_i - y_j||^2), at most 0 and in nats: `uniformity` between two sides. It says nothing of
+    how a side lies in itself, and two sides that are far apart have a low value as well as two that are spread evenly.
+
+    Args:
+        x, y: (n, d), two views or modalities; row i of both is a positive pair.
+        t: sharpness of the potential.
+        exchange: which vectors meet on several processes.
+
+    Returns:
+        The value over all pairs of all processes (with LOCAL, of this process).
+
+    Raises:
+        UserError: fewer than two pairs, t is not above 0, or the shapes differ.
+
+    Relations: the negatives of `symmetric_info_nce`, at t = 1 / (2 temperature) and with the logarithm outside.
+
+    Source: Fahim et al. 2024, L_xuniform.
+    """
+    check_number("t", t, above=0)
+    check_embeddings(same_rows=True, x=x, y=y)
+    n = shards(len(x), x.device, exchange).total
+    if n < 2:
+        raise UserError(f"cross-uniformity of {n} pair: expected at least 2")
+    compared(x, y)
+    x, y = centred(torch.cat([at_least_float32(x), at_least_float32(y)]), 2 * n, exchange).chunk(2)
+    return _log_mean_potential(x, y, t, exchange)

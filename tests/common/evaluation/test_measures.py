@@ -135,6 +135,18 @@ def test_modality_gap_of_known_centres():
     assert modality_gap(normalize_like(x), -x) == pytest.approx(math.sqrt(2))
 
 
+def test_the_gap_of_pairs_is_a_mean_over_them():
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.randn(2, 300, 5, generator=draw) + torch.tensor([0.5, -0.3])[:, None, None]
+    found = modality_gap(x, y)
+    assert found.items.shape == (300,) and found.items.mean() == pytest.approx(float(found), rel=1e-6)
+    # What the items' spread says of the error is what other draws of the pairs show.
+    drawn = torch.randint(300, (400, 300), generator=draw)
+    others = torch.tensor([modality_gap(x[rows], y[rows]) for rows in drawn])
+    assert float(found.items.std()) / 300**0.5 == pytest.approx(float(others.std()), rel=0.2)
+    assert type(modality_gap(x, y[:200])) is float and modality_gap(x, x).items.abs().max() == 0
+
+
 def test_uniformity_knows_the_influence_of_each_row():
     x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)) + 0.5
     found = uniformity_metric(x)

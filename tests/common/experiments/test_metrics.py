@@ -14,6 +14,8 @@ from harness.recipes import catalog
         ("class_means/frame_distance", "lower"),
         ("class_means/scatter", "lower"),
         ("modality_gap", None),
+        ("linear_separability", None),
+        ("modality_gap/step100", None),
     ],
 )
 def test_which_way_is_better(metric: str, expected: str | None) -> None:

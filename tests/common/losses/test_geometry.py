@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from common.errors import UserError
-from common.losses import alignment, info_nce, uniformity
+from common.losses import alignment, cross_uniformity, info_nce, uniformity
 from common.losses.examples import generator, unit
 
 
@@ -16,6 +16,8 @@ def test_values_at_the_ends() -> None:
     assert uniformity(torch.tensor([[1.0, 0.0], [-1.0, 0.0]])).item() == pytest.approx(-8.0)
     with pytest.raises(UserError, match=r"^uniformity of 1 vector: expected at least 2$"):
         uniformity(same[:1])
+    with pytest.raises(UserError, match=r"^cross-uniformity of 1 pair: expected at least 2$"):
+        cross_uniformity(same[:1], same[:1])
 
 
 def test_coincident_pairs_have_a_finite_gradient() -> None:
@@ -55,3 +57,13 @@ def test_uniformity_does_not_depend_on_where_the_cloud_stands(offset: float) -> 
     (ours,), (theirs,) = torch.autograd.grad(value, x), torch.autograd.grad(expected, exact)
     torch.testing.assert_close(ours.double(), theirs, rtol=1e-3, atol=1e-6)
     assert uniformity(torch.full((5, 3), offset)) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_cross_uniformity_leaves_out_pairs_alone() -> None:
+    # Two pairs that coincide, at opposite points: only distances of 2 count. Two sides that are opposite: none counts.
+    ends = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    assert cross_uniformity(ends, ends).item() == pytest.approx(-8.0)
+    assert cross_uniformity(ends, -ends).item() == pytest.approx(0.0, abs=1e-6)
+    x, y = unit(generator(2), 50), unit(generator(3), 50)
+    far = cross_uniformity(x + 1e4, y + 1e4)
+    torch.testing.assert_close(far, cross_uniformity(x, y), rtol=1e-6, atol=1e-6)
