@@ -123,6 +123,34 @@ class Tuning:
 
 
 @dataclass(frozen=True)
+class Line:
+    """One line of a curve."""
+
+    label: str
+    """Its name beside the curve."""
+    arms: tuple[str, ...] = ()
+    """Those whose runs it shows; a property has none."""
+    metric: str | None = None
+    """What it shows, where that is not the curve's `y`."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What `papers report` draws as lines, from the metrics on record: means over seeds, with their deviation."""
+
+    x: str
+    """A place in the recipe, as in `model.temperature` or `data.sizes.0`, whose value in each arm of a line is the
+    place of its point; or, where the metric has `{x}` in its name, what these numbers are, as in "step"."""
+    y: str
+    """The metric, as in `modality_gap`, or with `{x}` for a number in the names of many, as in `modality_gap/step{x}`,
+    with a point for each that is on record."""
+    lines: tuple[Line, ...]
+    """What is drawn; an arm may be a point of several."""
+    log: bool = False
+    """The axis of x is logarithmic; a point at 0 or below is left out."""
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Arms trained by one recipe over the seeds of a look, and claims about their differences."""
 
@@ -140,6 +168,8 @@ class Comparison:
     """More about it, for the page."""
     tuning: tuple[Tuning, ...] = ()
     """What was tried before; `papers tune` runs it."""
+    curves: tuple[Curve, ...] = ()
+    """What is drawn beside the arms and the claims."""
 
     @property
     def seeds(self) -> int:
@@ -193,6 +223,8 @@ class Property:
     """As in `Claim`."""
     control: bool = False
     """As in `Claim`."""
+    curves: tuple[Curve, ...] = ()
+    """What is drawn of its deviations."""
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from common.experiments.card import LOOKS, Arm, Card, Claim, Comparison, Experiment, Property, Tuning
+from common.experiments.card import LOOKS, Arm, Card, Claim, Comparison, Curve, Experiment, Property, Tuning
 from common.experiments.schema import check_class, closest, decode, fail
 from common.experiments.yaml_lines import Document, Location, load
 
@@ -87,12 +87,15 @@ def _arms(document: Document, where: Location, entries: dict[str, Any]) -> dict[
 
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+_PLACE = re.compile(r"(model|data|trainer)(\.\w+)+")
 
 
 def _check_experiment(experiment: Experiment, document: Document, where: Location) -> None:
     # Names become folders under logs/ and words on the command line.
     if not _NAME.fullmatch(experiment.name):
         fail(document, (*where, "name"), f"'{experiment.name}' must be lower case letters, digits or '_.-'")
+    for i, curve in enumerate(experiment.curves):
+        _check_curve(experiment, curve, document, (*where, "curves", i))
     if isinstance(experiment, Property):
         if experiment.seeds < 1:
             fail(document, (*where, "seeds"), f"'seeds' is {experiment.seeds}; it must be at least 1")
@@ -133,6 +136,24 @@ def _check_arm(experiment: Comparison, arm: str, document: Document, where: Loca
         fail(document, where, f"{role} names the unknown arm '{arm}'{known}")
 
 
+def _check_curve(experiment: Experiment, curve: Curve, document: Document, where: Location) -> None:
+    if not curve.lines:
+        fail(document, (*where, "lines"), "'lines' is empty")
+    for i, line in enumerate(curve.lines):
+        place, numbered = (*where, "lines", i), "{x}" in (line.metric or curve.y)
+        if isinstance(experiment, Property) and (line.arms or not numbered):
+            fail(document, place, "a line of a property has no 'arms', and '{x}' in the name of its metric")
+        if isinstance(experiment, Comparison):
+            for j, arm in enumerate(line.arms):
+                _check_arm(experiment, arm, document, (*place, "arms", j))
+            if numbered and len(line.arms) != 1:
+                fail(document, place, f"a line of a metric with '{{x}}' is of one arm; '{line.label}' has {line.arms}")
+            if not line.arms:
+                fail(document, place, f"the line '{line.label}' has no arms")
+        if not numbered and not _PLACE.fullmatch(curve.x):
+            fail(document, (*where, "x"), f"'x' is '{curve.x}'; it must be a place in the recipe, as 'model.lr'")
+
+
 def _check_tuning(experiment: Comparison, tuning: Tuning, document: Document, where: Location) -> None:
     for key in ("seeds", "knobs", "arms"):
         if not getattr(tuning, key):
@@ -142,7 +163,7 @@ def _check_tuning(experiment: Comparison, tuning: Tuning, document: Document, wh
             own = f"seeds 0 to {LOOKS[-1] - 1} are those of the looks; tuning takes others, as 100"
             fail(document, (*where, "seeds", i), f"entry {i + 1} of 'seeds' is {seed}; {own}")
     for knob, values in tuning.knobs.items():
-        if not re.fullmatch(r"(model|data|trainer)(\.\w+)+", knob):
+        if not _PLACE.fullmatch(knob):
             fail(document, (*where, "knobs", knob), f"the knob '{knob}' must be a place in the recipe, as 'model.lr'")
         if not values:
             fail(document, (*where, "knobs", knob), f"the knob '{knob}' has no values")

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ STYLE = {
 }
 ROW, HEAD, FOOT = 0.25, 0.34, 0.34  # inches: one row, a panel's title, its axis
 PLOT, RIGHT, EDGE = 4.0, 2.3, 0.1
+TITLE, HEIGHT = 0.7, 2.2  # of a plot of lines: what is left of it, and how tall it is
 LETTER, LABEL = 0.07, 80  # inches that a letter of a label takes, and how many are shown at most
 
 
@@ -68,6 +70,63 @@ class Check:
         if self.tolerance == 0:
             return [most if value else least for value in self.values]
         return [min(max(abs(value) / self.tolerance, least), most) for value in self.values]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One line of a plot."""
+
+    label: str
+    points: tuple[tuple[float, tuple[float, ...]], ...]
+    """(x, the values of all seeds), by x."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Lines over one axis."""
+
+    title: str
+    x: str
+    """What the axis shows."""
+    lines: tuple[Trace, ...]
+    log: bool = False
+    """Whether it is logarithmic."""
+
+
+def curves(plots: Sequence[Plot]) -> "Figure":
+    """Draws plots one below the other: each line through the means over seeds, in a band of a standard deviation."""
+    from matplotlib.figure import Figure
+
+    longest = max((len(line.label) for plot in plots for line in plot.lines), default=0)
+    width, step = TITLE + PLOT + max(RIGHT, 0.7 + LETTER * longest), HEAD + HEIGHT + 2 * FOOT
+    height = len(plots) * step + EDGE
+    figure = Figure(figsize=(width, height))
+    for number, plot in enumerate(plots):
+        bottom = height - (number + 1) * step + 2 * FOOT
+        _curve(figure.add_axes((TITLE / width, bottom / height, PLOT / width, HEIGHT / height)), plot)
+    return figure
+
+
+def _curve(ax: "Axes", plot: Plot) -> None:
+    _bare(ax, plot.title)
+    ax.set_xlabel(plot.x, color=INK, fontsize=9)
+    ax.spines["left"].set_visible(True)
+    ax.spines["left"].set_color(INK)
+    if plot.log:
+        ax.set_xscale("log")
+    looks = list(STYLE.values())[:5]
+    for number, line in enumerate(plot.lines):
+        (colour, marker), dash = looks[number % len(looks)], "-" if number < len(looks) else "--"
+        x = [place for place, _ in line.points]
+        means = [statistics.fmean(values) for _, values in line.points]
+        spread = [statistics.stdev(values) if len(values) > 1 else 0.0 for _, values in line.points]
+        ends = [
+            [m - s for m, s in zip(means, spread, strict=True)],
+            [m + s for m, s in zip(means, spread, strict=True)],
+        ]
+        ax.fill_between(x, *ends, color=colour, alpha=0.2, linewidth=0)
+        ax.plot(x, means, color=colour, marker=marker, markersize=4, linestyle=dash, linewidth=1.5, label=line.label)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1.03), frameon=False, labelcolor=INK, fontsize=8)
 
 
 def forest(rows: Sequence[Difference]) -> "Figure":
@@ -200,13 +259,18 @@ def _stack(labels: Sequence[Sequence[str]], top: float) -> tuple["Figure", list[
 
 def _rows(ax: "Axes", labels: Sequence[str], title: str) -> None:
     short = [label if len(label) <= LABEL else label[: LABEL - 1] + "…" for label in labels]
-    ax.set_facecolor("none")
     ax.set_yticks(range(len(labels)), short, color=INK, fontsize=9)
     ax.set_ylim(len(labels) - 0.5, -0.5)
-    ax.set_title(title, loc="left", color=INK, fontsize=10, fontweight="bold", pad=4)
-    ax.tick_params(colors=INK, labelsize=8, length=3)
+    _bare(ax, title)
     ax.tick_params(axis="y", length=0, labelsize=9)
     ax.margins(x=0.08)
+
+
+def _bare(ax: "Axes", title: str) -> None:
+    """A title and the axis below, and nothing around."""
+    ax.set_facecolor("none")
+    ax.set_title(title, loc="left", color=INK, fontsize=10, fontweight="bold", pad=4)
+    ax.tick_params(colors=INK, labelsize=8, length=3)
     for side in ("top", "right", "left"):
         ax.spines[side].set_visible(False)
     ax.spines["bottom"].set_color(INK)

@@ -21,7 +21,7 @@ from common.experiments.verdict import ClaimResult, PropertyResult, Verdict
 from common.lines import read_text
 from harness.console import track
 from harness.files import write_text
-from harness.pages import citation, claim_text, compare, figures
+from harness.pages import citation, claim_text, compare, curves, figures
 from harness.records.floors import read_floors
 from harness.records.standing import Standing, Trial, tally, tally_primary, verdict_words
 
@@ -62,12 +62,19 @@ def paper_files(paper: Standing, results: Path) -> Iterator[tuple[Path, str]]:
 
 
 def figure(paper: Standing, results: Path) -> Iterator[tuple[Path, str]]:
-    """A paper's figure, if anything is on record."""
+    """A paper's figure and its curves, if anything is on record."""
     if paper.records:
         panels, rows, checks = arms(paper), differences(paper), deviations(paper)
         drawn = figures.paper(panels, rows, checks)
         text = figures.render(drawn, f"{paper.card.title}\n{panels}\n{rows}\n{checks}")
         yield results / "figures" / f"{paper.card.slug}.svg", text
+    if plots := curves.plots(paper):
+        text = figures.render(figures.curves(plots), f"{paper.card.title}\n{plots}")
+        yield _curves_file(paper, results), text
+
+
+def _curves_file(paper: Standing, results: Path) -> Path:
+    return results / "figures" / f"{paper.card.slug}.curves.svg"
 
 
 def family_files(root: Path, results: Path, family: str, papers: Sequence[Standing]) -> Iterator[tuple[Path, str]]:
@@ -113,7 +120,8 @@ def page(paper: Standing, results: Path) -> tuple[Path, str]:
     """A paper's README, its block filled."""
     folder = paper.card.folder
     drawn = _link(results / "figures" / f"{paper.card.slug}.svg", folder)
-    text = _render("paper.md.j2", paper.card.root, folder, paper=paper, figure=drawn)
+    lines = _link(_curves_file(paper, results), folder) if curves.plots(paper) else None
+    text = _render("paper.md.j2", paper.card.root, folder, paper=paper, figure=drawn, curves=lines)
     return folder / "README.md", _filled(folder / "README.md", "results", text)
 
 

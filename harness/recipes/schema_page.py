@@ -8,7 +8,7 @@ from textwrap import fill
 from common.experiments import card
 from common.experiments.card import LOOKS
 
-SHOWN = ("Card", "Parameters", "Published", "Processes", "Comparison", "Tuning", "Claim", "Property")
+SHOWN = ("Card", "Parameters", "Published", "Processes", "Comparison", "Tuning", "Claim", "Property", "Curve", "Line")
 HEADS = {
     "Card": "paper.yaml",
     "Parameters": "parameters",
@@ -18,6 +18,8 @@ HEADS = {
     "Tuning": "tuning of a comparison",
     "Claim": "each entry of the claims of a comparison",
     "Property": "each entry of experiments with kind: property",
+    "Curve": "each entry of the curves of a comparison or a property",
+    "Line": "each entry of the lines of a curve",
 }
 ARMS = """\
 each entry of the arms of a comparison, by its name

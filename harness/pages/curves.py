@@ -1,0 +1,84 @@
+"""The lines that a card names, read off the records."""
+
+import ast
+import math
+import re
+from typing import Any
+
+from common.errors import UserError
+from common.experiments.card import Comparison, Curve, Line
+from harness.pages.figures import Plot, Trace
+from harness.recipes.signatures import signature
+from harness.recipes.written import arm_config
+from harness.records.standing import Standing, Trial
+
+_NUMBER = r"([-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)"
+
+
+def plots(paper: Standing) -> list[Plot]:
+    """The curves of a paper of which a point is on record, in the order of the card.
+
+    Raises:
+        UserError: an arm has no number at the place that a curve names.
+    """
+    found = []
+    for trial in paper.trials:
+        for curve in trial.experiment.curves:
+            lines = [Trace(line.label, points) for line in curve.lines if (points := _points(trial, curve, line))]
+            if lines:
+                y = curve.y.replace("{x}", "").rstrip("/@ ")
+                title = f"{trial.experiment.name}: {y}"
+                found.append(Plot(title, curve.x.partition(".")[2] or curve.x, tuple(lines), curve.log))
+    return found
+
+
+def _points(trial: Trial, curve: Curve, line: Line) -> tuple[tuple[float, tuple[float, ...]], ...]:
+    """(x, the values of all seeds), by x."""
+    metric = line.metric or curve.y
+    arms = line.arms or (trial.experiment.name,)
+    found: dict[float, tuple[float, ...]] = {}
+    for arm in arms:
+        if "{x}" not in metric:
+            places = {metric: place(trial, arm, curve.x)}
+        else:
+            form = re.compile(_NUMBER.join(map(re.escape, metric.split("{x}"))))
+            names = dict.fromkeys(name for record in trial.records if record.arm == arm for name in record.metrics)
+            places = {name: float(match[1]) for name in names if (match := form.fullmatch(name))}
+        for name, x in places.items():
+            if (x > 0 or not curve.log) and (values := trial.values(arm, name)):
+                found[x] = tuple(values)
+    return tuple(sorted(found.items()))
+
+
+def place(trial: Trial, arm: str, where: str) -> float:
+    """The number that an arm has at a place in its recipe, as in "model.temperature" or "data.sizes.0".
+
+    What is written nowhere has the default of its class.
+
+    Raises:
+        UserError: there is no number.
+    """
+    assert isinstance(trial.experiment, Comparison)
+    section, *keys = where.split(".")
+    value: Any = arm_config(trial.card, trial.experiment, arm, trial.recipe).get(section, {})
+    if section != "trainer":
+        taken, value = signature(value["class_path"], trial.card.root), value.get("init_args", {})
+        if keys[0] not in value and taken is not None and keys[0] in taken.arguments:
+            value = {keys[0]: _literal(taken.arguments[keys[0]].default)}
+    for key in keys:
+        inside = isinstance(value, list | tuple) and key.isdecimal() and int(key) < len(value)
+        value = value[int(key)] if inside else value.get(key) if isinstance(value, dict) else None
+    number = _literal(value) if isinstance(value, str) else value
+    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+        raise UserError(
+            f"{trial.card.slug}/{trial.experiment.name}: the arm '{arm}' has {value!r} at {where}, where a curve "
+            "needs a number"
+        )
+    return float(number)
+
+
+def _literal(text: str | None) -> Any:
+    try:
+        return None if text is None else ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
