@@ -225,27 +225,15 @@ class Scenes(DrawnCaptions):
         metrics = self.retrieval(module, data, image) | self._zero_shot(module, image, placed)
         return {f"{metric}_{name}": value for metric, value in metrics.items()}
 
-    def prompts(self) -> tuple[list[str], Tensor]:
-        """Captions of one object for zero-shot classification, and the class of each, int64."""
-        things = [
-            Thing(kind, colour, size, place)
-            for kind in range(len(CLASSES))
-            for colour in ([-1] if kind < len(THINGS) else range(len(COLOURS)))
-            for size in range(2)
-            for place in range(len(PLACES))
-        ]
-        texts = {self.wordings[0].caption((thing,)): thing.kind for thing in things}
-        return list(texts), torch.tensor(list(texts.values()))
-
     def _zero_shot(self, module: nn.Module, image: Tensor, placed: list[Placed]) -> Metrics:
-        texts, classes = self.prompts()
-        prompts = embedded(module, "embed_text", texts)
-        rows, labels = alone(placed)
+        texts, classes = prompts(self.wordings[0])
+        told = embedded(module, "embed_text", texts)
+        rows, labels = alone([one.scene for one in placed])
         unseen = torch.isin(labels, self.held_out)
 
         def accuracy(which: Tensor) -> float:
             shown = image[rows[which].to(image.device)]
-            return zero_shot_accuracy(shown, prompts, classes.to(image.device), labels[which].to(image.device))
+            return zero_shot_accuracy(shown, told, classes.to(image.device), labels[which].to(image.device))
 
         metrics = {"zero_shot/top1": accuracy(torch.ones_like(unseen))}
         if len(self.held_out):
@@ -308,7 +296,8 @@ class Scenes(DrawnCaptions):
         data, variants = self.variants("test")
         copies = variants.original.bincount(minlength=variants.count).double()
         # Any prompt is as likely to be the nearest, and a shape has more of them than a cut-out.
-        classes, labels = self.prompts()[1], alone(self.placed["test"])[1]
+        classes = prompts(self.wordings[0])[1]
+        labels = alone([one.scene for one in self.placed["test"]])[1]
         hit = float((classes == labels[:, None]).double().mean())
         chance = self.chance() | {"zero_shot/top1": hit}
         chance |= {f"distractor_accuracy/{side}": float((1 / (1 + copies)).mean()) for side in ("text", "image")}
@@ -326,10 +315,23 @@ class Scenes(DrawnCaptions):
         return digest(super().fingerprint(), *changed)
 
 
-def alone(placed: list[Placed]) -> tuple[Tensor, Tensor]:
+def prompts(wording: Wording) -> tuple[list[str], Tensor]:
+    """Captions of one object for zero-shot classification, and the class of each, int64."""
+    things = [
+        Thing(kind, colour, size, place)
+        for kind in range(len(CLASSES))
+        for colour in ([-1] if kind < len(THINGS) else range(len(COLOURS)))
+        for size in range(2)
+        for place in range(len(PLACES))
+    ]
+    texts = {wording.caption((thing,)): thing.kind for thing in things}
+    return list(texts), torch.tensor(list(texts.values()))
+
+
+def alone(scenes: list[Scene]) -> tuple[Tensor, Tensor]:
     """The rows of the scenes of one object, and its classes."""
-    rows = [row for row, one in enumerate(placed) if len(one.scene) == 1]
-    return torch.tensor(rows), torch.tensor([placed[row].scene[0].kind for row in rows])
+    rows = [row for row, scene in enumerate(scenes) if len(scene) == 1]
+    return torch.tensor(rows), torch.tensor([scenes[row][0].kind for row in rows])
 
 
 class PixelsToWords(nn.Module):

@@ -2,14 +2,14 @@
 
 import math
 from functools import cache
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.benchmark import Metrics, digest
-from common.evaluation.image_text import distractor_accuracy, match_pairs
+from common.evaluation.image_text import distractor_accuracy, match_pairs, zero_shot_accuracy
 from common.evaluation.likelihood import fit_scale, log_likelihood
 from common.evaluation.means import Mean, both
 from common.protocols import EmbedsImage, EmbedsText, RanksPairs, ScoresCaptions
@@ -17,7 +17,7 @@ from common.random import uniform
 from common.table import take
 from data.benchmarks.bases.drawn import DrawnCaptions
 from data.benchmarks.bases.image_text import Captioned, caption_log_likelihood, embedded
-from data.benchmarks.worlds.scenes import PixelsToWords
+from data.benchmarks.worlds.scenes import PixelsToWords, alone, prompts
 from data.cache import cached_tensors
 from data.scenes.layout import ASPECTS, Placed, draw_scenes, fill_splits, number_of, one_changed
 from data.scenes.pictures import painter, read_nouns
@@ -107,6 +107,7 @@ class SmallScenes(DrawnCaptions):
 
     Args:
         train_size: pairs to train on, drawn by the seed from the 12,000.
+        zero_shot: adds `zero_shot/top1`, see `evaluate`.
         kwargs: as in `DrawnCaptions`.
     """
 
@@ -114,9 +115,11 @@ class SmallScenes(DrawnCaptions):
     primary = "mrr/gallery4000"
     counts = COUNTS
     version = _VERSION
+    added_later: ClassVar[dict[str, Any]] = {"zero_shot": False}
 
-    def __init__(self, *, train_size: int = 8000, **kwargs) -> None:
+    def __init__(self, *, train_size: int = 8000, zero_shot: bool = False, **kwargs) -> None:
         super().__init__(train_size=train_size, **kwargs)
+        self.zero_shot = zero_shot
 
     def load(self) -> dict[str, Captioned]:
         nouns = read_nouns(self.data_root)
@@ -153,6 +156,8 @@ class SmallScenes(DrawnCaptions):
             `attribute_accuracy`: a picture prefers its caption to all variants of it; `attribute_accuracy/class`,
             `/colour`, `/size`, `/place`: to the variant with this attribute changed. A change of place exchanges two
             objects. `attribute_log_likelihood`: of its caption against each variant in turn.
+            With the switch `zero_shot/top1`: scenes of one object, by the class of the nearest prompt, whatever it says
+            of size, colour and place.
             With `match_scores`: these by the match scores, of the first 500 scenes, `matched_attribute_accuracy` ...
             With `caption_log_likelihood`: its mean over the captions, under the same name.
 
@@ -167,6 +172,12 @@ class SmallScenes(DrawnCaptions):
         metrics |= self._likelihood(image, text, split)
         scores = {part: self._cosines(module, image[part], text[part], part) for part in image}
         metrics |= self._attributes(scores["val"], scores[split], split)
+        if self.zero_shot:
+            rows, labels = alone(self.scenes(split))
+            told, classes = prompts(self.wordings[0])
+            rows, labels, classes = (x.to(image[split].device) for x in (rows, labels, classes))
+            given = embedded(module, "embed_text", told)
+            metrics["zero_shot/top1"] = zero_shot_accuracy(image[split][rows], given, classes, labels)
         if isinstance(module, RanksPairs):
             scores = {part: self._matches(module, part) for part in image}
             matched = self._attributes(scores["val"], scores[split], split)
@@ -239,6 +250,9 @@ class SmallScenes(DrawnCaptions):
             "attribute_accuracy": float((1 / (1 + copies)).mean()),
             "attribute_log_likelihood": -math.log(2),
         }
+        if self.zero_shot:
+            classes, labels = prompts(self.wordings[0])[1], alone(self.scenes("test"))[1]
+            chance["zero_shot/top1"] = float((classes == labels[:, None]).double().mean())
         return {"chance": chance | {f"attribute_accuracy/{name}": 0.5 for name in ASPECTS}, "pixels to words": linear}
 
     def fingerprint(self) -> str:

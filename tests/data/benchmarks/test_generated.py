@@ -2,15 +2,18 @@
 
 from collections.abc import Callable
 
+import lightning as L
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.batches import Items
 from common.benchmark import Benchmark
 from common.errors import UserError
 from common.population import linear_minimizer_of_samples
 from common.random import normal
+from common.training.method import Method
 from data.benchmarks.mini.ecg import FINDINGS, NORMAL, Ecg, signals
 from data.benchmarks.worlds.block_model import BlockModel
 from data.benchmarks.worlds.circuits import Circuits, classes_of, degrees
@@ -289,6 +292,40 @@ def test_paired_points() -> None:
     floor = pairs.floor()
     assert floor["the same"]["mrr/gallery30"] == 1 and floor["the same"]["modality_gap"] == 0
     assert floor["chance"]["mrr/gallery30"] < 0.4 and floor["chance"]["alignment"] == pytest.approx(2, abs=0.3)
+
+
+class Drifting(Method):
+    """Two sides that one parameter parts, by about a hundredth in each step."""
+
+    def __init__(self) -> None:
+        super().__init__(lr=0.01, schedule="constant")
+        self.apart = nn.Parameter(torch.zeros(()))
+
+    def training_step(self, batch: Items, batch_idx: int) -> Tensor:
+        return self.log_loss(-self.apart)
+
+    def embed_items(self, ids: Tensor, side: int) -> Tensor:
+        rows = normal(ids, 4, 5)
+        return rows + (2 * side - 1) * self.apart
+
+
+def test_gaps_are_measured_on_the_way() -> None:
+    pairs, module = PairedPoints(count=60, batch_size=20, moments=(0, 2, 5, 9)), Drifting()
+    quiet = dict(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
+    trainer = L.Trainer(max_steps=5, accelerator="cpu", num_sanity_val_steps=0, limit_val_batches=0, **quiet)
+    trainer.fit(module, pairs)
+    found = pairs.evaluate(module)
+    gaps = [found[f"modality_gap/step{step}"] for step in (0, 2, 5)]
+    assert gaps[0] == 0 and 0 < gaps[1] < gaps[2] == found["modality_gap"] and "modality_gap/step9" not in found
+    assert found["linear_separability/step5"] == found["linear_separability"]
+    assert set(pairs.evaluate(module, "val")) - set(found) == set()
+    other = PairedPoints(count=60, moments=(0, 2, 5, 9))
+    other.load_state_dict(pairs.state_dict())
+    kept = {k: v for k, v in found.items() if "/step" in k}
+    assert kept.items() <= other.evaluate(module).items()
+    assert not any("/step" in name for name in PairedPoints(count=60).evaluate(module))
+    with pytest.raises(UserError, match=r"data.moments is \[-1\]"):
+        PairedPoints(moments=(-1,))
 
 
 def test_groups() -> None:

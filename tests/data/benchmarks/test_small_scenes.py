@@ -170,6 +170,16 @@ def test_separability_is_told_if_asked_for(small: SmallScenes, monkeypatch: pyte
     assert small.evaluate(Apart(), "val")["linear_separability"] == 1
 
 
+def test_classes_are_told_by_prompts_if_asked_for(small: SmallScenes, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "zero_shot/top1" not in small.evaluate(Constant(), "val")
+    monkeypatch.setattr(small, "zero_shot", True)
+    found = small.evaluate(Cheat(small), "val")["zero_shot/top1"]
+    alone = sum(len(scene) == 1 for scene in small.scenes("val"))
+    assert found == 1 and found.items.shape == (alone,) and alone > 300
+    assert small.evaluate(Constant(), "val")["zero_shot/top1"] == 0
+    assert 1 / 45 < small.floor()["chance"]["zero_shot/top1"] < 1 / 15
+
+
 def test_floor(small: SmallScenes) -> None:
     floor = small.floor()
     linear, chance = floor["pixels to words"], floor["chance"]
