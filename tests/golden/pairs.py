@@ -30,6 +30,7 @@ from common.losses import (
 from common.scores import Scores
 from common.training.grad_cache import cached_forward
 from papers.classification.supremix.mixtures import Mixtures, mixed_sup_con
+from papers.theory.contrastive_gap.module import GapLoss
 from papers.vision_language.coca.module import CoCa
 from papers.vision_ssl.macl.module import MACL
 from tests.golden.ours import like
@@ -307,3 +308,10 @@ def supremix(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tens
         weight="none" if case.name.endswith("plain") else "linear",
         released=True,
     )
+
+
+@like(*(f"contrastive_gap/{name}" for name in ("clip", "cua", "cuaxu", "cuaxu_warm", "cuaxu_two", "ua", "xu")))
+def contrastive_gap(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    a = case.arguments
+    weights = {f"{name}_weight": a[name] for name in ("contrast", "uniform", "align", "cross")}
+    return GapLoss(temperature=a["temperature"], **weights)(unit(x["image"]), unit(x["text"]))
