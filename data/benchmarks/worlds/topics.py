@@ -161,8 +161,9 @@ class Topics(Benchmark):
 
 
 def _listed(counts: list[float]) -> str:
-    """The words of a half by their numbers, as often as they are in it, the first ten."""
-    return " ".join(str(word) for word, count in enumerate(counts) for _ in range(int(count)))[:40] + " ..."
+    """The first ten words of a half by their numbers, each as often as it is there."""
+    words = [str(word) for word, count in enumerate(counts) for _ in range(int(count))]
+    return " ".join(words[:10]) + " ..."
 
 
 class _Nothing(nn.Module):
