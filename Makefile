@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := $(VENV)/.peers
 
-.PHONY: help setup demo test types lint bench results clean test-paper
+.PHONY: help setup demo test types lint bench results site clean test-paper
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -13,7 +13,7 @@ help: ## This list.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,site]'
 	@touch $@
 
 setup: $(STAMP) ## Virtual environment and install.
@@ -46,6 +46,9 @@ bench: $(PEERS) ## Measure losses, recall, training steps and gradients beside o
 results: $(STAMP) ## Write results/ and the generated blocks again from the records, then check them.
 	$(BIN)/papers report
 	$(BIN)/papers verify
+
+site: $(STAMP) ## Build pages of everything on record into build/site; they open from the disk, without a network.
+	$(BIN)/python -m harness.site
 
 clean: ## Remove the environment and what runs leave behind; records stay.
 	rm -rf $(VENV) build *.egg-info logs results-demo

@@ -21,7 +21,7 @@ MODULES = sorted(ROOT.glob("papers/*/*/module.py"))
 PACKAGES = ("common", "data", "papers", "harness")
 """From the ground up: each may import itself and what stands before it."""
 IMPORTERS = {"import_module", "__import__", "locate", "find_spec", "resolve_name"}
-ROOMS = ("recipes", "records", "running", "fitting", "embedding", "pages", "scaffold", "audit", "cli")
+ROOMS = ("recipes", "records", "running", "fitting", "embedding", "pages", "site", "scaffold", "audit", "cli")
 """Of the harness, likewise; the files beside them serve all of them and import none."""
 
 

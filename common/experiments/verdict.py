@@ -243,7 +243,7 @@ def _precondition(
         return f"the baseline does not beat its own untrained network ({with_interval(gain, sign=True)})", None
     if floors is None:
         return None, _NO_FLOORS
-    best = _best_floor(claim, floors)
+    best = best_floor(claim, floors)
     if best is not None:
         name, value = best
         gain = interval([one - value for one in baseline.values()], CONFIDENCE)
@@ -262,19 +262,30 @@ def _margin(claim: Claim, floors: Floors | None) -> tuple[float | None, str | No
         return claim.margin, None
     if floors is None:
         return None, _NO_FLOORS
-    best = _best_floor(claim, floors)
+    best = best_floor(claim, floors)
     if best is None:
         return None, f"no floor of {claim.metric} is on record, so the claim must state its 'margin'"
-    side = _side(claim)
-    ceiling = claim.ceiling if claim.ceiling is not None else float(side > 0)
-    headroom = (ceiling - best[1]) * side
-    if headroom <= 0:
-        beyond = f"the floor '{best[0]}' ({number(best[1])}) is beyond the ceiling of {ceiling:g}"
+    room = headroom(claim, floors)
+    if room is None:
+        beyond = f"the floor '{best[0]}' ({number(best[1])}) is beyond the ceiling of {ceiling(claim):g}"
         return None, f"{beyond}, so the claim must state its 'margin' or 'ceiling'"
-    return MARGIN * headroom, None
+    return MARGIN * room, None
 
 
-def _best_floor(claim: Claim, floors: Floors) -> tuple[str, float] | None:
+def headroom(claim: Claim, floors: Floors) -> float | None:
+    """From the best floor to the ceiling, in the metric's unit; None where no floor of it is below the ceiling."""
+    best = best_floor(claim, floors)
+    room = 0.0 if best is None else (ceiling(claim) - best[1]) * _side(claim)
+    return room if room > 0 else None
+
+
+def ceiling(claim: Claim) -> float:
+    """The best value that the claim's metric can have."""
+    return claim.ceiling if claim.ceiling is not None else float(_side(claim) > 0)
+
+
+def best_floor(claim: Claim, floors: Floors) -> tuple[str, float] | None:
+    """Name and value of what scores best in the claim's metric without learning; None where nothing has it."""
     rows = [(name, row[claim.metric]) for name, row in floors.items() if claim.metric in row]
     return max(rows, key=lambda row: row[1] * _side(claim), default=None)
 

@@ -108,7 +108,7 @@ def curves(plots: Sequence[Plot]) -> "Figure":
 
 
 def _curve(ax: "Axes", plot: Plot) -> None:
-    _bare(ax, plot.title)
+    bare(ax, plot.title)
     ax.set_xlabel(plot.x, color=INK, fontsize=9)
     ax.spines["left"].set_visible(True)
     ax.spines["left"].set_color(INK)
@@ -176,12 +176,21 @@ def _differences(ax: "Axes", panel: Sequence[Difference], title: str) -> None:
     ax.locator_params(axis="x", nbins=6)
     ax.axvline(0, color=INK, linewidth=0.8)
     for y, row in enumerate(panel):
-        if row.margin is not None:
-            ax.barh(y, 2 * row.margin, left=-row.margin, height=0.7, color=INK, alpha=0.2, linewidth=0)
-        _seeds(ax, y, row.values)
-        colour, marker = STYLE[row.verdict]
-        _estimate(ax, y - 0.08, row.difference, colour, marker)
+        difference(ax, y, row)
         _note(ax, y, with_interval(row.difference, sign=True))
+
+
+def difference(ax: "Axes", y: float, row: Difference, unit: float = 1.0) -> None:
+    """Draws one difference into the row at `y`: band of the margin, dots for seeds, interval.
+
+    Args:
+        unit: the height of a row on the axis.
+    """
+    if row.margin is not None:
+        ax.barh(y, 2 * row.margin, left=-row.margin, height=0.7 * unit, color=INK, alpha=0.2, linewidth=0)
+    _seeds(ax, y, row.values, unit)
+    colour, marker = STYLE[row.verdict]
+    _estimate(ax, y - 0.08 * unit, row.difference, colour, marker)
 
 
 def _arms(ax: "Axes", panel: Sequence[Arm], title: str) -> None:
@@ -208,8 +217,8 @@ def _checks(ax: "Axes", checks: Sequence[Check]) -> None:
         _note(ax, y, f"largest {max(map(abs, check.values)):.2g}, allowed {check.tolerance:.2g}")
 
 
-def _seeds(ax: "Axes", y: float, values: Sequence[float]) -> None:
-    ax.plot(values, [y + 0.22] * len(values), linestyle="", marker=".", color=INK, markersize=4)
+def _seeds(ax: "Axes", y: float, values: Sequence[float], unit: float = 1.0) -> None:
+    ax.plot(values, [y + 0.22 * unit] * len(values), linestyle="", marker=".", color=INK, markersize=4)
 
 
 def render(figure: "Figure", description: str) -> str:
@@ -261,12 +270,12 @@ def _rows(ax: "Axes", labels: Sequence[str], title: str) -> None:
     short = [label if len(label) <= LABEL else label[: LABEL - 1] + "…" for label in labels]
     ax.set_yticks(range(len(labels)), short, color=INK, fontsize=9)
     ax.set_ylim(len(labels) - 0.5, -0.5)
-    _bare(ax, title)
+    bare(ax, title)
     ax.tick_params(axis="y", length=0, labelsize=9)
     ax.margins(x=0.08)
 
 
-def _bare(ax: "Axes", title: str) -> None:
+def bare(ax: "Axes", title: str = "") -> None:
     """A title and the axis below, and nothing around."""
     ax.set_facecolor("none")
     ax.set_title(title, loc="left", color=INK, fontsize=10, fontweight="bold", pad=4)

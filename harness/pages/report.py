@@ -198,10 +198,9 @@ def _totals(papers: Sequence[Standing]) -> str:
 def central(papers: Sequence[Standing], results: Path) -> list[list[str]]:
     """The cells of the table of central claims, q among them."""
     found = [(paper, paper.primary[1]) for paper in papers if paper.primary]
-    tested = {i: r.corrected_p for i, (_, r) in enumerate(found) if isinstance(r, ClaimResult) and r.is_tested}
-    q = dict(zip(tested, false_discovery_rates(list(tested.values())), strict=True))
+    q = discovery_rates(papers)
     rows = []
-    for i, (paper, result) in enumerate(found):
+    for paper, result in found:
         cells = [f"[{paper.card.slug}]({_link(paper.card.folder, results)})"]
         if isinstance(result, ClaimResult):
             below = ", lower is better" if result.claim.better == "lower" else ""
@@ -216,9 +215,17 @@ def central(papers: Sequence[Standing], results: Path) -> list[list[str]]:
             worst = result.deviation
             said = f"{NOTHING} of {tolerance:.2g}" if worst is None else deviation(worst, tolerance)
             cells += [f"{said} allowed", *[NOTHING] * 3]
-        cells += [f"**{result.verdict}**", probability(q[i]) if i in q else NOTHING]
+        cells += [f"**{result.verdict}**", probability(q[slug]) if (slug := paper.card.slug) in q else NOTHING]
         rows.append([_cell(cell) for cell in cells])
     return rows
+
+
+def discovery_rates(papers: Sequence[Standing]) -> dict[str, float]:
+    """The q of each central claim that was tested, by the paper's slug."""
+    found = [(paper.card.slug, paper.primary[1]) for paper in papers if paper.primary]
+    p = {slug: r.corrected_p for slug, r in found if isinstance(r, ClaimResult) and r.is_tested}
+    rates = false_discovery_rates([value for value in p.values() if value is not None])
+    return dict(zip(p, rates, strict=True))
 
 
 def grouped(paper: Standing, group: str) -> list[tuple[Trial, ClaimResult | PropertyResult]]:
@@ -251,13 +258,18 @@ def differences(paper: Standing, named: bool = False) -> list[figures.Difference
                 label = f"{paper.card.slug}: {label}" if named else label
                 label += " (primary)" if claim.primary else " (our control)" if claim.control else ""
                 panel = claim.metric if named else f"{trial.experiment.name}, {trial.recipe}: {claim.metric}"
-                values = trial.pairs(result)
-                towards = result.difference
-                if claim.better == "lower":
-                    towards, values = _negated(towards), [-value for value in values]
-                row = figures.Difference(label, panel, towards, tuple(values), str(result.verdict), result.margin)
-                rows.append(row)
+                towards, values = turned(trial, result)
+                rows.append(figures.Difference(label, panel, towards, values, str(result.verdict), result.margin))
     return rows
+
+
+def turned(trial: Trial, result: ClaimResult) -> tuple[Interval, tuple[float, ...]]:
+    """The difference of a claim that has one, and that of each pair of seeds, positive on the claimed side."""
+    assert result.difference is not None
+    values = trial.pairs(result)
+    if result.claim.better == "lower":
+        return _negated(result.difference), tuple(-value for value in values)
+    return result.difference, tuple(values)
 
 
 def arms(paper: Standing) -> dict[str, list[figures.Arm]]:

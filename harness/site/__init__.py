@@ -1,0 +1,1 @@
+"""`make site`: static pages of what is on record, which open from the disk without a network."""
