@@ -7,13 +7,16 @@ source_suffix = {".md": "markdown"}
 exclude_patterns = ["_*"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
-# GitHub shows these pages too, where a heading may be left out between two levels.
-suppress_warnings = ["myst.header", "misc.highlighting_failure"]
+# GitHub shows these pages too, where a heading may be left out between two levels; types of one name are told apart by
+# their modules.
+suppress_warnings = ["myst.header", "misc.highlighting_failure", "ref.python"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+autodoc_inherit_docstrings = False  # those of Lightning are not in our words
 napoleon_use_rtype = False
+napoleon_use_ivar = True  # an attribute may have a docstring of its own as well
 napoleon_custom_sections = [("Source", "notes_style")]
 maximum_signature_line_length = 90
 add_module_names = False
