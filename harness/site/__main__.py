@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from common.errors import UserError
+from harness.files import workplace
 from harness.recipes.catalog import REPOSITORY
 from harness.site.build import build, complain, weigh
 
@@ -13,7 +14,8 @@ from harness.site.build import build, complain, weigh
 def main() -> int:
     """Builds it and returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m harness.site", description=__doc__)
-    parser.add_argument("--out", type=Path, default=REPOSITORY / "build/site", help="where to (default: build/site)")
+    place = workplace(REPOSITORY) / "build/site"
+    parser.add_argument("--out", type=Path, default=place, help="where to (default: build/site)")
     parser.add_argument("--results", type=Path, default=REPOSITORY / "results", help="the records (default: results)")
     given = parser.parse_args()
     begun = time.perf_counter()
@@ -26,7 +28,7 @@ def main() -> int:
         return 2
     complain(warnings)
     weight = weigh(start.parent, "claims.html") / 1e6
-    print(f"built in {time.perf_counter() - begun:.0f} s; the heaviest page takes {weight:.1f} MB", file=sys.stderr)
+    print(f"built in {time.perf_counter() - begun:.0f} s; the explorer takes {weight:.1f} MB", file=sys.stderr)
     print(start)
     return 0
 
