@@ -9,6 +9,7 @@ from common.batches.graph import Graph, HeteroGraph, Interactions, Triples
 from common.batches.image import CrossViews, Images, ImageText
 from common.batches.sequence import CaptionedMotions, ProteinTexts, SignalTexts
 from common.batches.text import (
+    GradedPairs,
     LabelledTexts,
     MultiLabelTexts,
     ParallelWords,
@@ -24,6 +25,7 @@ __all__ = [
     "CaptionedMotions",
     "CrossViews",
     "Demonstrations",
+    "GradedPairs",
     "Graph",
     "HeteroGraph",
     "ImageText",

@@ -28,6 +28,17 @@ class SentenceTriplets(NamedTuple):
     """Global id of what the anchor says: rows with equal ids are positives of each other, shape (n,)."""
 
 
+class GradedPairs(NamedTuple):
+    """`n` pairs of sentences with how alike they are, as a batch or as a whole split."""
+
+    first: list[str]
+    second: list[str]
+    grades: Tensor
+    """Similarity of each pair, the higher the more alike, -1 where the method is not to know it, float (n,)."""
+    ids: Tensor
+    """Global id of each pair, shape (n,)."""
+
+
 class LabelledTexts(NamedTuple):
     """`n` texts with their classes, as a batch or as a whole split."""
 

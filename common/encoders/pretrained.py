@@ -26,6 +26,7 @@ class Architecture(NamedTuple):
 ARCHITECTURES = {
     "mini-bert": Architecture(192, 3, 6, 768, 8_192, 128),
     "minilm": Architecture(384, 6, 12, 1_536, 30_522, 512),
+    "slot-bert": Architecture(128, 2, 4, 256, 830, 32),
     "distilbert-base-uncased": Architecture(768, 6, 12, 3_072, 30_522, 512),
     "bert-base-uncased": Architecture(768, 12, 12, 3_072, 30_522, 512),
     "bert-large-uncased": Architecture(1_024, 24, 16, 4_096, 30_522, 512),
@@ -36,7 +37,8 @@ ARCHITECTURES = {
 class PretrainedFiles:
     """`model.safetensors` and `tokenizer.json` of a named encoder.
 
-    "mini-bert" comes with this repository and "minilm" out of a packaged source; the others are read from a folder.
+    "mini-bert" and "slot-bert" come with this repository and "minilm" out of a packaged source; the others are read
+    from a folder.
     """
 
     name: str

@@ -3,10 +3,11 @@
 import torch
 from scipy.stats import rankdata
 from torch import Tensor
+from torch.nn import functional as F
 
 from common.errors import UserError
 from common.evaluation.means import Mean
-from common.evaluation.scoring import finite
+from common.evaluation.scoring import embeddings, finite, scoring
 
 
 def spearman(predicted: Tensor, human: Tensor) -> Mean:
@@ -36,3 +37,23 @@ def spearman(predicted: Tensor, human: Tensor) -> Mean:
     centred = ranks - ranks.mean(dim=1, keepdim=True)
     spread = centred.square().mean(dim=1).sqrt()
     return Mean(centred.prod(dim=0) / spread.prod() if spread[0] > 0 else torch.zeros(len(human)))
+
+
+@scoring()
+def margins(anchor: Tensor, positive: Tensor, negatives: Tensor) -> Tensor:
+    """cos(anchor, positive) - cos(anchor, negative) for each negative, in [-2, 2], shape (n, k).
+
+    The least of a row is the margin of its anchor: above 0 where the positive is nearer than every negative.
+
+    Args:
+        anchor, positive: shape (n, d), normalized here.
+        negatives: k of each anchor, shape (n, k, d), normalized here.
+
+    Raises:
+        UserError: the shapes do not fit, or embeddings are not finite.
+    """
+    if anchor.shape != positive.shape or negatives.ndim != 3 or negatives[:, 0].shape != anchor.shape:
+        shapes = ", ".join(str(tuple(x.shape)) for x in (anchor, positive, negatives))
+        raise UserError(f"anchors, positives and negatives of {shapes}: expected (n, d), (n, d) and (n, k, d)")
+    a, p, flat = (F.normalize(embeddings("triple", x), dim=1) for x in (anchor, positive, negatives.flatten(0, 1)))
+    return (a * p).sum(dim=1, keepdim=True) - (a[:, None] * flat.view_as(negatives)).sum(dim=2)

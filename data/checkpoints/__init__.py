@@ -9,4 +9,5 @@ FOLDER = Path(__file__).parent
 
 offer("mini-bert", lambda file: (FOLDER / "mini_bert" / file).read_bytes())
 offer("mini-clip", lambda file: (FOLDER / "mini_clip" / file).read_bytes())
+offer("slot-bert", lambda file: (FOLDER / "slot_bert" / file).read_bytes())
 offer("minilm", lambda file: read_minilm(file)[file])

@@ -12,14 +12,12 @@ from common.batches import SentenceTriplets
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
-from common.evaluation.geometry import uniformity_metric
-from common.evaluation.means import Mean
 from common.protocols import EmbedsText
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
 from common.table import Table
 from data.benchmarks.bases.floors import BagOfWords
-from data.benchmarks.bases.rated import RatedPairs, pairs_of, rank_agreement
+from data.benchmarks.bases.rated import RatedPairs, graded_examples, pairs_of, rated_metrics
 from data.benchmarks.mini.english import numbered
 from data.sources.wordnet import WORDNET, Key, read_wordnet
 
@@ -120,8 +118,7 @@ class Glosses(Benchmark):
         """Cosines of the pairs against their grades.
 
         Returns:
-            `spearman/glosses`; `alignment/glosses` of the pairs of the highest grade and `uniformity/glosses` of all
-            texts, for both of which less is better.
+            `spearman/glosses`, `alignment/glosses` and `uniformity/glosses`, see `rated_metrics`.
 
         Raises:
             UserError: the module does not offer `embed_text`, or there is no such split.
@@ -130,13 +127,7 @@ class Glosses(Benchmark):
         self.check_request(module, split, EmbedsText)
         pairs = self.rated[split]
         rows = F.normalize(embed_dataset(module.embed_text, pairs.texts, 256, module), dim=1)
-        nearest = pairs.human == len(GRADES) - 1
-        first, second = (rows[at[nearest].to(rows.device)] for at in (pairs.first, pairs.second))
-        return {
-            self.primary: rank_agreement(rows, pairs),
-            "alignment/glosses": Mean((first - second).square().sum(dim=1)),
-            "uniformity/glosses": uniformity_metric(rows),
-        }
+        return rated_metrics(rows, pairs, self.name)
 
     def floor(self) -> dict[str, Metrics]:
         """Chance (random directions in many dimensions), and counted words."""
@@ -151,13 +142,7 @@ class Glosses(Benchmark):
     def example(self) -> str:
         """A scored pair of each grade."""
         self.setup()
-        pairs = self.rated["test"]
-        at = {int(grade): place for place, grade in enumerate(pairs.human.tolist())}
-        lines = []
-        for grade, place in sorted(at.items(), reverse=True):
-            first, second = (pairs.texts[side[place]] for side in (pairs.first, pairs.second))
-            lines.append(f"{grade}, {GRADES[grade]}: {first} | {second}")
-        return "\n".join(lines)
+        return graded_examples(self.rated["test"], GRADES)
 
     def fingerprint(self) -> str:
         train = self.triplets() if self.train == "triplets" else self.sentences()

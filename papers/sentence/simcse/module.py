@@ -1,6 +1,6 @@
 """SimCSE (Gao et al. 2021): a sentence is its own positive under another dropout mask."""
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,10 +26,13 @@ class SimCSE(Method):
         temperature: divides the cosine similarities.
         pooling: which vector stands for the sentence; the paper's is the last state of the first token.
         max_length: tokens at which a training sentence is cut.
+        head: whether the loss compares what stands above the head. Without one it shapes what is embedded itself, and
+            nothing that tells sentences apart but not their meanings, such as their style, is left below.
         optimization: the arguments of `Method`.
     """
 
     contrastive = True
+    added_later: ClassVar[dict[str, Any]] = {"head": True}
 
     def __init__(
         self,
@@ -42,14 +45,18 @@ class SimCSE(Method):
         temperature: float = 0.05,
         pooling: Pooling = "cls",
         max_length: int = 32,
+        head: bool = True,
         **optimization,
     ) -> None:
         super().__init__(**optimization)
         self.encoder = text_encoder(encoder, pooling, dropout, max_length, layers, weights)
-        # As in the released code: the shape of BERT's pooler, but drawn afresh, as BERT's weights are.
-        self.head = nn.Sequential(nn.Linear(self.encoder.width, self.encoder.width), nn.Tanh())
-        nn.init.normal_(self.head[0].weight, std=0.02)
-        nn.init.zeros_(self.head[0].bias)
+        self.head: nn.Module = nn.Identity()
+        if head:
+            # As in the released code: the shape of BERT's pooler, but drawn afresh, as BERT's weights are.
+            dense = nn.Linear(self.encoder.width, self.encoder.width)
+            nn.init.normal_(dense.weight, std=0.02)
+            nn.init.zeros_(dense.bias)
+            self.head = nn.Sequential(dense, nn.Tanh())
         self.masks = masks
         self.temperature = temperature
 

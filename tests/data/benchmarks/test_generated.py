@@ -22,15 +22,19 @@ from data.benchmarks.worlds.groups import CONTENT, GROUPS, Groups
 from data.benchmarks.worlds.modular_addition import PRIME, ModularAddition
 from data.benchmarks.worlds.numbers import Numbers, rule
 from data.benchmarks.worlds.paired_points import PairedPoints
+from data.benchmarks.worlds.slots import SlotSentences
 from data.benchmarks.worlds.spheres import Spheres
 from data.benchmarks.worlds.topics import MANNERS, TOPICS, WORDS, Topics
 
 FINGERPRINTS = {
     "numbers": "fa8d3529", "modular_addition": "02b7b340", "spheres": "66e11a6d", "features": "66fd32be",
     "block_model": "40c91e3b", "circuits": "464e3fb6", "ecg": "fe52a264",
-    "groups": "9cb04228", "paired_points": "e71aa12a", "topics": "c525cccb",
+    "groups": "9cb04228", "paired_points": "e71aa12a", "topics": "c525cccb", "slots": "dad9c44a",
 }  # fmt: skip
-KINDS = [Numbers, ModularAddition, Spheres, Features, BlockModel, PairedPoints, Groups, Topics, Circuits, Ecg]
+KINDS = [
+    *(Numbers, ModularAddition, Spheres, Features, BlockModel, PairedPoints, Groups, Topics, Circuits, Ecg),
+    SlotSentences,
+]
 
 
 def ready(benchmark: Benchmark) -> Benchmark:

@@ -63,3 +63,12 @@ def test_the_head_is_for_training_alone_unless_there_are_labels() -> None:
     unsupervised, supervised = SimCSE(max_length=24), SupervisedSimCSE(max_length=24)
     torch.testing.assert_close(unsupervised.embed_text(TEXTS), unsupervised.encoder.embed(TEXTS))
     torch.testing.assert_close(supervised.embed_text(TEXTS), supervised.head(supervised.encoder.embed(TEXTS)))
+
+
+def test_without_a_head_the_loss_compares_what_is_embedded() -> None:
+    torch.manual_seed(0)
+    module = quiet(SimCSE(dropout=0.0, max_length=24, head=False))
+    batch = Sentences(TEXTS[:6], torch.arange(6))
+    rows = module.embed_text(batch.text)
+    assert module.training_step(batch, 0).item() == pytest.approx(loop(rows, rows, rows[:0], 0.05), rel=1e-4)
+    assert not [name for name, _ in module.named_parameters() if name.startswith("head")]
