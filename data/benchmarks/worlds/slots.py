@@ -286,7 +286,7 @@ class SlotSentences(Benchmark):
             "bag of words": BagOfWords(texts),
             # So wide as is best on validation pairs.
             "mean word vector": StaticVectors(texts, 16),
-            "weighted and centred": StaticVectors(texts, 24, weighted=True),
+            "weighted and centred": StaticVectors(texts, 96, weighted=True),
         }
         return {name: self.evaluate(module) for name, module in floors.items()}
 
