@@ -56,9 +56,11 @@ class Twins:
 
 
 def is_whole(record: Record, run: Run, items: Mapping[ItemKey, Mapping[str, Items]]) -> bool:
-    """Whether all that the claims ask of a run was kept of it."""
+    """Whether all that the claims ask of a run was scored and kept of it."""
     if run.check is not None or not run.metrics:
         return True
+    if not set(run.metrics) <= record.metrics.keys():  # a claim that came later, on what was not measured then
+        return False
     key = ItemKey(record.experiment, record.arm, record.recipe_hash, record.seed)
     # Records of before items were kept have no processor time either.
     asked = set(record.means) & set(run.metrics) if run.keeps_items else set()

@@ -154,6 +154,14 @@ def test_a_record_without_the_items_that_a_claim_asks_for_is_run_anew(root, ledg
     assert len(toy_plan(root, ledger, experiments=["main"], seeds=1).runs) == 2
 
 
+def test_a_record_without_a_metric_that_a_claim_asks_for_is_run_anew(root, ledger):
+    runs = toy_plan(root, ledger, experiments=["main"], seeds=1).runs
+    write_records(root, ledger, runs, metrics={"repeat/other": 0.5})
+    assert names(toy_plan(root, ledger, experiments=["main"], seeds=1).runs) == [("repeat", 0), ("untrained", 0)]
+    write_records(root, ledger, runs)
+    assert toy_plan(root, ledger, experiments=["main"], seeds=1).runs == ()
+
+
 def test_what_is_on_record_is_not_run_again(root, ledger):
     write_records(root, ledger, toy_plan(root, ledger, experiments=["main"]).runs[:4])
     found = toy_plan(root, ledger, experiments=["main"])
