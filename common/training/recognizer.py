@@ -30,8 +30,8 @@ class Recognizer(Method):
         mask_share, mask_span: frames that are masked, as in `span_mask`.
         channel_share, channel_span: the same for channels.
         frozen_steps: at first, in which the linear layer alone is trained.
-        features, feature_width, width, layers, heads, feedforward, dropout, activation_dropout, layerdrop,
-            position_depth, position_kernel: as in `SpeechEncoder`.
+        features, feature_width, width, layers, heads, feedforward: as in `SpeechEncoder`.
+        dropout, activation_dropout, layerdrop, position_depth, position_kernel: as there.
         optimization: the arguments of `Method`.
 
     Raises:

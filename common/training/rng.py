@@ -38,7 +38,7 @@ def restore(state: RandomState) -> None:
 def replay(state: RandomState) -> Iterator[None]:
     """Draws within the block what was drawn after `state` was captured; afterwards the stream goes on undisturbed.
 
-    Two passes with one dropout mask, as SimCSE's ablation needs them:
+    Two passes with one dropout mask, as SimCSE's ablation needs them::
 
         state = capture(self.device)
         query = self.encoder(texts)

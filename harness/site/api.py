@@ -49,12 +49,21 @@ def _directive(line: str, option: str) -> str:
 def to_rst(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Makes a docstring of this house, which is plain text with Google's sections and `code`, what docutils reads.
 
-    Letters that mean something to docutils stand for themselves, as in |x|, x_i* and 2**3.
+    Letters that mean something to docutils stand for themselves, as in |x|, x_i* and 2**3. A list's bullets and what
+    is indented after "::" stay as they are.
     """
-    lines[:] = [_line(line) for line in lines]
+    quoted: int | None = None  # how far the line with "::" is indented whose block this is
+    for at, line in enumerate(lines):
+        indent = len(line) - len(line.lstrip())
+        if quoted is None or (line.strip() and indent <= quoted):
+            quoted = indent if line.rstrip().endswith("::") else None
+            lines[at] = _line(line)
 
 
 def _line(line: str) -> str:
+    bullet = re.match(r"\s*\* ", line)
+    if bullet:
+        return bullet[0] + _line(line[bullet.end() :])
     pieces = re.split(r"`+([^`]+)`+", line)
     plain = [re.sub(r"([*|\\]|(?<=\w)_(?!\w))", r"\\\1", piece) for piece in pieces[::2]]
     codes = [f"``{code}``" for code in pieces[1::2]]

@@ -50,7 +50,7 @@ class AudioText(OwnData):
     embeds those, and by a ridge regression from recordings onto the words of their transcripts; what is recognized and
     translated, by its errors.
 
-    Example, with `speech.csv` of the columns audio (paths from the folder of the file) and transcript:
+    Example, with `speech.csv` of the columns audio (paths from the folder of the file) and transcript::
 
         papers fit data2vec_aqc --data AudioText --data.path speech.csv
         papers test data2vec_aqc --ckpt_path last --data AudioText --data.path speech.csv

@@ -61,7 +61,7 @@ class Retrieval(OwnData):
 
     `qrels` holds train.tsv, and dev.tsv and test.tsv; what is missing is drawn from the queries that there are.
 
-    Example, with a folder `scifact` as BEIR distributes it:
+    Example, with a folder `scifact` as BEIR distributes it::
 
         papers fit gradcache --data Retrieval --data.path scifact --model.hard_negatives true
         papers test gradcache --ckpt_path last --data Retrieval --data.path scifact

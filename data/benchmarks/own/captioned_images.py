@@ -67,7 +67,7 @@ class ImageText(OwnData):
     epoch one of them is drawn with one of its captions, so that none is a negative of another. Pictures are scored by
     retrieval both ways among all different pictures and captions of a split.
 
-    Example, with `captions.csv` of the columns image (paths from the folder of the file) and caption:
+    Example, with `captions.csv` of the columns image (paths from the folder of the file) and caption::
 
         papers fit clip --data ImageText --data.path captions.csv
         papers test clip --ckpt_path last --data ImageText --data.path captions.csv

@@ -53,7 +53,7 @@ class ImageFolder(OwnData):
     Methods learn from random resized crops of the pictures, further augmented; whether they read the labels is theirs.
     Embeddings of the middle of each picture are scored against a gallery of training pictures, as many of each class.
 
-    Example, with `pictures/cat/1.jpg`, `pictures/dog/7.png` and so on:
+    Example, with `pictures/cat/1.jpg`, `pictures/dog/7.png` and so on::
 
         papers fit simclr --data ImageFolder --data.path pictures --model.channels 3
         papers test simclr --ckpt_path last --data ImageFolder --data.path pictures --model.channels 3

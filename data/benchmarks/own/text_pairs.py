@@ -54,7 +54,7 @@ class TextPairs(OwnData):
     Pairs are scored by retrieval: each anchor of a split looks for its positives among all of the split. Scored pairs
     are ranked by the cosine.
 
-    Example, with `pairs.jsonl` of lines such as {"question": "...", "answer": "..."}:
+    Example, with `pairs.jsonl` of lines such as {"question": "...", "answer": "..."}::
 
         papers fit simcse --data TextPairs --data.path pairs.jsonl --data.anchor question --data.positive answer
         papers test simcse --ckpt_path last --data TextPairs --data.path pairs.jsonl --data.anchor question \\

@@ -119,6 +119,12 @@ def test_a_docstring_means_what_it_says() -> None:
     assert lines == ["Of ``x_*`` and \\|x\\|, 2\\*\\*3 and w_i, wide_word or w\\_.", "", "Args:", "    x: (n, d)."]
 
 
+def test_lists_and_examples_of_a_docstring_stay_as_they_are() -> None:
+    lines = ["* one |x|", "Example::", "", "    a * b", "", "Then x*"]
+    to_rst(None, "function", "f", None, None, lines)
+    assert lines == ["* one \\|x\\|", "Example::", "", "    a * b", "", "Then x\\*"]
+
+
 def test_the_script_knows_how_nothing_is_written() -> None:
     script = (build.HERE / "static/explorer.js").read_text()
     assert f'const NOTHING = "{NOTHING}";' in script
