@@ -16,7 +16,8 @@ from common.encoders.text import TextEncoder
 from data.benchmarks.worlds.slots import SlotSentences
 from data.slot_language import vocabulary
 from harness.recipes import recipe
-from papers.sentence.masked_lm.slot_bert import FOLDER, SPECIAL, MaskedLMFromCounts, write_vocabulary
+from papers.sentence.masked_lm.from_counts import SPECIAL, MaskedLMFromCounts
+from papers.sentence.masked_lm.slot_bert import FOLDER, write_vocabulary
 
 assert data.checkpoints
 RECIPE = FOLDER / "recipe.yaml"
