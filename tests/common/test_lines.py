@@ -40,7 +40,9 @@ def test_table(tmp_path: Path) -> None:
     assert list(read_table(tmp_path / "x.csv")) == [["a", "b"], [f"1{inside}", 'two\nlines, "quoted" \r'], ["3", "4"]]
 
 
-@pytest.mark.parametrize(("row", "message"), [("1", "1 cells; the first row has 2"), ("a\rb,2", "new-line character")])
+@pytest.mark.parametrize(
+    ("row", "message"), [("1", "1 cells; the first row has 2"), ("a\rb,2", "a carriage return ends a line")]
+)
 def test_bad_row_is_named(row: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text(f"a,b\n0,0\n{row}\n", newline="")
     with pytest.raises(UserError, match=rf"x\.csv:3: {message}"):

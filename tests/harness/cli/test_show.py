@@ -5,6 +5,7 @@ import pytest
 
 from common.experiments.records import Ledger
 from harness.cli import show
+from harness.files import write_text
 from harness.recipes import catalog
 from harness.records.standing import Standing, standing
 from tests.harness import house
@@ -79,6 +80,9 @@ def test_runs_of_ones_own_stand_beside_the_record(root: Path, capsys: Capture) -
     for seed, value in ((0, 0.91), (1, 0.92), (2, 0.5)):
         record = dataclasses.replace(house.RECORD, seed=seed, metrics={"probe/top1": value}, recipe_hash="own")
         Ledger(root / "own/runs").append(record)
+    show.print_beside_record(alpha(root, "own"), alpha(root), root / "results")
+    assert "Figure" not in capsys.readouterr().out, "none was drawn"
+    write_text(root / "results/figures/alpha.svg", "<svg/>")
     show.print_beside_record(alpha(root, "own"), alpha(root), root / "results")
     out = capsys.readouterr().out
     assert (

@@ -78,7 +78,8 @@ def test_q_values_are_benjamini_and_hochbergs_over_all_central_claims(root: Path
 
     def with_p(p: float, **changes: object) -> Standing:
         result = dataclasses.replace(claim, p=p, **changes)
-        return dataclasses.replace(paper, trials=(dataclasses.replace(trial, results=(result,)),))
+        card = dataclasses.replace(paper.card, slug=f"alpha{p}")
+        return dataclasses.replace(paper, card=card, trials=(dataclasses.replace(trial, results=(result,)),))
 
     # Corrected for two looks: 0.01, 0.02, 0.06 and 1; of a claim without a test there is none.
     papers = [with_p(p) for p in (0.03, 0.005, 0.6, 0.01)]
