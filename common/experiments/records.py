@@ -132,7 +132,8 @@ class Ledger(Journal):
         """The records of a paper in the order they were written, and one warning for each line that is amiss.
 
         A line that cannot be read, or is another paper's, is skipped; a second record of the same run is kept, as the
-        one that counts (see `current`).
+        one that counts (see `current`). Nothing is amiss with one that has metrics which the first lacks: it was made
+        for them.
 
         Raises:
             UserError: the file exists and cannot be opened.
@@ -145,9 +146,12 @@ class Ledger(Journal):
             return record
 
         found, warnings = self.entries(slug, parse, "record")
-        first: dict[Key, int] = {}
+        known: dict[Key, tuple[int, Record]] = {}
         for number, record in found:
-            if (earlier := first.setdefault(record.key, number)) != number:
+            earlier, same = known.setdefault(record.key, (number, record))
+            if record.metrics.keys() - same.metrics.keys():
+                known[record.key] = number, record
+            elif earlier != number:
                 run = f"{record.experiment}/{record.arm} seed {record.seed}"
                 said = f"{run} is on record in line {earlier} already; the last record counts"
                 warnings.append(f"{self.path(slug)}:{number}: {said}")

@@ -121,6 +121,15 @@ def test_a_second_record_of_a_run_is_said_and_counts(ledger):
     assert warnings == [f"{ledger.path('toy')}:2: {said}"]
 
 
+def test_a_run_done_anew_for_a_new_metric_is_no_fault(ledger):
+    for metrics in ({"m": 1.0}, {"m": 1.0, "new": 2.0}, {"m": 1.0, "new": 3.0}):
+        ledger.append(record(metrics=metrics))
+    records, warnings = ledger.read("toy")
+    assert [r.metrics["new"] for r in current(records)] == [3.0]
+    said = "main/a seed 0 is on record in line 2 already; the last record counts"
+    assert warnings == [f"{ledger.path('toy')}:3: {said}"]
+
+
 def test_the_check_of_a_property_may_move_to_another_module():
     old, new = (record(benchmark="property", recipe=f"{module}:check", recipe_hash="r2") for module in "ab")
     assert current([old, new]) == [new]
