@@ -148,6 +148,20 @@ class Curve:
     """What is drawn; an arm may be a point of several."""
     log: bool = False
     """The axis of x is logarithmic; a point at 0 or below is left out."""
+    log_y: bool = False
+    """The axis of y is logarithmic, too."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """What `papers report` draws as a dot for each run on record, over two of its metrics."""
+
+    x: str
+    """The metric on the axis, as in `alignment/views`."""
+    y: str
+    """The metric above it."""
+    arms: tuple[str, ...] = ()
+    """Whose runs are drawn; those of all arms by default."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +184,8 @@ class Comparison:
     """What was tried before; `papers tune` runs it."""
     curves: tuple[Curve, ...] = ()
     """What is drawn beside the arms and the claims."""
+    planes: tuple[Plane, ...] = ()
+    """As `curves`, a dot for each run."""
 
     @property
     def seeds(self) -> int:
@@ -208,7 +224,8 @@ class Property:
     kind: Literal["property"]
     """What it is."""
     check: str
-    """"module:function"; the function takes a seed and returns its deviation, or a dict of named deviations."""
+    """"module:function"; the function takes a seed and returns its deviation, or a dict of named deviations; or one of
+    these and a dict of what is kept beside it to be drawn."""
     tolerance: float
     """The largest deviation that is allowed."""
     seeds: int
@@ -224,7 +241,7 @@ class Property:
     control: bool = False
     """As in `Claim`."""
     curves: tuple[Curve, ...] = ()
-    """What is drawn of its deviations."""
+    """What is drawn of its deviations, or of what is kept beside them."""
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -125,6 +125,9 @@ def _check_experiment(experiment: Experiment, document: Document, where: Locatio
         # A tuning that stands alone needs no list, so its fields lie one level higher.
         place = (*where, "tuning", i) if (*where, "tuning", i) in document.lines else (*where, "tuning")
         _check_tuning(experiment, tuning, document, place)
+    for i, plane in enumerate(experiment.planes):
+        for j, arm in enumerate(plane.arms):
+            _check_arm(experiment, arm, document, (*where, "planes", i, "arms", j))
     if experiment.primary is not None and experiment.tuning:
         _check_equal_tuning(experiment, experiment.primary, document, (*where, "tuning"))
 

@@ -1,4 +1,4 @@
-"""The lines that a card names, read off the records."""
+"""The lines and dots that a card names, read off the records."""
 
 import ast
 import math
@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 from common.errors import UserError
-from common.experiments.card import Comparison, Curve, Line
+from common.experiments.card import Comparison, Curve, Line, Plane
+from common.experiments.verdict import arm_values
 from harness.pages.figures import Plot, Trace
 from harness.recipes.signatures import signature
 from harness.recipes.written import arm_config
@@ -16,7 +17,7 @@ _NUMBER = r"([-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)"
 
 
 def plots(paper: Standing) -> list[Plot]:
-    """The curves of a paper of which a point is on record, in the order of the card.
+    """The curves and planes of a paper of which a point is on record, in the order of the card.
 
     Raises:
         UserError: an arm has no number at the place that a curve names.
@@ -28,7 +29,21 @@ def plots(paper: Standing) -> list[Plot]:
             if lines:
                 y = curve.y.replace("{x}", "").rstrip("/@ ")
                 title = f"{trial.experiment.name}: {y}"
-                found.append(Plot(title, curve.x.partition(".")[2] or curve.x, tuple(lines), curve.log))
+                found.append(Plot(title, curve.x.partition(".")[2] or curve.x, tuple(lines), curve.log, curve.log_y))
+        for plane in trial.experiment.planes if isinstance(trial.experiment, Comparison) else ():
+            if dots := [trace for trace in _dots(trial, plane) if trace.points]:
+                found.append(Plot(f"{trial.experiment.name}: {plane.y}", plane.x, tuple(dots), joined=False))
+    return found
+
+
+def _dots(trial: Trial, plane: Plane) -> list[Trace]:
+    """For each arm the places of its runs, by x."""
+    assert isinstance(trial.experiment, Comparison)
+    found = []
+    for arm in plane.arms or trial.experiment.arms:
+        x, y = (arm_values(trial.records, arm, metric) for metric in (plane.x, plane.y))
+        places = sorted((x[seed], (y[seed],)) for seed in x.keys() & y.keys())
+        found.append(Trace(trial.experiment.arms[arm].label, tuple(places)))
     return found
 
 

@@ -29,7 +29,8 @@ STYLE = {
 }
 ROW, HEAD, FOOT = 0.25, 0.34, 0.34  # inches: one row, a panel's title, its axis
 PLOT, RIGHT, EDGE = 4.0, 2.3, 0.1
-TITLE, HEIGHT = 0.7, 2.2  # of a plot of lines: what is left of it, and how tall it is
+TITLE, HEIGHT = 0.8, 2.2  # of a plot of lines: what is left of it, and how tall it is
+_FILL = {"-": "full", "--": "none"}  # what tells the sixth group of dots from the first
 LETTER, LABEL = 0.07, 80  # inches that a letter of a label takes, and how many are shown at most
 
 
@@ -91,6 +92,10 @@ class Plot:
     lines: tuple[Trace, ...]
     log: bool = False
     """Whether it is logarithmic."""
+    log_y: bool = False
+    """Whether the other axis is."""
+    joined: bool = True
+    """Whether points are joined to a line in its band."""
 
 
 def curves(plots: Sequence[Plot]) -> "Figure":
@@ -114,6 +119,8 @@ def _curve(ax: "Axes", plot: Plot) -> None:
     ax.spines["left"].set_color(INK)
     if plot.log:
         ax.set_xscale("log")
+    if plot.log_y:
+        ax.set_yscale("log")
     looks = list(STYLE.values())[:5]
     for number, line in enumerate(plot.lines):
         (colour, marker), dash = looks[number % len(looks)], "-" if number < len(looks) else "--"
@@ -124,8 +131,10 @@ def _curve(ax: "Axes", plot: Plot) -> None:
             [m - s for m, s in zip(means, spread, strict=True)],
             [m + s for m, s in zip(means, spread, strict=True)],
         ]
-        ax.fill_between(x, *ends, color=colour, alpha=0.2, linewidth=0)
-        ax.plot(x, means, color=colour, marker=marker, markersize=4, linestyle=dash, linewidth=1.5, label=line.label)
+        if plot.joined:
+            ax.fill_between(x, *ends, color=colour, alpha=0.2, linewidth=0)
+        look = {"linestyle": dash} if plot.joined else {"linestyle": "none", "fillstyle": _FILL[dash]}
+        ax.plot(x, means, color=colour, marker=marker, markersize=4, linewidth=1.5, label=line.label, **look)
     ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1.03), frameon=False, labelcolor=INK, fontsize=8)
 
 

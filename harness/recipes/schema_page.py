@@ -8,7 +8,10 @@ from textwrap import fill
 from common.experiments import card
 from common.experiments.card import LOOKS
 
-SHOWN = ("Card", "Parameters", "Published", "Processes", "Comparison", "Tuning", "Claim", "Property", "Curve", "Line")
+SHOWN = (
+    *("Card", "Parameters", "Published", "Processes"),
+    *("Comparison", "Tuning", "Claim", "Property", "Curve", "Line", "Plane"),
+)
 HEADS = {
     "Card": "paper.yaml",
     "Parameters": "parameters",
@@ -20,6 +23,7 @@ HEADS = {
     "Property": "each entry of experiments with kind: property",
     "Curve": "each entry of the curves of a comparison or a property",
     "Line": "each entry of the lines of a curve",
+    "Plane": "each entry of the planes of a comparison",
 }
 ARMS = """\
 each entry of the arms of a comparison, by its name

@@ -87,13 +87,15 @@ def checking(run: Run) -> Callable[[], Findings]:
 
     def work() -> Findings:
         found = function(run.seed)
+        found, shown = found if isinstance(found, tuple) else (found, {})
         if not isinstance(found, dict):
-            return Findings("property", {"deviation": float(found)}, 0, "cpu", "", (), (), {})
-        parts = {name: float(value) for name, value in found.items()}
+            found = {"": found}
+        parts, shown = ({name: float(value) for name, value in part.items()} for part in (found, shown))
         if not parts:
             raise UserError(f"the check '{run.check}' returned no deviation")
-        named = {f"deviation/{name}": value for name, value in parts.items()}
-        return Findings("property", {"deviation": max(parts.values(), key=abs)} | named, 0, "cpu", "", (), (), {})
+        named = {f"deviation/{name}": value for name, value in parts.items() if name}
+        metrics = {"deviation": max(parts.values(), key=abs)} | named | shown
+        return Findings("property", metrics, 0, "cpu", "", (), (), {})
 
     return work
 

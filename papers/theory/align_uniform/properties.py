@@ -32,10 +32,11 @@ def views(one: Tensor, other: Tensor) -> tuple[Tensor, Joint]:
     return torch.cat([one, other]), Joint(pairs / pairs.sum())
 
 
-def asymptotics(seed: int) -> dict[str, float]:
+def asymptotics(seed: int) -> tuple[dict[str, float], dict[str, float]]:
     """Of the distance from the limit, for each temperature: what its slope in log M, from 16 negatives to 16,384, is
-    above -1/2; and what it exceeds the bound of the proof by, 1/M e^(2/t) + e^(1/t) sd / sqrt(M)."""
-    (rows, joint), log_counts, found = views(*drawn(seed)), COUNTS.double().log(), {}
+    above -1/2; and what it exceeds the bound of the proof by, 1/M e^(2/t) + e^(1/t) sd / sqrt(M). Beside them the
+    distances."""
+    (rows, joint), log_counts, found, shown = views(*drawn(seed)), COUNTS.double().log(), {}, {}
     for t in TEMPERATURES:
         scores = rows @ rows.T / t
         losses = torch.stack([info_nce(scores, joint, int(count)) for count in COUNTS])
@@ -46,7 +47,8 @@ def asymptotics(seed: int) -> dict[str, float]:
         bound = np.exp(2 / t) / COUNTS.double() + np.exp(1 / t) * deviation / COUNTS.double().sqrt()
         found[f"slope + 1/2 at temperature {t}"] = max(0.0, slope + 0.5)
         found[f"above the bound at temperature {t}"] = max(0.0, float((off - bound).max()))
-    return found
+        shown |= {f"distance at {t} with {count}": float(away) for count, away in zip(COUNTS, off, strict=True)}
+    return found, shown
 
 
 def terms(seed: int) -> dict[str, float]:

@@ -24,6 +24,9 @@ MORE = """
       - x: step
         y: "gap/step{x}"
         lines: [{label: Alpha, arms: [alpha]}, {label: of Warm, arms: [warm], metric: "other {x} steps"}]
+    planes:
+      - {x: gap/step0, y: gap/step5}
+      - {x: probe/top1, y: gap/step5, arms: [alpha]}
 """
 
 
@@ -46,7 +49,7 @@ def drawn(root: Path) -> Path:
 
 DEVIATIONS = """
     curves:
-      - {x: points, y: "deviation/of {x} points", log: true, lines: [{label: bound}]}
+      - {x: points, y: "deviation/of {x} points", log: true, log_y: true, lines: [{label: bound}]}
 """
 
 
@@ -55,7 +58,7 @@ def alpha(root: Path) -> Standing:
 
 
 def test_points_lie_where_the_recipe_or_the_name_of_the_metric_says(drawn: Path) -> None:
-    over_recipe, over_steps, of_property = curves.plots(alpha(drawn))
+    over_recipe, over_steps, *_, of_property = curves.plots(alpha(drawn))
     # The later records of seeds 0 and 1 stand in place of the first, 0.9 for both.
     alpha_line = (0.9, 0.9, *house.ALPHA[2:])
     assert over_recipe.log and over_recipe.x == "temperature" and over_recipe.title == "main: probe/top1"
@@ -75,12 +78,21 @@ def test_the_lines_are_those_of_the_means(drawn: Path) -> None:
     assert list(line.get_ydata()) == pytest.approx([0.1, 0.6])
     band = figure.axes[1].collections[0].get_paths()[0].vertices[:, 1]
     assert band.max() == pytest.approx(0.6 + 0.02**0.5) and band.min() == pytest.approx(0.1)
-    assert [ax.get_xscale() for ax in figure.axes] == ["log", "linear", "log"]
+    assert [ax.get_xscale() for ax in figure.axes] == ["log", *["linear"] * 3, "log"]
+    assert [ax.get_yscale() for ax in figure.axes] == [*["linear"] * 4, "log"]
     inside = figure.bbox
     for ax in figure.axes:
         box = ax.get_tightbbox()  # of the title, the names of the axis and the legend too
         assert inside.y0 <= box.y0 and box.y1 <= inside.y1 and inside.x0 <= box.x0 and box.x1 <= inside.x1
         assert ax.get_legend().get_window_extent().x0 > ax.bbox.x1
+
+
+def test_a_plane_has_a_dot_for_each_run_that_has_both_metrics(drawn: Path) -> None:
+    plane = curves.plots(alpha(drawn))[2]
+    assert plane.title == "main: gap/step5" and plane.x == "gap/step0" and not plane.joined
+    assert [(dots.label, dots.points) for dots in plane.lines] == [("Alpha", ((0.1, (0.5,)), (0.1, (0.7,))))]
+    (dots,) = figures.curves([plane]).axes[0].lines
+    assert dots.get_linestyle() == "None" and list(dots.get_ydata()) == [0.5, 0.7]
 
 
 def test_a_point_at_0_has_no_logarithm(drawn: Path) -> None:
@@ -133,6 +145,7 @@ def test_a_place_without_a_number_is_named(drawn: Path, where: str) -> None:
         ("lines: [{label: bound}]", "lines: [{label: bound, arms: [alpha]}]", "a line of a property has no 'arms'"),
         ("of {x} points", "of points", "a line of a property has no 'arms', and '{x}'"),
         ("lines: [{label: bound}]", "lines: []", "'lines' is empty"),
+        ("y: gap/step5, arms: [alpha]", "y: gap/step5, arms: [alfa]", "names the unknown arm 'alfa'"),
     ],
 )
 def test_what_a_curve_cannot_be_is_refused(drawn: Path, old: str, new: str, message: str) -> None:

@@ -170,14 +170,25 @@ def test_named_deviations_and_faulty_checks(root):
 
         def nothing(seed):
             return {}
+
+        def drawn(seed):
+            return {"value": 1e-12}, {"distance with 16": 7}
+
+        def drawn_alone(seed):
+            return 2e-12, {"distance with 16": 7}
         """)
     )
     run = slow_runs(root)[1]
-    checks = ["checks2:parts", "checks2:nan", "checks2:nothing", "checks2:missing", "checks3:parts"]
+    names = ["parts", "nan", "nothing", "missing", "drawn", "drawn_alone"]
+    checks = [*(f"checks2:{name}" for name in names), "checks3:parts"]
     todo = [dataclasses.replace(run, arm=check.replace(":", "-"), check=check) for check in checks]
     outcome, _ = outcome_of(todo, Ledger(root / "runs"), workers=1)
-    (record,) = outcome.finished
-    assert record.metrics == {"deviation": -2.0, "deviation/value": 1e-12, "deviation/gradient": -2.0}
+    assert [record.metrics for record in outcome.finished] == [
+        {"deviation": -2.0, "deviation/value": 1e-12, "deviation/gradient": -2.0},
+        # What is kept to be drawn is no deviation, however large.
+        {"deviation": 1e-12, "deviation/value": 1e-12, "distance with 16": 7.0},
+        {"deviation": 2e-12, "distance with 16": 7.0},
+    ]
     assert [failure.message for failure in outcome.failed] == [
         "the metric 'deviation/gradient' is nan",
         "the check 'checks2:nothing' returned no deviation",

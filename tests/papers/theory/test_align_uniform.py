@@ -157,9 +157,21 @@ TOLERANCES = {
 }
 
 
+def deviations(name: str) -> dict[str, float]:
+    found = getattr(properties, name)(11)
+    return found[0] if isinstance(found, tuple) else found
+
+
 @pytest.mark.parametrize("name", TOLERANCES)
 def test_the_property_holds(name: str) -> None:
-    assert max(getattr(properties, name)(11).values()) <= TOLERANCES[name]
+    assert max(deviations(name).values()) <= TOLERANCES[name]
+
+
+def test_the_distances_that_are_drawn_fall_with_the_negatives() -> None:
+    _, drawn = properties.asymptotics(11)
+    for t in properties.TEMPERATURES:
+        distances = [drawn[f"distance at {t} with {count}"] for count in (16, 1024, 16384)]
+        assert distances[0] > 8 * distances[1] > 8 * 4 * distances[2]
 
 
 @pytest.mark.parametrize(
@@ -181,7 +193,7 @@ def test_a_wrong_constant_breaks_it(
     name: str, constant: str, change: Callable, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(properties, constant, wrong(getattr(properties, constant), change))
-    found = [value for deviation, value in getattr(properties, name)(11).items() if key in deviation]
+    found = [value for deviation, value in deviations(name).items() if key in deviation]
     assert found and max(found) > 10 * TOLERANCES[name]
 
 
