@@ -35,6 +35,15 @@ class EmbedsQuery(Protocol):
 
 
 @runtime_checkable
+class ScoresTextPairs(Protocol):
+    """Of a model that reads two texts together, or that is scored by its own likeness of them."""
+
+    def score_text_pairs(self, first: list[str], second: list[str]) -> Tensor:
+        """Returns how alike the two texts of each pair are, the higher the more, shape (n,)."""
+        ...
+
+
+@runtime_checkable
 class ClassifiesText(Protocol):
     def classify_text(self, texts: list[str]) -> Tensor:
         """Returns class scores, shape (n, classes)."""

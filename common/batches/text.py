@@ -17,6 +17,16 @@ class Sentences(NamedTuple):
         return [*self.text, *self.text]
 
 
+class SentenceParts(NamedTuple):
+    """`n` sentences, each with two parts of it as texts of their own."""
+
+    text: list[str]
+    left: list[str]
+    right: list[str]
+    ids: Tensor
+    """Global sample id of each sentence, shape (n,)."""
+
+
 class SentenceTriplets(NamedTuple):
     """`n` anchors, each with a positive and, where mined, a hard negative."""
 

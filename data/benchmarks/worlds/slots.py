@@ -1,26 +1,26 @@
 """Sentences of five roles in a generated language: how many of their concepts are equal, in other words?"""
 
 from operator import attrgetter
-from typing import Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.batches import GradedPairs, Sentences, SentenceTriplets
+from common.batches import GradedPairs, SentenceParts, Sentences, SentenceTriplets
 from common.benchmark import Benchmark, Metrics, digest
 from common.encoders.static import StaticVectors
 from common.errors import UserError
-from common.evaluation.embed import embed_dataset
+from common.evaluation.embed import embed_dataset, evaluating
 from common.evaluation.means import Mean
-from common.evaluation.similarity import margins
-from common.protocols import EmbedsText
+from common.evaluation.similarity import margins, spearman
+from common.protocols import EmbedsText, ScoresTextPairs
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
 from common.table import Table, joined, take
 from data.benchmarks.bases.floors import BagOfWords, Scattered
 from data.benchmarks.bases.rated import RatedPairs, graded_examples, pairs_of, rated_metrics
-from data.slot_language import DOMAINS, ROLES, Language, Said
+from data.slot_language import DOMAINS, ROLES, Language, Said, phrases
 
 GRADES = len(ROLES) + 1
 PAIRS = {"val": 1000, "test": 2400}
@@ -28,12 +28,14 @@ PAIRS = {"val": 1000, "test": 2400}
 TRIPLES = {"val": 500, "test": 1000}
 """Scored sentences, each with a paraphrase and five sentences of which one concept is another."""
 TRAIN = 20_000
-KINDS = ("sentences", "neighbours", "pairs", "triplets")
+KINDS = ("sentences", "neighbours", "pairs", "triplets", "parts")
+SHORTEST = 4
+"""Words of the shorter part, which is a phrase of two roles, and of a part that is cut elsewhere at the least."""
 _VERSION = 1
 _PARTS = {"val": 0, "test": 1, "sentences": 2, "pairs": 3, "triplets": 4}
-_DRAWS, _TOPIC, _KEPT, _MISSED, _DRAWN = 62, 0, 1, 2, 3
+_DRAWS, _TOPIC, _KEPT, _MISSED, _DRAWN, _CUT = 62, 0, 1, 2, 3, 4
 """Key of what is drawn here and not in the language: whether a pair has one topic, what it keeps; the role that a
-triplet misses; what is trained on."""
+triplet misses; what is trained on; where a sentence is cut."""
 
 
 class Triples(NamedTuple):
@@ -84,7 +86,19 @@ def neighbours(language: Language, ids: Tensor, *key: int) -> tuple[Said, Said]:
     return first, second
 
 
-Rows = Sentences | GradedPairs | SentenceTriplets
+def cut_elsewhere(text: str, draw: float) -> tuple[str, str]:
+    """A sentence cut between two words that are not its border, neither part shorter than the shorter phrase.
+
+    Args:
+        draw: chooses among the places, in [0, 1).
+    """
+    words, border = text.split(), len(phrases(text)[0].split())
+    places = [at for at in range(SHORTEST, len(words) - SHORTEST + 1) if at != border]
+    at = places[int(draw * len(places))]
+    return " ".join(words[:at]), " ".join(words[at:])
+
+
+Rows = Sentences | GradedPairs | SentenceTriplets | SentenceParts
 
 
 class World:
@@ -158,6 +172,12 @@ class World:
             texts += [f"{one} [SEP] {other}" for one, other in zip(texts[::2], texts[1::2], strict=True)]
         return Sentences(texts, torch.arange(len(texts)))
 
+    def scored_pairs(self) -> GradedPairs:
+        """The test pairs; ids are those behind all of "pairs"."""
+        rated = self.rated["test"]
+        first, second = ([rated.texts[at] for at in side.tolist()] for side in (rated.first, rated.second))
+        return GradedPairs(first, second, rated.human.float(), TRAIN + torch.arange(len(first)))
+
 
 _meaning, _wording = attrgetter("meaning"), attrgetter("wording")
 
@@ -187,14 +207,17 @@ class SlotSentences(Benchmark):
     Args:
         batch_size, seed, data_root: as in `Benchmark`.
         train: "sentences", for methods without labels; "neighbours", all of the sentences, each alone and in a text
-            with another of its topic, with [SEP] between the two, for masked language models; "pairs" of all grades; or
+            with another of its topic, with [SEP] between the two, for masked language models; "pairs" of all grades;
             "triplets": a sentence, its concepts in other words, and as a hard negative its own words but for one of
-            another concept.
+            another concept; or "parts", the sentences with their two parts.
         train_size: sentences, pairs or triplets to train on, drawn by the seed from 20,000.
         graded: pairs come with their grades, in place of -1.
         learnt: which domains are trained on, "home" or "both", as many rows of either; the second has other content
             words.
         away: scores the pairs of the second domain too.
+        cut: where a sentence is parted, at the "border" of its two phrases or anywhere "else", the shorter part as long
+            as the shorter phrase at least.
+        transductive: the test pairs, without their grades, are trained on too.
 
     Raises:
         UserError: an argument is out of range, or does not go with the kind of training.
@@ -202,17 +225,20 @@ class SlotSentences(Benchmark):
 
     name = "slots"
     primary = "spearman/slots"
+    added_later: ClassVar[dict[str, Any]] = {"cut": "border", "transductive": False}
 
     def __init__(
         self,
         batch_size: int = 64,
         seed: int = 0,
         data_root: str | None = None,
-        train: Literal["sentences", "neighbours", "pairs", "triplets"] = "sentences",
+        train: Literal["sentences", "neighbours", "pairs", "triplets", "parts"] = "sentences",
         train_size: int = 10_000,
         graded: bool = False,
         learnt: Literal["home", "both"] = "home",
         away: bool = False,
+        cut: Literal["border", "else"] = "border",
+        transductive: bool = False,
     ) -> None:
         super().__init__(batch_size, seed, data_root)
         if train not in KINDS:
@@ -224,7 +250,14 @@ class SlotSentences(Benchmark):
         if learnt not in ("home", "both"):
             raise UserError(f"data.learnt is {learnt!r}; it must be 'home' or 'both'")
         self.train, self.train_size, self.graded = train, train_size, graded
+        if cut not in ("border", "else"):
+            raise UserError(f"data.cut is {cut!r}; it must be 'border' or 'else'")
+        if cut == "else" and train != "parts":
+            raise UserError(f"data.cut goes with parts; data.train is {train!r}")
+        if transductive and (train != "pairs" or graded):
+            raise UserError("data.transductive goes with pairs that are not graded")
         self.learnt, self.away = learnt, away
+        self.cut, self.transductive = cut, transductive
 
     def build(self) -> None:
         learnt = DOMAINS if self.learnt == "both" else DOMAINS[:1]
@@ -235,8 +268,21 @@ class SlotSentences(Benchmark):
         scored = {split: rated.texts for split, rated in self.worlds["home"].rated.items()}
         self.splits = {split: Sentences(texts, torch.arange(len(texts))) for split, texts in scored.items()}
         self.splits["train"] = self.pool if self.train == "neighbours" else joined(*map(self._drawn, parts))
+        if self.transductive:
+            scored_pairs = self._told(self.worlds["home"].scored_pairs())
+            scored_pairs = scored_pairs._replace(ids=scored_pairs.ids + TRAIN * (len(learnt) - 1))
+            self.pool, self.splits["train"] = (joined(one, scored_pairs) for one in (self.pool, self.splits["train"]))
 
     def _told(self, part: Rows) -> Rows:
+        """The rows as they are trained on."""
+        if self.train == "parts":
+            places = uniform(part.ids, 1, _DRAWS, _CUT)[:, 0].tolist()
+            cuts = [
+                phrases(text) if self.cut == "border" else cut_elsewhere(text, place)
+                for text, place in zip(part.text, places, strict=True)
+            ]
+            left, right = map(list, zip(*cuts, strict=True))
+            return SentenceParts(part.text, left, right, part.ids)
         hidden = isinstance(part, GradedPairs) and not self.graded
         return part._replace(grades=torch.full_like(part.grades, -1)) if hidden else part
 
@@ -255,7 +301,8 @@ class SlotSentences(Benchmark):
             `spearman/slots`, `alignment/slots` and `uniformity/slots`, see `rated_metrics`; `margin/slots`, the mean
             over the sentences of cos(h, h+) - max cos(h, h-) with the five h- in which one concept is another, and
             `margin/who` and so on, the mean of cos(h, h+) - cos(h, h-) with that of one role. With `away` also
-            `spearman/away`, `alignment/away` and `uniformity/away`.
+            `spearman/away`, `alignment/away` and `uniformity/away`; of a module that scores pairs also
+            `spearman_pair/slots`, the rank correlation of its scores.
 
         Raises:
             UserError: the module does not offer `embed_text`, or there is no such split.
@@ -272,6 +319,12 @@ class SlotSentences(Benchmark):
         found = margins(anchor, positive, torch.stack(negatives, dim=1))
         metrics["margin/slots"] = Mean(found.min(dim=1).values)
         metrics |= {f"margin/{role}": Mean(found[:, at]) for at, role in enumerate(ROLES)}
+        if isinstance(module, ScoresTextPairs):
+            rated = home.rated[split]
+            sides = ([rated.texts[at] for at in side.tolist()] for side in (rated.first, rated.second))
+            with evaluating(module):
+                scores = module.score_text_pairs(*sides)
+            metrics["spearman_pair/slots"] = spearman(scores.float().cpu(), rated.human)
         if self.away:
             away = self.worlds["away"].rated[split]
             metrics |= rated_metrics(rows(away.texts), away, "away")

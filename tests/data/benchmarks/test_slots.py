@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.batches import GradedPairs, Sentences, SentenceTriplets
+from common.batches import GradedPairs, SentenceParts, Sentences, SentenceTriplets
 from common.encoders.static import StaticVectors
 from common.errors import UserError
 from common.evaluation.means import Mean
 from common.random import uniform
 from data.benchmarks.bases.floors import BagOfWords, Scattered
-from data.benchmarks.worlds.slots import PAIRS, TRAIN, TRIPLES, SlotSentences, pairs, triples
+from data.benchmarks.worlds.slots import PAIRS, TRAIN, TRIPLES, SlotSentences, cut_elsewhere, pairs, triples
 from data.slot_language import CONCEPTS, ROLES, Language, phrases, vocabulary
 
 CONTENT = 400
@@ -207,6 +207,45 @@ def test_the_seed_draws_what_is_trained_on(slots: SlotSentences) -> None:
     assert both.splits["train"].ids.unique().numel() == 1000
 
 
+def test_parts_are_those_of_the_sentences() -> None:
+    plain, border, other = (
+        SlotSentences(train_size=300, **of) for of in ({}, {"train": "parts"}, {"train": "parts", "cut": "else"})
+    )
+    fingerprints = {benchmark.fingerprint() for benchmark in (plain, border, other)}
+    assert len(fingerprints) == 3
+    whole, parts, elsewhere = (benchmark.splits["train"] for benchmark in (plain, border, other))
+    assert isinstance(next(iter(border.train_dataloader())), SentenceParts)
+    assert whole.text == parts.text == elsewhere.text and whole.ids.equal(elsewhere.ids)
+    assert [(*both,) for both in zip(parts.left, parts.right, strict=True)] == [phrases(text) for text in whole.text]
+    for text, left, right, phrase in zip(*elsewhere[:3], parts.left, strict=True):
+        assert f"{left} {right}" == text and left != phrase
+        assert min(len(left.split()), len(right.split())) >= 4
+    # Every place that is left comes.
+    assert {cut_elsewhere(KNOWN[0], draw)[0].count(" ") + 1 for draw in (0.0, 0.4, 0.6, 0.99)} == {4, 5}
+
+
+def test_transductive_training_knows_the_test_pairs_and_no_grade(slots: SlotSentences) -> None:
+    benchmark = SlotSentences(train="pairs", train_size=100, transductive=True, learnt="both")
+    rated = slots.worlds["home"].rated["test"]
+    assert benchmark.sizes()["train"] == 200 + 2400
+    train = benchmark.splits["train"]
+    known = {*zip(train.first[200:], train.second[200:], strict=True)}
+    assert known == {(rated.texts[a], rated.texts[b]) for a, b in zip(rated.first, rated.second, strict=True)}
+    assert not known & {*zip(train.first[:200], train.second[:200], strict=True)}
+    assert train.grades.unique().tolist() == [-1.0] and train.ids.unique().numel() == len(train.ids)
+
+
+def test_scores_of_pairs_are_ranked(slots: SlotSentences) -> None:
+    class Scored(Scattered):
+        def score_text_pairs(self, first: list[str], second: list[str]) -> Tensor:
+            meant = slots.worlds["home"].meant
+            both = zip(first, second, strict=True)
+            return torch.tensor([sum(x != y for x, y in zip(meant[a], meant[b], strict=True)) for a, b in both])
+
+    assert slots.evaluate(Scored(), "val")["spearman_pair/slots"] == pytest.approx(-1)
+    assert "spearman_pair/slots" not in slots.evaluate(Scattered(), "val")
+
+
 def test_an_oracle_beats_all_floors_and_noise_none(slots: SlotSentences) -> None:
     best = slots.evaluate(oracle(slots), "val")
     # Equal shares differ in the last digit, so that some pairs of a grade are not tied.
@@ -244,7 +283,10 @@ def test_the_margin_is_of_the_nearest_miss(slots: SlotSentences) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"train": "words"}, "data.train is 'words'; it must be one of sentences, neighbours, pairs, triplets"),
+        ({"train": "words"}, "data.train is 'words'; it must be one of sentences, neighbours, pairs, triplets, parts"),
+        ({"cut": "else"}, "data.cut goes with parts; data.train is 'sentences'"),
+        ({"train": "parts", "cut": "words"}, "data.cut is 'words'; it must be 'border' or 'else'"),
+        ({"train": "pairs", "graded": True, "transductive": True}, "data.transductive goes with pairs that are not"),
         ({"train_size": 20_001}, "data.train_size is 20001; it must be from 1 to 20,000"),
         ({"graded": True}, "data.graded goes with pairs; data.train is 'sentences'"),
         ({"learnt": "away"}, "data.learnt is 'away'; it must be 'home' or 'both'"),
