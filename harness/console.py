@@ -1,10 +1,11 @@
 """Output for people and for pipes: rich on a terminal, plain lines anywhere else."""
 
 import codecs
+import json
 import os
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -58,6 +59,11 @@ def close_streams() -> None:
             stream.flush()
         except (OSError, ValueError):
             os.dup2(nowhere, stream.fileno())
+
+
+def print_json(rows: Sequence[Mapping[str, object]]) -> None:
+    """Prints rows for programs: one JSON array, an object a row."""
+    print(json.dumps(rows, indent=1, ensure_ascii=False))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,11 @@ from common.experiments.records import Ledger
 from common.experiments.schema import closest
 from common.experiments.texts import with_interval
 from common.experiments.verdict import Verdict
+from common.paths import as_path
 from harness.cli.places import kept_in, logs_of, needs_checkout, results_of
 from harness.cli.rerun import rerun, say_doubts, tune
-from harness.console import print_table, say, shown_path
+from harness.console import print_json, print_table, say, shown_path
+from harness.files import write_text
 from harness.recipes import catalog
 from harness.recipes.arms import check_arms
 from harness.records.metric_names import names_of
@@ -24,6 +26,7 @@ __all__ = ["rerun", "tune"]  # commands like those below, in a file of their own
 
 if TYPE_CHECKING:
     from common.benchmark import Benchmark
+    from harness.pages.compare import Ranking, Row
 
 
 def _standings(given: argparse.Namespace, whole: bool = False) -> list[Standing]:
@@ -54,7 +57,8 @@ def _standings(given: argparse.Namespace, whole: bool = False) -> list[Standing]
 
 def list_papers(given: argparse.Namespace) -> None:
     """Papers with their verdicts, or bare names for shells."""
-    if given.names and not (given.verdict or given.benchmark or given.by in ("benchmark", "metric")):
+    filtered = given.verdict or given.benchmark or given.modality or given.words
+    if given.names and not (filtered or given.by in ("benchmark", "metric")):
         # Completion asks for this at every press of Tab: folders tell it, no card is read.
         folders = [path.parent for path in catalog.found(given.root)]
         folders = [folder for folder in folders if given.family in (None, folder.parent.name)]
@@ -65,6 +69,7 @@ def list_papers(given: argparse.Namespace) -> None:
     for option, values in (
         ("family", {paper.card.family for paper in papers}),
         ("verdict", {str(verdict) for verdict in Verdict}),
+        ("modality", {modality for paper in papers for modality in paper.card.modalities}),
         ("benchmark", {name for paper in papers for name in paper.benchmarks}),
     ):
         value = getattr(given, option)
@@ -76,6 +81,8 @@ def list_papers(given: argparse.Namespace) -> None:
         for paper in papers
         if given.family in (None, paper.card.family)
         and (given.verdict is None or given.verdict in paper.verdicts)
+        and given.modality in (None, *paper.card.modalities)
+        and _says(paper.card, given.words)
         and (given.benchmark is None or given.benchmark in paper.benchmarks)
     ]
     if given.names:
@@ -87,9 +94,18 @@ def list_papers(given: argparse.Namespace) -> None:
         of = {"slug": lambda p: [p.card.slug], "family": lambda p: [p.card.family], "benchmark": lambda p: p.benchmarks}
         print(*dict.fromkeys(name for paper in chosen for name in of[given.by](paper)), sep="\n")
         return
-    from harness.cli.show import print_papers
+    from harness.cli.show import listed, print_papers
 
-    print_papers(chosen)
+    if given.json:
+        print_json([listed(paper) for paper in chosen])
+    else:
+        print_papers(chosen)
+
+
+def _says(card: Card, words: Sequence[str]) -> bool:
+    """Whether name, title, idea and authors hold all of the words."""
+    text = " ".join([card.slug, card.title, card.idea, *card.authors]).casefold()
+    return all(word.casefold() in text for word in words)
 
 
 def show_paper(given: argparse.Namespace) -> None:
@@ -107,8 +123,20 @@ def show_paper(given: argparse.Namespace) -> None:
             say_doubts(card, experiment, results_of(given))
     paper = standing(card, Ledger(results_of(given) / "runs"))
     print_paper(paper, results_of(given))
+    if given.open:
+        _open(given, f"papers/{card.family}/{card.slug}.html", card.folder / "README.md")
     for warning in paper.warnings:
         say(warning)
+
+
+def _open(given: argparse.Namespace, page: str, otherwise: Path) -> None:
+    """Opens a page of the site, where `make site` has built it, or a file, in the browser."""
+    import webbrowser
+
+    built = given.root / "build/site/html" / page
+    path = built if built.is_file() else otherwise
+    if not webbrowser.open(path.resolve().as_uri()):
+        raise UserError(f"no browser was found; the page is {shown_path(path)}")
 
 
 def lightning(given: argparse.Namespace) -> None:
@@ -154,6 +182,8 @@ def compare(given: argparse.Namespace) -> None:
         from harness.cli.own_data import compare_own
 
         return compare_own(given)
+    if given.plot is not None and not given.plot.endswith(".svg"):
+        raise UserError(f"--plot is '{given.plot}'; it must be the name of an SVG, as ranking.svg")
     from harness.pages.compare import rankings
     from harness.records.measured_floors import floor_of, measure_floors
 
@@ -164,10 +194,20 @@ def compare(given: argparse.Namespace) -> None:
         floors = measure_floors(concerned, results_of(given), say, given.benchmark)
     else:
         floors = [floor_of(_ready(given, papers), kept_in(given))]
-    for table in rankings(concerned, floors, given.benchmark, given.metric):
+    tables = rankings(concerned, floors, given.benchmark, given.metric)
+    if given.equal_budget:
+        tables = [table.at_equal_budget() for table in tables]
+    if given.plot is not None:
+        write_text(Path.cwd() / as_path(given.plot, "--plot"), _drawn(tables))
+        say(f"drawn: {given.plot}")
+    if given.json:
+        print_json([_ranked(table, row) for table in tables for row in table.rows])
+        return
+    for table in tables:
         rows = [
             (
                 str(row.rank or ""),
+                "-".join(str(rank) for rank in dict.fromkeys(row.ranks or ())),
                 row.label,
                 row.slug or "floor",
                 with_interval(row.estimate),
@@ -175,10 +215,34 @@ def compare(given: argparse.Namespace) -> None:
             )
             for row in table.rows
         ]
-        print_table(("rank", "method", "paper", "mean [95% interval]", "seeds"), rows, f"{table.title}: {table.metric}")
+        columns = ("rank", "may be", "method", "paper", "mean [95% interval]", "seeds")
+        print_table(columns, rows, f"{table.title}: {table.metric}")
+        if table.given:
+            print(f"{table.given}\n")
     waiting = [p.card.slug for p in papers if given.benchmark in p.benchmarks and p not in concerned]
     if waiting:
         say(f"not on record yet: {' '.join(waiting)}")
+
+
+def _ranked(table: "Ranking", row: "Row") -> dict[str, object]:
+    kept = ("label", "rank", "ranks", "slug", "budget", "steps", "seconds", "values")
+    of_row = {name: getattr(row, name) for name in kept} if row.slug else {"label": row.label}
+    estimate = {name: getattr(row.estimate, name) for name in ("mean", "low", "high")}
+    return {"benchmark": table.title, "metric": table.metric, "data_hash": table.data_hash} | of_row | estimate
+
+
+def _drawn(tables: Sequence["Ranking"]) -> str:
+    """An SVG of a dot for each seed of each method, best first, and of what needs no learning."""
+    from harness.pages import figures
+
+    panels: dict[str, Sequence[figures.Arm]] = {
+        f"{table.title}: {table.metric}": [
+            figures.Arm(row.label, tuple(row.values.values()) or (row.estimate.mean,), row.estimate)
+            for row in table.rows
+        ]
+        for table in tables
+    }
+    return figures.render(figures.paper(panels, [], []), f"{', '.join(panels)}\n{panels}")
 
 
 def _ready(given: argparse.Namespace, papers: list[Standing]) -> "Benchmark":
@@ -224,6 +288,8 @@ def report(given: argparse.Namespace) -> None:
         for fault in paper.faults if paper.card.slug in concerned else ():
             say(fault)
     print(*(shown_path(path) for path in changed), sep="\n") if changed else print("everything was up to date")
+    if given.open:
+        _open(given, "index.html", results_of(given) / "README.md")
 
 
 def verify(given: argparse.Namespace) -> int:
@@ -327,16 +393,21 @@ def data(given: argparse.Namespace) -> None:
     if given.names:
         print(*known, sep="\n")
         return
+    fields = ("name", "size", "fetched", "client", "package", "version", "licence", "title")
+    found = [{field: getattr(source, field) for field in fields} for source in known.values()]
+    if given.json:
+        print_json(found)
+        return
     columns = ("source", "size", "fetched", "package", "licence", "what")
     rows = [
         (
-            source.name,
-            f"{source.size / 1e6:.1f} MB",
-            "yes" if source.fetched else "no",
-            f"{source.client} {source.package} {source.version}",
-            source.licence,
-            source.title,
+            one["name"],
+            f"{one['size'] / 1e6:.1f} MB",
+            "yes" if one["fetched"] else "no",
+            f"{one['client']} {one['package']} {one['version']}",
+            one["licence"],
+            one["title"],
         )
-        for source in known.values()
+        for one in found
     ]
     print_table(columns, rows)

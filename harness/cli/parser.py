@@ -41,12 +41,15 @@ examples:
   papers list
   papers list --family classification --verdict reproduced
   papers list --benchmark mnist5k
+  papers list --modality audio --json
+  papers list hard negatives             words of name, title, idea or authors
   papers rerun $(papers list --names --family sentence)
 """
 
 SHOW = """\
-example:
+examples:
   papers show simcse
+  papers show simcse --open             its page in the browser: of the site, once `make site` has built it
 """
 
 RERUN = """\
@@ -111,7 +114,11 @@ COMPARE = """\
 examples:
   papers compare --benchmark mnist5k
   papers compare --benchmark mnist5k --metric knn20_cosine/top1
+  papers compare --benchmark placed_fashion --equal-budget --plot ranking.svg
   papers compare --data TextPairs --data.path pairs.jsonl    what `papers test` found on data of your own
+
+"may be" is the best and the worst rank that common seeds leave open to a method: behind those, and ahead of those, from
+which the 95% interval of its difference excludes zero, each pair by itself.
 """
 
 NEW = """\
@@ -213,10 +220,16 @@ def build_parser() -> Parser:
     def slug(to: Parser, *names: str, **options: object) -> None:
         complete_with(to.add_argument(*names, metavar="SLUG", **options), "slug")
 
+    def rows_of(to: argparse._ActionsContainer) -> None:
+        to.add_argument("--json", action="store_true", help="print what it lists as JSON")
+
     one = command("list", "list_papers", "list the papers with their verdicts", LIST)
+    one.add_argument("words", nargs="*", metavar="WORD", help="only papers whose name, title, idea or authors have it")
     complete_with(one.add_argument("--family", help="only this family"), "family")
     one.add_argument("--verdict", help="only papers with a claim of this verdict, as in 'reproduced' or 'not run'")
+    one.add_argument("--modality", help="only papers on this modality, as in 'text'")
     complete_with(one.add_argument("--benchmark", help="only papers with an experiment on this benchmark"), "benchmark")
+    rows_of(one)
     one.add_argument("--names", action="store_true", help="print bare names, one a line")
     one.add_argument(
         "--by", choices=["slug", "family", "benchmark", "metric"], default="slug", help="what --names prints"
@@ -227,6 +240,7 @@ def build_parser() -> Parser:
     one.add_argument(
         "--names", choices=["experiment", "recipe"], help="print bare names of its experiments or recipes, one a line"
     )
+    one.add_argument("--open", action="store_true", help="open its page in the browser, too")
 
     one = command("rerun", "rerun", "test the claims of papers and print the verdicts", RERUN)
     slug(one, "slugs", nargs="+", help="papers to rerun")
@@ -306,10 +320,18 @@ def build_parser() -> Parser:
     on.add_argument("--data", metavar="CLASS", help=f"data of your own: {OWN}, with --data.path and its other options")
     one.add_argument("--logs", metavar="DIR", help="with --data: where `papers test` wrote (default: logs)")
     one.add_argument("--metric", help="rank by this metric (default: the benchmark's primary one)")
+    with_benchmark = one.add_argument_group("with --benchmark")
+    with_benchmark.add_argument(
+        "--equal-budget", action="store_true", help="only what saw as much through the same encoder as most did"
+    )
+    with_benchmark.add_argument("--plot", metavar="FILE", help="draw it, too, a dot a seed: an SVG")
+    rows_of(with_benchmark)
 
     one = command("report", "report", "write tables, figures, blocks of the READMEs and CITATION.cff from the records")
     slug(one, "slugs", nargs="*", help="only what is made of these papers alone (default: everything)")
     complete_with(one.add_argument("--family", help="only the page of this family, and its papers"), "family")
+    one.add_argument("--open", action="store_true", help="open the overview in the browser, too")
+
     one = command(
         "verify", "verify", "check that all of that, the cards and the recipes agree with the records", VERIFY
     )
@@ -343,6 +365,7 @@ def build_parser() -> Parser:
     one.add_argument("action", choices=["list", "fetch", "page"])
     complete_with(one.add_argument("sources", nargs="*", metavar="NAME", help="sources to fetch"), "source")
     one.add_argument("--all", action="store_true", help="fetch all of them")
+    rows_of(one)
     one.add_argument("--names", action="store_true", help="list bare names, one a line")
 
     one = command("completion", "completion", "print the completion script of a shell", COMPLETION)

@@ -21,28 +21,58 @@ def width() -> int:
     return min(120, shutil.get_terminal_size((80, 24)).columns)
 
 
+def listed(paper: Standing) -> dict[str, object]:
+    """A paper as `papers list` has it: `verdict` is that of the central claim."""
+    card = paper.card
+    return {
+        "paper": card.slug,
+        "family": card.family,
+        "year": card.year,
+        "verdict": str(paper.primary[1].verdict) if paper.primary else None,
+        "verdicts": {str(verdict): count for verdict, count in paper.verdicts.items()},
+        "benchmarks": list(paper.benchmarks),
+        "modalities": list(card.modalities),
+        "title": card.title,
+        "surveyed": card.surveyed,
+    }
+
+
 def print_papers(papers: Sequence[Standing]) -> None:
-    """A line a paper; on a terminal too narrow for it, two."""
-    columns = ("paper", "family", "year", "verdicts", "benchmark", "title")
-    rows = [
-        (
-            paper.card.slug,
-            paper.card.family,
-            str(paper.card.year) if paper.card.surveyed else "",
-            verdict_words(paper.verdicts) if paper.trials else "baseline of others",
-            ", ".join(paper.benchmarks),
-            paper.card.title,
-        )
-        for paper in papers
-    ]
-    widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
-    if not sys.stdout.isatty() or sum(widths) + 2 * len(widths) <= shutil.get_terminal_size().columns:
-        print_table(columns, rows)
+    """A line a paper: in a pipe all of it, on a terminal by family and as much of the title as has room."""
+    if not sys.stdout.isatty():
+        columns = ("paper", "family", "year", "central", "verdicts", "benchmark", "title")
+        print_table(columns, [(*_line(paper), ", ".join(paper.benchmarks), paper.card.title) for paper in papers])
         return
-    for *first, benchmark, title in rows:
-        print("  ".join(cell.ljust(space) for cell, space in zip(first, widths, strict=False)).rstrip())
-        below = f"{title} ({benchmark})" if benchmark else title
-        print(fill(below, width(), initial_indent="    ", subsequent_indent="    "))
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console, lines = Console(), [_line(paper) for paper in papers]
+    widths = [max((len(line[i]) for line in lines), default=0) for i in range(4)]
+    for family in dict.fromkeys(line[1] for line in lines):
+        own = [(*line, paper.card.title) for line, paper in zip(lines, papers, strict=True) if line[1] == family]
+        console.print(Text(f"{family} ({len(own)})", style="bold"))
+        table = Table.grid(padding=(0, 2), pad_edge=True, expand=True)
+        for i in (0, 2, 3):
+            table.add_column(min_width=widths[i], no_wrap=True)
+        table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+        for slug, _, year, central, _, title in own:
+            table.add_row(slug, year, Text(central, style=STYLES.get(central, "")), Text(title))
+        console.print(table)
+
+
+def _line(paper: Standing) -> tuple[str, str, str, str, str]:
+    """Name, family, year, the central claim's verdict, and how many there are of each."""
+    card = paper.card
+    central = str(paper.primary[1].verdict) if paper.primary else "" if card.surveyed else "baseline"
+    year = str(card.year) if card.surveyed else ""
+    return (
+        card.slug,
+        card.family,
+        year,
+        central,
+        verdict_words(paper.verdicts) if paper.trials else "baseline of others",
+    )
 
 
 def print_paper(paper: Standing, results: Path) -> None:

@@ -3,14 +3,15 @@
 import dataclasses
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from common.errors import UserError
 from common.experiments.metrics import better
 from common.experiments.paired import Interval, interval
+from common.experiments.texts import duration
 from common.experiments.verdict import arm_values
-from harness.recipes.written import arm_config
+from harness.recipes.written import arm_config, value_at
 from harness.records.entries import Entry, arms_on_record
 from harness.records.floors import Floor
 from harness.records.metric_names import choices, command
@@ -27,6 +28,12 @@ class Row:
     slug: str | None = None
     steps: int = 0
     seconds: float = 0.0
+    values: Mapping[int, float] = field(default_factory=dict)
+    """Of each seed."""
+    ranks: tuple[int, int] | None = None
+    """The best and the worst rank that `rank_intervals` leaves open."""
+    budget: tuple[str, int] | None = None
+    """The encoder and how many views of samples it saw in training; None of what needs no learning."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,33 @@ class Ranking:
     title: str
     """The benchmark, with what sets this data apart if there are several versions of it."""
     rows: tuple[Row, ...]
+
+    @property
+    def budgets(self) -> Counter[tuple[str, int]]:
+        """How many methods were given what; those that were not trained are none."""
+        return Counter(row.budget for row in self.rows if row.budget and row.budget[1])
+
+    @property
+    def given(self) -> str:
+        """What the methods were given, in words."""
+        trained = [row for row in self.rows if row.budget and row.budget[1]]
+        if not trained:
+            return ""
+        (encoder, seen), count = self.budgets.most_common(1)[0]
+        said = f"{encoder}, {seen:,} views of samples in training"
+        if count < len(trained):
+            said = f"{count} of {len(trained)} at one budget, {said}"
+        return (
+            f"{said}; {duration(min(r.seconds for r in trained))} to {duration(max(r.seconds for r in trained))} a run"
+        )
+
+    def at_equal_budget(self) -> "Ranking":
+        """Ranked anew: those of the most common budget, beside untrained networks and what needs no learning."""
+        if not self.budgets:
+            return self
+        common = self.budgets.most_common(1)[0][0]
+        kept = [row for row in self.rows if row.budget is None or row.budget == common or not row.budget[1]]
+        return dataclasses.replace(self, rows=_placed(kept, self.metric))
 
 
 def rankings(
@@ -72,12 +106,8 @@ def rankings(
             rows += [Row(label, interval([m[by]])) for label, m in floor.rows.items() if by in m]
         if not rows:
             continue
-        sign = 1 if better(by) == "lower" else -1
-        rows.sort(key=lambda row: (sign * row.estimate.mean, row.label))
-        ranks = iter(range(1, len(rows) + 1))
-        ranked = tuple(dataclasses.replace(row, rank=next(ranks)) if row.slug else row for row in rows)
         versions = [key for key in groups if key[0] == name]
-        found.append(Ranking(name, data_hash, by, _title((name, data_hash), versions, known), ranked))
+        found.append(Ranking(name, data_hash, by, _title((name, data_hash), versions, known), _placed(rows, by)))
     if metric is not None and not found:
         scored = [r.metrics for entries in groups.values() for e in entries for r in e.records]
         scored += [row for key in groups if key in known for row in known[key].rows.values()]
@@ -86,6 +116,37 @@ def rankings(
             f"nothing on {benchmark} has the metric '{metric}'{choices(metric, names, command(str(benchmark)))}"
         )
     return found
+
+
+def _placed(rows: Iterable[Row], metric: str) -> tuple[Row, ...]:
+    """Best first; methods with their ranks."""
+    sign = 1 if better(metric) == "lower" else -1
+    rows = sorted(rows, key=lambda row: (sign * row.estimate.mean, row.label))
+    places = enumerate(rank_intervals([row.values for row in rows if row.slug], sign), start=1)
+    return tuple(
+        dataclasses.replace(row, rank=rank, ranks=open_to)
+        for row in rows
+        for rank, open_to in ([next(places)] if row.slug else [(None, None)])
+    )
+
+
+def rank_intervals(methods: Sequence[Mapping[int, float]], sign: int = -1) -> list[tuple[int, int]]:
+    """For each method the best and the worst rank that its seeds leave open.
+
+    A method is behind those, and ahead of those, from which the 95% interval of its mean difference over common seeds
+    excludes zero; nothing is corrected for how many pairs are looked at.
+
+    Args:
+        methods: of each the values by seed.
+        sign: 1 if lower values are better, else -1.
+    """
+
+    def ahead(one: Mapping[int, float], other: Mapping[int, float]) -> int:
+        common = sorted(one.keys() & other.keys())
+        return -sign * interval([one[seed] - other[seed] for seed in common]).side if len(common) > 1 else 0
+
+    sides = [[ahead(one, other) for other in methods] for one in methods]
+    return [(1 + row.count(-1), len(methods) - row.count(1)) for row in sides]
 
 
 def _once(entries: Iterable[Entry]) -> list[Entry]:
@@ -113,8 +174,21 @@ def _rows(entries: Iterable[Entry], metric: str) -> list[Row]:
             label += " (full recipe)" if entry.trial.recipe == "full.yaml" else ""
             seconds = statistics.median(record.seconds for record in entry.records)
             estimate = interval([value for _, value in sorted(values.items())])
-            rows.append(Row(label, estimate, None, entry.trial.card.slug, entry.records[-1].steps, seconds))
+            steps = entry.records[-1].steps
+            rows.append(
+                Row(label, estimate, None, entry.trial.card.slug, steps, seconds, values, None, _budget(entry, steps))
+            )
     return rows
+
+
+def _budget(entry: Entry, steps: int) -> tuple[str, int]:
+    root = entry.trial.card.root
+    config = arm_config(entry.trial.card, entry.trial.comparison, entry.arm, entry.trial.recipe)
+    batch, views = (value_at(config, place, root) for place in ("data.batch_size", "data.views"))
+    encoder = value_at(config, "model.encoder", root)
+    if encoder is None:
+        encoder = config["model"]["class_path"].rpartition(".")[2]
+    return str(encoder), steps * (batch if isinstance(batch, int) else 1) * (views if isinstance(views, int) else 1)
 
 
 def _title(key: tuple[str, str], versions: Sequence[tuple[str, str]], floors: dict[tuple[str, str], Floor]) -> str:

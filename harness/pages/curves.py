@@ -1,16 +1,13 @@
 """The lines and dots that a card names, read off the records."""
 
-import ast
 import math
 import re
-from typing import Any
 
 from common.errors import UserError
 from common.experiments.card import Comparison, Curve, Line, Plane
 from common.experiments.verdict import arm_values
 from harness.pages.figures import Plot, Trace
-from harness.recipes.signatures import signature
-from harness.recipes.written import arm_config
+from harness.recipes.written import arm_config, value_at
 from harness.records.standing import Standing, Trial
 
 _NUMBER = r"([-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)"
@@ -74,16 +71,9 @@ def place(trial: Trial, arm: str, where: str) -> float:
         UserError: there is no number.
     """
     assert isinstance(trial.experiment, Comparison)
-    section, *keys = where.split(".")
-    value: Any = arm_config(trial.card, trial.experiment, arm, trial.recipe).get(section, {})
-    if section != "trainer":
-        taken, value = signature(value["class_path"], trial.card.root), value.get("init_args", {})
-        if keys[0] not in value and taken is not None and keys[0] in taken.arguments:
-            value = {keys[0]: _literal(taken.arguments[keys[0]].default)}
-    for key in keys:
-        inside = isinstance(value, list | tuple) and key.isdecimal() and int(key) < len(value)
-        value = value[int(key)] if inside else value.get(key) if isinstance(value, dict) else None
-    number = _literal(value) if isinstance(value, str) else value
+    value = value_at(arm_config(trial.card, trial.experiment, arm, trial.recipe), where, trial.card.root)
+    # YAML reads "1e-3", which has no dot, as text.
+    number = number_in(value) if isinstance(value, str) else value
     if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
         raise UserError(
             f"{trial.card.slug}/{trial.experiment.name}: the arm '{arm}' has {value!r} at {where}, where a curve "
@@ -92,8 +82,9 @@ def place(trial: Trial, arm: str, where: str) -> float:
     return float(number)
 
 
-def _literal(text: str | None) -> Any:
+def number_in(text: str) -> float | str:
+    """The number that a text is, or the text."""
     try:
-        return None if text is None else ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+        return float(text)
+    except ValueError:
         return text

@@ -1,7 +1,9 @@
 """Recipes and arms as they are written, without what their classes say: nothing here loads torch."""
 
+import ast
 import copy
 import math
+from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
@@ -94,6 +96,34 @@ def _carried(base: dict[str, Any], changed: dict[str, Any], card: Card) -> dict[
     taken = signature(changed["class_path"], card.root)
     kept = {k: v for k, v in base.get("init_args", {}).items() if taken is not None and k in taken.arguments}
     return changed | {"init_args": copy.deepcopy(kept) | changed.get("init_args", {})}
+
+
+def value_at(config: dict[str, Any], where: str, root: Path) -> Any:
+    """What an arm has at a place of its configuration, as in "model.temperature" or "data.sizes.0".
+
+    Args:
+        config: from `arm_config`.
+
+    Returns:
+        The value; what is written nowhere has the default of its class, and None if that has none.
+    """
+    section, *keys = where.split(".")
+    value: Any = config.get(section, {})
+    if section != "trainer":
+        taken, value = signature(value["class_path"], root), value.get("init_args", {})
+        if keys[0] not in value and taken is not None and keys[0] in taken.arguments:
+            value = {keys[0]: _literal(taken.arguments[keys[0]].default)}
+    for key in keys:
+        inside = isinstance(value, list | tuple) and key.isdecimal() and int(key) < len(value)
+        value = value[int(key)] if inside else value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _literal(text: str | None) -> Any:
+    try:
+        return None if text is None else ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def full_recipes(card: Card, name: str | None = None) -> dict[str, list[str]]:

@@ -1,4 +1,5 @@
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -32,12 +33,49 @@ def papers(root: Path, capsys: Capture, *arguments: str) -> tuple[int, str, str]
 def test_list_shows_verdicts_and_filters(root: Path, capsys: Capture) -> None:
     code, out, _ = papers(root, capsys, "list")
     assert code == 0
-    assert "alpha  toys    2020  1 reproduced, 1 contradicted, 1 holds  coins      Alpha: a | paper" in out
+    found = "alpha  toys    2020  reproduced  1 reproduced, 1 contradicted, 1 holds  coins      Alpha: a | paper"
+    assert found in out
     assert "beta" in out
-    for option in (["--verdict", "holds"], ["--benchmark", "coins"], ["--verdict", "reproduced", "--family", "toys"]):
+    by_words = "PAPER alph --modality image --verdict holds"
+    filters = ["--verdict holds", "--benchmark coins", "--verdict reproduced --family toys", by_words]
+    for option in (one.split() for one in filters):
         _, out, _ = papers(root, capsys, "list", *option)
         assert "alpha" in out and "beta" not in out, option
     assert papers(root, capsys, "list", "--verdict", "violated")[1].splitlines()[1:] == []
+
+
+def test_list_for_programs(root: Path, capsys: Capture) -> None:
+    first, second = json.loads(papers(root, capsys, "list", "--json")[1])
+    assert first == {
+        "paper": "alpha",
+        "family": "toys",
+        "year": 2020,
+        "verdict": "reproduced",
+        "verdicts": {"reproduced": 1, "contradicted": 1, "holds": 1},
+        "benchmarks": ["coins"],
+        "modalities": first["modalities"],
+        "title": "Alpha: a | paper",
+        "surveyed": True,
+    }
+    assert second["paper"] == "beta" and second["verdict"] is None
+    assert json.loads(papers(root, capsys, "list", "--json", "no such words")[1]) == []
+    sources = json.loads(papers(root, capsys, "data", "list", "--json")[1])
+    assert {"name": "mnist5k", "client": "pip"}.items() <= next(s for s in sources if s["name"] == "mnist5k").items()
+
+
+def test_pages_open_in_the_browser(root: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    monkeypatch.setattr("webbrowser.open", lambda address: bool(opened.append(address)) or len(opened) < 4)
+    papers(root, capsys, "report")
+    assert papers(root, capsys, "show", "alpha", "--open")[0] == 0
+    built = root / "build/site/html/papers/toys/alpha.html"
+    house.write(built, "")
+    assert papers(root, capsys, "show", "alpha", "--open")[0] == 0
+    assert papers(root, capsys, "report", "--open")[0] == 0
+    places = [root / "papers/toys/alpha/README.md", built, root / "results/README.md"]
+    assert opened == [place.resolve().as_uri() for place in places]
+    code, _, err = papers(root, capsys, "show", "alpha", "--open")
+    assert code == 2 and "no browser was found; the page is " in err
 
 
 def test_list_names(root: Path, capsys: Capture) -> None:
@@ -74,7 +112,19 @@ def test_compare(root: Path, capsys: Capture) -> None:
     code, out, _ = papers(root, capsys, "compare", "--benchmark", "coins")
     assert code == 0
     lines = [line.split() for line in out.splitlines()[2:]]
-    assert [line[:2] for line in lines] == [["1", "Alpha"], ["2", "Beta"], ["chance", "floor"]]
+    assert [line[:3] for line in lines[:2]] == [["1", "1", "Alpha"], ["2", "2", "Beta"]]
+    assert lines[2][:2] == ["chance", "floor"]
+
+
+def test_a_ranking_for_programs_and_as_a_picture(root: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    code, out, err = papers(root, capsys, "compare", "--benchmark", "coins", "--json", "--plot", "ranking.svg")
+    first, second, floor = json.loads(out)
+    assert code == 0 and "drawn: ranking.svg" in err
+    assert first["ranks"] == [1, 1] and first["values"] == {str(seed): v for seed, v in enumerate(house.ALPHA)}
+    assert second["label"] == "Beta" and floor == floor | {"label": "chance", "mean": 0.5, "low": None}
+    drawn = (root / "ranking.svg").read_text()
+    assert all(word in drawn for word in ("Alpha", "Beta", "chance", "coins: probe/top1"))
 
 
 @pytest.mark.parametrize(
@@ -88,6 +138,11 @@ def test_compare(root: Path, capsys: Capture) -> None:
         (["rerun", "alpha", "--recipe", "huge"], "argument --recipe: invalid choice: 'huge'"),
         (["compare", "--benchmark", "coin"], "unknown benchmark 'coin' (did you mean 'coins'?); there are: "),
         (["compare", "--benchmark", "coins", "--metric", "top9"], "there are: loss, probe/top1"),
+        (
+            ["compare", "--benchmark", "coins", "--plot", "ranking.pdf"],
+            "--plot is 'ranking.pdf'; it must be the name of",
+        ),
+        (["list", "--modality", "smell"], "unknown modality 'smell'; there are: "),
         (["list", "--family", "toy"], "unknown family 'toy' (did you mean 'toys'?); there are: toys"),
         (
             ["list", "--verdict", "maybe"],
@@ -245,6 +300,7 @@ def test_every_example_is_right(capsys: Capture, tmp_path: Path, monkeypatch: py
             words = [*words[2:-1], words[-1].rstrip(")")]
         given, options = _with_options(parser, words)
         if given.command in ("list", "show", "completion", "schema") or words[:2] == ["data", "list"]:
+            monkeypatch.setattr("webbrowser.open", lambda address: True)
             assert cli.main(words) == 0, example
         elif given.command in ("fit", "validate", "test"):
             check_options(catalog.find(given.slug), spelled_out(recipe_named(given.overrides)))

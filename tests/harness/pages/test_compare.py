@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from harness.pages.compare import rankings
+from harness.pages.compare import rank_intervals, rankings
 from harness.records.floors import Floor, read_floors, write_floor
 from harness.records.measured_floors import floor_of, measure_floors
 from tests.harness import house
@@ -20,6 +20,34 @@ def test_rankings_put_the_floor_in_its_place(root: Path) -> None:
     assert found == [(1, "Alpha", "alpha", 0.92), (2, "Beta", "alpha", 0.82), (None, "chance", None, 0.5)]
     (by_loss,) = rankings(house.papers(root), floors, "coins", "loss")
     assert [row.label for row in by_loss.rows] == ["Beta", "Alpha"], "lower is better"
+
+
+def test_rank_intervals_are_those_of_paired_differences() -> None:
+    best = {0: 0.9, 1: 0.7, 2: 0.8}
+    # Behind the first by as much at each seed, although both spread by ten times that.
+    second = {seed: value - 0.01 - 0.001 * seed for seed, value in best.items()}
+    unsure = {0: 0.1, 1: 0.9, 2: 0.7}
+    alone = {7: 0.99}
+    assert rank_intervals([best, second, unsure]) == [(1, 2), (2, 3), (1, 3)]
+    assert rank_intervals([best, second, unsure], sign=1) == [(2, 3), (1, 2), (1, 3)], "lower is better"
+    assert rank_intervals([best, second, alone]) == [(1, 2), (2, 3), (1, 3)], "no seed in common"
+    assert rank_intervals([alone]) == [(1, 1)]
+
+
+def test_a_ranking_at_equal_budget(root: Path) -> None:
+    card = root / "papers/toys/alpha/paper.yaml"
+    longer = "      longer: {label: Longer, data: {init_args: {batch_size: 16}}}\n"
+    card.write_text(card.read_text().replace("      beta: {label", longer + "      beta: {label", 1))
+    for seed in range(5):
+        metrics = {"probe/top1": 0.99, "loss": 1.0}
+        house.record(root, arm="longer", seed=seed, metrics=metrics)
+    (ranking,) = rankings(house.papers(root), read_floors(root / "results"), "coins", "probe/top1")
+    assert [row.label for row in ranking.rows] == ["Longer", "Alpha", "Beta", "chance"]
+    steps = house.RECORD.steps
+    assert [row.budget for row in ranking.rows] == [("Toy", 16 * steps), ("Toy", 4 * steps), ("Other", 4 * steps), None]
+    alone = ranking.at_equal_budget()
+    assert [(row.label, row.rank, row.ranks) for row in alone.rows] == [("Longer", 1, (1, 1)), ("chance", None, None)]
+    assert ranking.given.startswith(f"1 of 3 at one budget, Toy, {16 * steps:,} views of samples in training; ")
 
 
 def test_a_floor_is_computed_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
