@@ -254,8 +254,8 @@ def variant_accuracy(score: Callable[[Tensor], Tensor], variants: Variants, name
 
 
 @scoring()
-def zero_shot_accuracy(image: Tensor, prompts: Tensor, classes: Tensor, labels: Tensor) -> Mean:
-    """Top-1 accuracy of the class of the nearest prompt; a tie between classes is a miss.
+def class_scores(image: Tensor, prompts: Tensor, classes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """What each picture scores with the nearest prompt of each class.
 
     A class of many looks (a circle in eight colours) lies in several places, of which the mean would be none.
 
@@ -266,7 +266,7 @@ def zero_shot_accuracy(image: Tensor, prompts: Tensor, classes: Tensor, labels: 
         labels: class of each picture, int64 of shape (n,); each has a prompt.
 
     Returns:
-        The mean over the pictures.
+        The scores, a column for each class in ascending order, shape (n, k), and the right column, int64 of shape (n,).
 
     Raises:
         UserError: embeddings are not finite, or classes and labels do not fit them.
@@ -279,7 +279,20 @@ def zero_shot_accuracy(image: Tensor, prompts: Tensor, classes: Tensor, labels: 
     if (names[own] != labels).any():
         raise UserError(f"no prompt is of class {int(labels[names[own] != labels][0])}, which a picture has")
     scores = image.new_full((len(image), len(names)), -torch.inf)
-    scores.scatter_reduce_(1, numbers.expand(len(image), -1), products(image, prompts), "amax")
+    return scores.scatter_reduce_(1, numbers.expand(len(image), -1), products(image, prompts), "amax"), own
+
+
+@scoring()
+def zero_shot_accuracy(image: Tensor, prompts: Tensor, classes: Tensor, labels: Tensor) -> Mean:
+    """Top-1 accuracy of the class of the nearest prompt; a tie between classes is a miss.
+
+    Args:
+        image, prompts, classes, labels: as in `class_scores`, which also says what is raised.
+
+    Returns:
+        The mean over the pictures.
+    """
+    scores, own = class_scores(image, prompts, classes, labels)
     return Mean((scores >= scores.gather(1, own[:, None])).sum(1) == 1)
 
 

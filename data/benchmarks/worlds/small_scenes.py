@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.benchmark import Metrics, digest
-from common.evaluation.image_text import distractor_accuracy, match_pairs, zero_shot_accuracy
+from common.evaluation.image_text import class_scores, distractor_accuracy, match_pairs, zero_shot_accuracy
 from common.evaluation.likelihood import fit_scale, log_likelihood
 from common.evaluation.means import Mean, both
 from common.protocols import EmbedsImage, EmbedsText, RanksPairs, ScoresCaptions
@@ -107,7 +107,7 @@ class SmallScenes(DrawnCaptions):
 
     Args:
         train_size: pairs to train on, drawn by the seed from the 12,000.
-        zero_shot: adds `zero_shot/top1`, see `evaluate`.
+        zero_shot: adds `zero_shot/top1` and `zero_shot/log_likelihood`, see `evaluate`.
         kwargs: as in `DrawnCaptions`.
     """
 
@@ -157,7 +157,7 @@ class SmallScenes(DrawnCaptions):
             `/colour`, `/size`, `/place`: to the variant with this attribute changed. A change of place exchanges two
             objects. `attribute_log_likelihood`: of its caption against each variant in turn.
             With the switch `zero_shot/top1`: scenes of one object, by the class of the nearest prompt, whatever it says
-            of size, colour and place.
+            of size, colour and place; and `zero_shot/log_likelihood`, of the right class under a softmax over classes.
             With `match_scores`: these by the match scores, of the first 500 scenes, `matched_attribute_accuracy` ...
             With `caption_log_likelihood`: its mean over the captions, under the same name.
 
@@ -173,11 +173,7 @@ class SmallScenes(DrawnCaptions):
         scores = {part: self._cosines(module, image[part], text[part], part) for part in image}
         metrics |= self._attributes(scores["val"], scores[split], split)
         if self.zero_shot:
-            rows, labels = alone(self.scenes(split))
-            told, classes = prompts(self.wordings[0])
-            rows, labels, classes = (x.to(image[split].device) for x in (rows, labels, classes))
-            given = embedded(module, "embed_text", told)
-            metrics["zero_shot/top1"] = zero_shot_accuracy(image[split][rows], given, classes, labels)
+            metrics |= self._zero_shot(module, image, split)
         if isinstance(module, RanksPairs):
             scores = {part: self._matches(module, part) for part in image}
             matched = self._attributes(scores["val"], scores[split], split)
@@ -197,6 +193,20 @@ class SmallScenes(DrawnCaptions):
         scale = fit_scale(*(torch.cat(sides) for sides in zip(*candidates("val", FITTED), strict=True)))
         found = both(*(log_likelihood(*side, scale) for side in candidates(split, COUNTS[split])))
         return {f"log_likelihood/gallery{COUNTS[split]}": found}
+
+    def _zero_shot(self, module: nn.Module, image: dict[str, Tensor], split: str) -> Metrics:
+        told, classes = prompts(self.wordings[0])
+        given = embedded(module, "embed_text", told)
+
+        def asked(part: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+            rows, labels = (x.to(given.device) for x in alone(self.scenes(part)))
+            return image[part][rows], given, classes.to(given.device), labels
+
+        scale = fit_scale(*class_scores(*asked("val")))
+        return {
+            "zero_shot/top1": zero_shot_accuracy(*asked(split)),
+            "zero_shot/log_likelihood": log_likelihood(*class_scores(*asked(split)), scale),
+        }
 
     def _cosines(self, module: nn.Module, image: Tensor, text: Tensor, part: str) -> Tensor:
         """Of each caption with one attribute changed: its picture with its own caption and with this one, (v, 2)."""
@@ -253,6 +263,7 @@ class SmallScenes(DrawnCaptions):
         if self.zero_shot:
             classes, labels = prompts(self.wordings[0])[1], alone(self.scenes("test"))[1]
             chance["zero_shot/top1"] = float((classes == labels[:, None]).double().mean())
+            chance["zero_shot/log_likelihood"] = -math.log(len(classes.unique()))
         return {"chance": chance | {f"attribute_accuracy/{name}": 0.5 for name in ASPECTS}, "pixels to words": linear}
 
     def fingerprint(self) -> str:

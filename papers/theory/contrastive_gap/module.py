@@ -95,7 +95,8 @@ class ContrastiveGap(CLIP):
     def contrast(self, image: Tensor, text: Tensor) -> Tensor:
         if self.shifted and self.training:
             total = shards(len(image), image.device).total
-            found = sum_over_processes((image - text).detach().sum(dim=0)) / total
+            apart = (image - text).detach().sum(dim=0, dtype=self.offset.dtype)  # of low precision, too
+            found = sum_over_processes(apart) / total
             # The first steps count as much as there are of them, or the mean would start from nothing.
             self.offset.lerp_(found, max(1 - KEPT, 1 / (self.global_step + 1)))
         return self.loss(image, text)

@@ -173,11 +173,15 @@ def test_separability_is_told_if_asked_for(small: SmallScenes, monkeypatch: pyte
 def test_classes_are_told_by_prompts_if_asked_for(small: SmallScenes, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "zero_shot/top1" not in small.evaluate(Constant(), "val")
     monkeypatch.setattr(small, "zero_shot", True)
-    found = small.evaluate(Cheat(small), "val")["zero_shot/top1"]
+    found = small.evaluate(Cheat(small), "val")
     alone = sum(len(scene) == 1 for scene in small.scenes("val"))
-    assert found == 1 and found.items.shape == (alone,) and alone > 300
-    assert small.evaluate(Constant(), "val")["zero_shot/top1"] == 0
-    assert 1 / 45 < small.floor()["chance"]["zero_shot/top1"] < 1 / 15
+    assert found["zero_shot/top1"] == 1 and found["zero_shot/top1"].items.shape == (alone,) and alone > 300
+    assert found["zero_shot/log_likelihood"] > -1e-6 and found["zero_shot/log_likelihood"].items.shape == (alone,)
+    constant, chance = small.evaluate(Constant(), "val"), small.floor()["chance"]
+    assert constant["zero_shot/top1"] == 0
+    assert constant["zero_shot/log_likelihood"] == pytest.approx(chance["zero_shot/log_likelihood"])
+    assert -4 < chance["zero_shot/log_likelihood"] < -3
+    assert 1 / 45 < chance["zero_shot/top1"] < 1 / 15
 
 
 def test_floor(small: SmallScenes) -> None:

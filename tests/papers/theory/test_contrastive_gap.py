@@ -144,6 +144,14 @@ def test_a_gap_is_closed_without_a_loss() -> None:
     torch.testing.assert_close(shifted.offset, x.mean(0) - y.mean(0))  # it is followed in training alone
 
 
+def test_the_offset_follows_embeddings_of_low_precision() -> None:
+    shifted = pictures(shifted=True, uniform_weight=0.0, align_weight=0.0)
+    x, y = unit(2, 500, 6).bfloat16()
+    shifted.contrast(x, y)
+    assert shifted.offset.dtype == torch.float32
+    torch.testing.assert_close(shifted.offset, (x.float() - y.float()).mean(0), atol=3e-4, rtol=0)
+
+
 def offset_of_shares(own: bool) -> Tensor:
     share = slice(6 * rank() // world_size(), 6 * (rank() + 1) // world_size()) if own else slice(None)
     method = pictures(shifted=True)
