@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 from torch.nn import functional as F
 
 from common.errors import UserError
-from common.evaluation.clusters import kmeans_ari, spectral_embedding
+from common.evaluation.clusters import adjusted_rand, kmeans_ari, spectral_embedding
 
 
 def blocks(seed: int, size: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
@@ -28,6 +28,29 @@ def test_clusters_are_of_directions() -> None:
     assert (
         abs(kmeans_ari(torch.randn(3000, 4, generator=torch.Generator().manual_seed(0)), torch.arange(3000) % 3)) < 0.01
     )
+
+
+@pytest.mark.parametrize(
+    ("n", "groups"), [(2, (2, 2)), (12, (3, 4)), (60, (3, 3)), (9, (1, 1)), (9, (1, 3)), (9, (9, 9))]
+)
+def test_an_item_is_what_the_index_is_without_it(n: int, groups: tuple[int, int]) -> None:
+    draw = torch.Generator().manual_seed(n)
+    labels = torch.randperm(n, generator=draw) % groups[0]
+    clusters = torch.where(torch.rand(n, generator=draw) < 0.6, labels, torch.arange(n)) % groups[1]
+    found, whole = adjusted_rand(7 - labels, 3 * clusters), adjusted_rand_score(labels, clusters)
+    assert float(found) == pytest.approx(whole, abs=1e-14)
+    for i, item in enumerate(found.items.tolist()):
+        without = adjusted_rand_score(np.delete(labels, i), np.delete(clusters, i))
+        assert item == pytest.approx(n * whole - (n - 1) * without, abs=1e-11)
+
+
+def test_the_items_tell_the_error_of_the_index() -> None:
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.arange(450) % 3
+    clusters = torch.where(torch.rand(450, generator=draw) < 0.85, labels, torch.randint(3, (450,), generator=draw))
+    rows = torch.randint(450, (300, 450), generator=draw)
+    spread = np.std([float(adjusted_rand(labels[row], clusters[row])) for row in rows])
+    assert float(adjusted_rand(labels, clusters).items.std()) / 450**0.5 == pytest.approx(spread, rel=0.1)
 
 
 def test_directions_are_those_of_scikit_learn() -> None:
@@ -56,3 +79,5 @@ def test_bad_input_is_named() -> None:
         spectral_embedding(torch.ones(3, 3), 4)
     with pytest.raises(UserError, match=r"labels \(2,\): expected \(3,\)"):
         kmeans_ari(torch.ones(3, 3), torch.arange(2))
+    with pytest.raises(UserError, match=r"clusters \(2,\): expected \(3,\)"):
+        adjusted_rand(torch.arange(3), torch.arange(2))
