@@ -13,6 +13,8 @@ from common.distributed import rank, world_size
 from common.errors import UserError
 from common.evaluation.geometry import modality_gap
 from common.random import normal
+from harness.recipes.catalog import find
+from harness.recipes.recipe import arm_config
 from papers.theory.contrastive_gap import properties
 from papers.theory.contrastive_gap.items import INPUTS, PairedItems
 from papers.theory.contrastive_gap.module import ContrastiveGap, GapLoss
@@ -205,3 +207,14 @@ def test_vectors_of_one_kind_are_an_error(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(properties, "sides", lambda seed, cone=0.0, noise=0.5: right(seed, 0.0, noise))
     with pytest.raises(ArithmeticError, match="in a cone: what L_CUAXU adds changes by"):
         properties.closing(0)
+
+
+def test_controls_are_trained_as_the_contrastive_loss_is() -> None:
+    """What else parts them from it would be taken for what is added."""
+    card = find("contrastive_gap")
+    for name, arms in {
+        "captions": ("align", "uniform", "shifted"),
+        "same_inputs": ("align", "uniform", "start"),
+    }.items():
+        configs = [arm_config(card, card.experiment(name), arm)["model"]["init_args"] for arm in ("clip", *arms)]
+        assert len({tuple((key, config[key]) for key in ("temperature", "lr")) for config in configs}) == 1
