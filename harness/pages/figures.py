@@ -3,7 +3,7 @@
 import hashlib
 import io
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -171,6 +171,46 @@ def paper(panels: dict[str, Sequence[Arm]], rows: Sequence[Difference], checks: 
     if checks:
         _checks(next(places), checks)
     return figure
+
+
+def overview(verdicts: Mapping[str, Sequence[str]], left: Mapping[str, int]) -> "Figure":
+    """Draws a mark for each paper, by the verdict on its central claim, in a row for each family.
+
+    Args:
+        verdicts: of the papers of each family.
+        left: how many of each family are not here yet: empty marks.
+    """
+    from matplotlib.figure import Figure
+
+    order = list(STYLE)
+    widest = max((len(found) + left.get(family, 0) for family, found in verdicts.items()), default=1)
+    width, height = 1.7 + 0.3 * max(widest, 14), 0.65 + ROW * len(verdicts)
+    figure = Figure(figsize=(width, height))
+    ax = figure.add_axes((1.5 / width, 0.05 / height, 1 - 1.5 / width, (height - 0.65) / height))
+    ax.set_axis_off()
+    ax.set_xlim(-0.6, (width - 1.5) / 0.3 - 0.6)
+    ax.set_ylim(len(verdicts) - 0.5, -0.5)
+    for y, (family, found) in enumerate(verdicts.items()):
+        ax.text(-1, y, family, ha="right", va="center", color=INK, fontsize=9)
+        for x, verdict in enumerate(sorted((_DRAWN_AS.get(one, one) for one in found), key=order.index)):
+            colour, marker = STYLE[verdict]
+            ax.plot(x, y, marker=marker, color=colour, markersize=7, markeredgewidth=0)
+        for x in range(len(found), len(found) + left.get(family, 0)):
+            ax.plot(x, y, marker="o", color=INK, markersize=6, fillstyle="none", markeredgewidth=0.6)
+    shown = [verdict for verdict in order if any(_DRAWN_AS.get(v, v) == verdict for f in verdicts.values() for v in f)]
+    names = {"reproduced": "reproduced or holds", "contradicted": "contradicted or violated"}
+    for verdict in shown:
+        colour, marker = STYLE[verdict]
+        label = names.get(verdict, verdict)
+        ax.plot([], [], linestyle="none", marker=marker, color=colour, markersize=7, markeredgewidth=0, label=label)
+    if any(left.values()):
+        ax.plot([], [], linestyle="none", marker="o", color=INK, markersize=6, fillstyle="none", label="not here yet")
+    place = {"loc": "upper left", "bbox_to_anchor": (0.02 / width, 1 - 0.02 / height), "ncols": 3, "frameon": False}
+    figure.legend(**place, labelcolor=INK, fontsize=8)
+    return figure
+
+
+_DRAWN_AS = {"holds": "reproduced", "violated": "contradicted"}
 
 
 def _by_metric(rows: Sequence[Difference]) -> dict[str, list[Difference]]:

@@ -22,6 +22,7 @@ from common.lines import read_text
 from harness.console import track
 from harness.files import write_text
 from harness.pages import citation, claim_text, compare, curves, figures
+from harness.recipes.survey import Surveyed, survey
 from harness.records.floors import read_floors
 from harness.records.standing import Standing, Trial, tally, tally_primary, verdict_words
 
@@ -110,10 +111,34 @@ def shared_files(root: Path, results: Path, papers: Sequence[Standing]) -> Itera
     )
     if ranked := compare.rankings(shown, read_floors(results)):
         yield results / "benchmarks.md", _render("rankings.md.j2", root, results, rankings=ranked)
+    missing = not_yet(root, papers)
+    verdicts = {
+        family: [str(paper.primary[1].verdict) for paper in papers if paper.card.family == family and paper.primary]
+        for family in sorted({paper.card.family for paper in papers} | {one.family for one in missing})
+    }
+    left = Counter(one.family for one in missing)
+    text = figures.render(figures.overview(verdicts, left), f"Where the central claims stand\n{verdicts}\n{left}")
+    yield results / "overview.svg", text
     front = root / "README.md"
     if front.is_file() and block("verdicts").search(read_text(front)):
-        yield front, _filled(front, "verdicts", _totals(shown) if shown else "Nothing is on record yet.")
+        filled = _filled(front, "verdicts", _totals(shown) if shown else "Nothing is on record yet.")
+        yield front, fill(filled, "papers", _render("front.md.j2", root, root, **_front(papers, missing))) or filled
     yield root / "CITATION.cff", citation.citation_file(root / "CITATION.cff", [paper.card for paper in papers])
+
+
+def not_yet(root: Path, papers: Sequence[Standing]) -> list[Surveyed]:
+    """What of the survey is not here."""
+    here = {paper.card.slug for paper in papers}
+    return [one for one in survey(root) if one.slug not in here]
+
+
+def _front(papers: Sequence[Standing], missing: Sequence[Surveyed]) -> dict[str, object]:
+    surveyed = [paper for paper in papers if paper.card.surveyed]
+    return {
+        "papers": surveyed,
+        "baselines": [paper for paper in papers if paper not in surveyed],
+        "missing": missing,
+    }
 
 
 def page(paper: Standing, results: Path) -> tuple[Path, str]:
@@ -359,7 +384,7 @@ def _render(template: str, root: Path, folder: Path, **values: object) -> str:
     environment.globals |= {
         "title": claim_text.title,
         "lines": claim_text.lines,
-        "rule": _link(root / "README.md", folder) + "#the-rule",
+        "rule": _link(root / "docs/guides/evidence.md", folder) + "#the-rule",
     }
     text = environment.get_template(template).render(values)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"

@@ -8,7 +8,7 @@ import pytest
 
 from common.errors import UserError
 from common.experiments.card import untrained
-from harness.pages import report
+from harness.pages import figures, report
 from harness.records.standing import Standing
 from tests.harness import house
 
@@ -51,6 +51,32 @@ def test_a_page_says_what_the_records_say(root: Path, page: str) -> None:
     assert "papers rerun alpha --experiment main  # 15 runs, 5 min on cpu; 2026-01-02, commit 01234567" in text
 
 
+def test_the_front_page_lists_what_is_here_and_what_is_not_yet(root: Path) -> None:
+    front = root / "README.md"
+    front.write_text(front.read_text() + "\n<!-- papers: generated -->\n<!-- /papers -->\n")
+    lines = "alpha,toys,2020,Alpha: a | paper\nomega,toys,2021,Omega\nother,games,2022,Other\n"
+    house.write(root / "papers/survey.csv", f"slug,family,year,title\n{lines}")
+    write(root)
+    text = front.read_text()
+    assert "| **toys** | | | |\n| [alpha](papers/toys/alpha) | Alpha: a \\| paper | 2020 | reproduced |\n" in text
+    assert "with cards of their own: [beta](papers/toys/beta)." in text
+    assert "not here yet: 2 papers" in text and "- **games**: Other (2022).\n\n- **toys**: Omega (2021).\n" in text
+    drawn = (root / "results/overview.svg").read_text()
+    assert all(word in drawn for word in ("toys", "games", "reproduced or holds", "not here yet"))
+
+
+def test_the_overview_has_a_mark_for_each_paper() -> None:
+    found = {"toys": ["contradicted", "holds", "reproduced"], "games": []}
+    figure = figures.overview(found, {"toys": 1, "games": 2})
+    drawn = [line for line in figure.axes[0].lines if len(line.get_xdata())]
+    marks = [(line.get_xdata()[0], line.get_ydata()[0], line.get_marker()) for line in drawn]
+    assert marks == [(0, 0, "o"), (1, 0, "o"), (2, 0, "X"), (3, 0, "o"), (0, 1, "o"), (1, 1, "o")]
+    figure.canvas.draw()
+    assert figure.bbox.x1 >= figure.legends[0].get_window_extent().x1
+    wide = figures.overview({"toys": ["holds"] * 40}, {})
+    assert wide.axes[0].get_xlim()[1] > 40, "the row of the largest family has room"
+
+
 def test_totals_list_the_central_claims(root: Path) -> None:
     write(root)
     text = (root / "results/README.md").read_text()
@@ -68,7 +94,7 @@ def test_a_family_page_lists_its_papers(root: Path) -> None:
     write(root)
     text = (root / "results/families/toys.md").read_text()
     assert "## [Alpha: a | paper](../../papers/toys/alpha) (NeurIPS 2020)" in text and "](toys.svg)" in text
-    assert "(../../README.md#the-rule)" in text
+    assert "(../../docs/guides/evidence.md#the-rule)" in text
 
 
 def test_q_values_are_benjamini_and_hochbergs_over_all_central_claims(root: Path) -> None:
@@ -176,7 +202,8 @@ def test_pages_and_figures_without_records_are_removed(root: Path) -> None:
 def test_a_paper_alone_touches_nothing_that_others_share(root: Path) -> None:
     assert write(root, slugs=["alpha"]) == ["papers/toys/alpha/README.md", "results/figures/alpha.svg"]
     assert write(root, family="toys") == ["results/families/toys.md", "results/families/toys.svg"]
-    assert write(root) == ["results/README.md", "results/benchmarks.md", "README.md", "CITATION.cff"]
+    shared = ["results/README.md", "results/benchmarks.md", "results/overview.svg", "README.md", "CITATION.cff"]
+    assert write(root) == shared
 
 
 def test_papers_added_on_two_branches_merge_without_a_conflict(root: Path) -> None:
