@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import groupby, product
 from typing import Literal, NamedTuple
 
@@ -14,8 +14,9 @@ from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.alignment import Links, alignment_metrics
 from common.protocols import AlignsWords
+from common.random import uniform
 from common.sampling.batches import ResumableLoader
-from common.table import Table
+from common.table import Table, take
 from data.benchmarks.bases.bible import split_of
 from data.cache import cached_tensors
 from data.sources.bible_alignments import BIBLE_ALIGNMENTS, Token, read_english, read_greek, read_links
@@ -40,6 +41,7 @@ class Greek(Benchmark):
     Args:
         batch_size, seed, data_root: as in `Benchmark`.
         greek: "lemmas" (5,468 different ones) or "words" as they stand (18,619), of which most are seen once.
+        train_size: verses to train on, drawn by the seed from the 6,394; none means all.
     """
 
     name = "greek"
@@ -52,11 +54,14 @@ class Greek(Benchmark):
         seed: int = 0,
         data_root: str | None = None,
         greek: Literal["lemmas", "words"] = "lemmas",
+        train_size: int | None = None,
     ) -> None:
         super().__init__(batch_size, seed, data_root)
         if greek not in ("lemmas", "words"):
             raise UserError(f"data.greek is {greek!r}; it must be 'lemmas' or 'words'")
-        self.greek = greek
+        if train_size is not None and train_size < 1:
+            raise UserError(f"data.train_size is {train_size}; it must be at least 1")
+        self.greek, self.train_size = greek, train_size
         self.splits: dict[str, Aligned] = {}
 
     def build(self) -> None:
@@ -75,12 +80,27 @@ class Greek(Benchmark):
                         column.append(value)
                 seen |= text
         self.splits = {split: splits[split] for split in ("train", "val", "test")}
+        self.train = splits["train"]
+        if self.train_size is not None:
+            numbers = torch.tensor(self.train.numbers)
+            if self.train_size > len(numbers):
+                raise UserError(f"data.train_size is {self.train_size}; it must be from 1 to {len(numbers):,}")
+            chosen = uniform(numbers, 1, self.seed, 11).flatten().argsort(stable=True)[: self.train_size]
+            self.train = take(self.train, chosen.sort().values)
+
+    def parallel(self) -> Iterator[tuple[list[str], list[str]]]:
+        """The words of each training verse in both languages, in order."""
+        self.setup()
+        return zip(self.train.source, self.train.target, strict=True)
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
-        train = self.splits["train"]
-        words = ParallelWords(train.source, train.target, torch.tensor(train.numbers))
+        words = ParallelWords(self.train.source, self.train.target, torch.tensor(self.train.numbers))
         return Table(words).loader(self.batch_size, self.seed)
+
+    def sizes(self) -> dict[str, int]:
+        sizes = super().sizes()
+        return sizes | {"train": len(self.train.source)}
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """`one_minus_aer`, `aer`, `precision` and `recall` of the module's links, each with `/verses`.
@@ -116,7 +136,8 @@ class Greek(Benchmark):
             *(
                 (verses.source, verses.target, [sorted(pairs) for pairs in verses.links], verses.numbers)
                 for verses in self.splits.values()
-            )
+            ),
+            *(() if self.train_size is None else (self.train_size,)),
         )
 
 

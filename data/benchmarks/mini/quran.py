@@ -42,6 +42,8 @@ class Quran(Benchmark):
             out are the same for any choice. English is always one of them.
         pairs: "english" trains on pairs of English and another language alone, so that every other pair of languages
             is met only in scoring; "all" trains on all pairs.
+        train_size: verses to train on, drawn by the seed from the 3,830; none means all.
+        together: so many rows of a batch, from the first on, have the same two languages in the same order.
     """
 
     name = "quran"
@@ -55,6 +57,8 @@ class Quran(Benchmark):
         data_root: str | None = None,
         languages: Sequence[str] = ("bn", "en", "es", "fr", "id", "ru", "sv", "tr", "ur", "zh"),
         pairs: Literal["english", "all"] = "english",
+        train_size: int | None = None,
+        together: int = 1,
     ) -> None:
         super().__init__(batch_size, seed, data_root)
         unknown = isinstance(languages, str) or set(languages) - set(LANGUAGES)
@@ -64,8 +68,13 @@ class Quran(Benchmark):
             )
         if pairs not in ("english", "all"):
             raise UserError(f"data.pairs is {pairs!r}; it must be 'english' or 'all'")
+        if train_size is not None and train_size < 1:
+            raise UserError(f"data.train_size is {train_size}; it must be at least 1")
+        if together < 1:
+            raise UserError(f"data.together is {together}; it must be at least 1")
         self.languages = tuple(sorted(languages))
-        self.pairs = pairs
+        self.together = together
+        self.pairs, self.train_size = pairs, train_size
         self.splits: dict[str, Verses] = {}
 
     def build(self) -> None:
@@ -79,17 +88,34 @@ class Quran(Benchmark):
             last = verses[start + size - 1][0] // 1000
             start = max(at for at, (number, _) in enumerate(verses) if number // 1000 == last) + 1
         self.splits = {"train": dict(verses[start:]), **splits}
+        numbers = torch.tensor(list(self.splits["train"]))
+        if self.train_size is not None:
+            if self.train_size > len(numbers):
+                raise UserError(f"data.train_size is {self.train_size}; it must be from 1 to {len(numbers):,}")
+            chosen = uniform(numbers, 1, self.seed, 12).flatten().argsort(stable=True)[: self.train_size]
+            numbers = numbers[chosen.sort().values]
+        self.train = {number: self.splits["train"][number] for number in numbers.tolist()}
+
+    def training_texts(self) -> list[str]:
+        """Each training verse in each language, for a vocabulary to be learnt from."""
+        self.setup()
+        return [text for verse in self.train.values() for text in verse.values()]
+
+    def sizes(self) -> dict[str, int]:
+        sizes = super().sizes()
+        return sizes | {"train": len(self.train)}
 
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
-        numbers = torch.tensor(list(self.splits["train"]))
+        numbers = torch.tensor(list(self.train))
         return Table(Rows(numbers), self._translations).loader(self.batch_size, self.seed)
 
     def _translations(self, rows: Rows, seed: int, epoch: int) -> Translations:
         """Verses by their numbers; the two languages of each are others in each epoch."""
         verses = [self.splits["train"][number] for number in rows.index.tolist()]
         pairs = [pair for pair in permutations(self.languages, 2) if self.pairs == "all" or "en" in pair]
-        draws = uniform(rows.index, 1, seed, epoch, 9).flatten().tolist()
+        draws = uniform(rows.index, 1, seed, epoch, 9).flatten()
+        draws = draws[:: self.together].repeat_interleave(self.together)[: len(draws)].tolist()
         sides = list(zip(*(pairs[int(draw * len(pairs))] for draw in draws), strict=True))
         texts = [[verse[code] for verse, code in zip(verses, side, strict=True)] for side in sides]
         codes = [torch.tensor([self.languages.index(code) for code in side]) for side in sides]
@@ -100,8 +126,8 @@ class Quran(Benchmark):
 
         Returns:
             `recall@1/galleryN`, the mean over English to each other language and back; `recall@1_L/galleryN` of the
-            same for each language L; and with three or more languages `recall@1_others/galleryN`, the mean over all
-            ordered pairs without English.
+            same for each language L; with three or more languages `recall@1_others/galleryN`, the mean over all ordered
+            pairs without English; and `mrr/galleryN`, the mean reciprocal rank over the pairs of the first.
 
         Raises:
             UserError: the module does not offer `embed_text`, or there is no such split.
@@ -113,17 +139,17 @@ class Quran(Benchmark):
             code: F.normalize(embed_dataset(module.embed_text, [v[code] for v in verses], 256, module), dim=1)
             for code in self.languages
         }
-        recall = {
-            (first, second): Mean(best_ranks(rows[first], rows[second]) == 1)
-            for first, second in permutations(self.languages, 2)
-        }
+        ranks = {pair: best_ranks(*(rows[code] for code in pair)) for pair in permutations(self.languages, 2)}
+        recall = {pair: Mean(found == 1) for pair, found in ranks.items()}
         others = [code for code in self.languages if code != "en"]
         each = {code: both(recall["en", code], recall[code, "en"]) for code in others}
         gallery = f"gallery{len(verses)}"
         metrics = {f"recall@1/{gallery}": average(list(each.values()))}
         metrics |= {f"recall@1_{code}/{gallery}": value for code, value in each.items()}
         foreign = [value for pair, value in recall.items() if "en" not in pair]
-        return metrics | ({f"recall@1_others/{gallery}": average(foreign)} if foreign else {})
+        metrics |= {f"recall@1_others/{gallery}": average(foreign)} if foreign else {}
+        english = [Mean(found.double().reciprocal()) for pair, found in ranks.items() if "en" in pair]
+        return metrics | {f"mrr/{gallery}": average(english)}
 
     def floor(self) -> dict[str, Metrics]:
         """Random directions, and counted runs of three letters, which names and related languages share."""
@@ -138,7 +164,7 @@ class Quran(Benchmark):
 
     def fingerprint(self) -> str:
         self.setup()
-        return digest((self.pairs, self.splits))
+        return digest((self.pairs, self.splits), *(() if self.train_size is None else (self.train_size,)))
 
 
 @cache

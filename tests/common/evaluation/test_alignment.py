@@ -1,10 +1,14 @@
-"""Alignment error rate, by hand."""
+"""Alignment error rate, by hand; links of two directions joined as in the released code of MirrorAlign."""
 
+import json
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
 from common.errors import UserError
-from common.evaluation.alignment import alignment_metrics
+from common.evaluation.alignment import alignment_metrics, grow_links
 
 
 def test_without_possible_links_it_is_the_f1() -> None:
@@ -47,3 +51,32 @@ def test_without_sure_links_there_is_nothing_to_align_to() -> None:
         alignment_metrics([{(0, 0)}], [set()], [{(0, 0)}])
     with pytest.raises(UserError, match="alignment of 1 sentences against links of 2"):
         alignment_metrics([set()], [{(0, 0)}, set()])
+
+
+GROWN = json.loads((Path(__file__).parents[2] / "golden" / "alignment" / "synalign_links.json").read_text())["cases"]
+
+
+@pytest.mark.parametrize("case", GROWN, ids=lambda case: str(case["shape"]))
+def test_links_grow_as_in_the_released_code(case: dict) -> None:
+    drawn = torch.tensor(case["times"] * np.random.RandomState(case["seed"]).standard_normal(case["shape"]))
+    maps = drawn.softmax(1), drawn.softmax(0)
+    assert grow_links(*maps) == {*map(tuple, case["final"])}
+    assert grow_links(*maps, final=False) == {*map(tuple, case["grown"])} >= {*map(tuple, case["both"])}
+
+
+def test_a_link_grows_only_beside_another_and_only_for_a_word_without_one() -> None:
+    by_source, by_target = torch.zeros(2, 3, 4)
+    by_source[0, 0] = by_target[0, 0] = 0.9
+    by_target[1, 1] = 0.5  # beside the link of both, its words free
+    by_target[0, 3] = 0.6  # far away, its target word free
+    assert grow_links(by_source, by_target, final=False) == {(0, 0), (1, 1)}
+    assert grow_links(by_source, by_target) == {(0, 0), (1, 1), (0, 3)}
+    by_source[1, 0] = 0.4  # proposed by one side, and both its words have links
+    assert grow_links(by_source, by_target) == {(0, 0), (1, 1), (0, 3)}
+
+
+def test_no_score_proposes_nothing() -> None:
+    assert grow_links(torch.zeros(2, 2), torch.zeros(2, 2)) == set()
+    assert grow_links(torch.zeros(0, 2), torch.zeros(0, 2)) == set()
+    with pytest.raises(UserError, match=r"maps \(2, 3\) and \(3, 2\): expected \(n, m\) of both"):
+        grow_links(torch.ones(2, 3), torch.ones(3, 2))

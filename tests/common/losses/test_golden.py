@@ -9,7 +9,8 @@ import tests.golden.lists
 import tests.golden.logits
 import tests.golden.pairs
 import tests.golden.speech
-import tests.golden.views  # noqa: F401  (they register our side)
+import tests.golden.views
+import tests.golden.words  # noqa: F401  (they register our side)
 from tests.golden.ours import OURS
 from tests.golden.recorded import Case, load, summary
 

@@ -86,6 +86,19 @@ def test_greek_words_and_lemmas_have_the_same_verses(greek: Greek) -> None:
     assert greek.fingerprint()[:8] == "de6f4d17" and words.fingerprint()[:8] == "13a26b07"
 
 
+def test_the_seed_draws_the_verses_to_train_on(greek: Greek, quran: Quran) -> None:
+    for kind, whole in ((Greek, greek), (Quran, quran)):
+        one, other, again = (kind(train_size=100, seed=seed) for seed in (1, 2, 1))
+        drawn = [{*map(int, next(iter(data.train_dataloader())).ids)} for data in (one, other, again)]
+        assert all(data.sizes() == whole.sizes() | {"train": 100} for data in (one, other))
+        assert one.fingerprint() == other.fingerprint() != whole.fingerprint()
+        assert drawn[0] == drawn[2] != drawn[1]
+        with pytest.raises(UserError, match=r"data.train_size is 9999; it must be from 1 to \d,\d\d\d"):
+            kind(train_size=9999).setup()
+    pairs = [*Greek(train_size=100, seed=1).parallel()]
+    assert len(pairs) == 100 and pairs[0] in [*greek.parallel()]
+
+
 class Polyglot(nn.Module):
     """Knows what is said, whatever the language, or in the languages it was taught."""
 
@@ -117,11 +130,12 @@ def test_quran_chapters_stay_whole_and_no_verse_stands_twice(quran: Quran) -> No
 
 def test_quran_protocol(quran: Quran) -> None:
     found = quran.evaluate(Polyglot(quran, quran.languages))
-    assert found == dict.fromkeys(found, 1.0) and len(found) == 11 and quran.primary in found
+    assert found == dict.fromkeys(found, 1.0) and len(found) == 12 and quran.primary in found
     taught = quran.evaluate(Polyglot(quran, ("en", "fr")))
     assert taught["recall@1_fr/gallery1000"] == 1.0 and taught["recall@1_es/gallery1000"] < 0.01
     assert taught[quran.primary] == pytest.approx(1 / 9, abs=0.01)
-    assert set(quran.evaluate(Constant(), "val").values()) == {0.0}
+    worst = quran.evaluate(Constant(), "val")
+    assert worst.pop("mrr/gallery300") == pytest.approx(1 / 300) and set(worst.values()) == {0.0}
 
 
 def test_quran_floors() -> None:
