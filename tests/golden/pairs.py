@@ -30,6 +30,7 @@ from common.losses import (
 from common.scores import Scores
 from common.training.grad_cache import cached_forward
 from papers.classification.supremix.mixtures import Mixtures, mixed_sup_con
+from papers.sentence.compcse.module import CompCSE
 from papers.theory.contrastive_gap.module import GapLoss
 from papers.vision_language.coca.module import CoCa
 from papers.vision_ssl.macl.module import MACL
@@ -73,14 +74,29 @@ def gradcache_hard(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Te
 
 
 class Tanh(nn.Module):
-    """tanh(W x), with W one of a case's drawn arrays."""
+    """tanh(W x + b), with W and b among a case's drawn arrays."""
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         super().__init__()
-        self._parameters["weight"] = weight  # as it is: an nn.Parameter would be another leaf
+        # As they are: an nn.Parameter would be another leaf.
+        self._parameters |= {"weight": weight, "bias": bias}
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.tanh(F.linear(x, self.weight))
+        return torch.tanh(F.linear(x, self.weight, self.bias))
+
+
+@like("compcse/mean", "compcse/mean_cut", "compcse/mean_cold", "compcse/halves_cut", "compcse/no_head")
+def compcse(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    method = CompCSE(
+        encoder="slot-bert",
+        compose="halves" if "halves" in case.name else "mean",
+        temperature=case.arguments["temperature"],
+        head=False,
+    )
+    if "weight" in x:
+        method.head = Tanh(x["weight"], x["bias"])
+    cut = slice(int(case.arguments["d0"]))
+    return method.contrast(*(side[:, cut] for side in method.sides(x["text"], [x["left"], x["right"]])))
 
 
 @like("gradcache_step/two_encoders")

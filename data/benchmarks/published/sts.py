@@ -1,14 +1,15 @@
-"""The seven textual similarity tasks as published, with SimCSE's training sets: for full recipes of sentence papers."""
+"""The seven textual similarity tasks as published, with training sets: for full recipes of sentence papers."""
 
+import json
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.batches import SentenceTriplets
+from common.batches import GradedPairs, SentenceParts, SentenceTriplets
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
@@ -27,9 +28,16 @@ YEARS = {
     "STS15": ("answers-forums", "answers-students", "belief", "headlines", "images"),
     "STS16": ("answer-answer", "headlines", "plagiarism", "postediting", "question-question"),
 }
+Spans = Literal["partition", "adjacent", "overlapping", "subsuming"]
+"""How the two parts of a sentence lie to each other in the files of CompCSE's authors."""
 STSB = {"val": "STS/STSBenchmark/sts-dev.csv", "test": "STS/STSBenchmark/sts-test.csv"}
 SICK = "SICK/SICK_test_annotated.txt"
-TRAIN = {"wiki": "wiki1m_for_simcse.txt", "nli": "nli_for_simcse.csv"}
+TRAIN = {
+    **{"wiki": "wiki1m_for_simcse.txt", "nli": "nli_for_simcse.csv"},
+    **{span: f"{span}_data_for_cse_v1.json" for span in get_args(Spans)},
+}
+PAIRS = ("STS/STSBenchmark/sts-train.csv", "SICK/SICK_train.txt", "SICK/SICK_trial.txt")
+"""What "pairs" has beside all that is scored."""
 
 
 class Pairs(NamedTuple):
@@ -44,9 +52,13 @@ class STS(Benchmark):
     """STS12-16, STS benchmark and SICK relatedness in the "all" setting: one correlation over all subsets of a year.
 
     Args:
-        train: "wiki", a million Wikipedia sentences, or "nli", premises with an entailment and a contradiction.
+        train: "wiki", a million Wikipedia sentences; "nli", premises with an entailment and a contradiction;
+            "partition", "adjacent", "overlapping" or "subsuming", Wikipedia sentences with two of their spans; or
+            "pairs", all pairs of STS benchmark and SICK and the scored ones of each year, each once and without its
+            score: so they were trained on by Trans-Encoder's authors.
         batch_size, seed: as in `Benchmark`.
-        data_root: folder with SentEval's `STS` and `SICK` folders and the training files of SimCSE's authors.
+        data_root: folder with SentEval's `STS` and `SICK` folders and the training files of SimCSE's or CompCSE's
+            authors.
     """
 
     name = "sts"
@@ -54,11 +66,15 @@ class STS(Benchmark):
     primary = "spearman/sts7"
 
     def __init__(
-        self, train: Literal["wiki", "nli"] = "wiki", batch_size: int = 64, seed: int = 0, data_root: str | None = None
+        self,
+        train: Literal["wiki", "nli", "pairs"] | Spans = "wiki",
+        batch_size: int = 64,
+        seed: int = 0,
+        data_root: str | None = None,
     ) -> None:
         super().__init__(batch_size, seed, data_root)
-        if train not in TRAIN:
-            raise UserError(f"data.train is {train!r}; it must be 'wiki' or 'nli'")
+        if train not in (kinds := [*TRAIN, "pairs"]):
+            raise UserError(f"data.train is {train!r}; it must be one of {', '.join(kinds)}")
         self.train = train
 
     def _folder(self) -> Path:
@@ -66,23 +82,43 @@ class STS(Benchmark):
                  for kind in ("input", "gs")]  # fmt: skip
         return published_folder(
             self.data_root,
-            title="STS tasks and SimCSE's training sets",
-            files=[TRAIN[self.train], *STSB.values(), SICK, *years],
-            where="the download scripts in data/ and SentEval/data/downstream/ of https://github.com/princeton-nlp/SimCSE",
+            title="STS tasks and training sets",
+            files=[*self._training_files(), *STSB.values(), SICK, *years],
+            where="the download scripts in data/ and SentEval/data/downstream/ of https://github.com/princeton-nlp/SimCSE"
+            + ("" if self.train in ("wiki", "nli", "pairs") else " and https://github.com/perceptiveshawty/CompCSE"),
             terms="free for research; SICK is CC BY-NC-SA 3.0",
         )
+
+    def _training_files(self) -> tuple[str, ...]:
+        return PAIRS if self.train == "pairs" else (TRAIN[self.train],)
 
     def prepare_data(self) -> None:
         self._folder()
 
     def train_dataloader(self) -> ResumableLoader:
+        if self.train == "pairs":
+            return Table(self._unlabelled()).loader(self.batch_size, self.seed)
         path = self._folder() / TRAIN[self.train]
+        if self.train in get_args(Spans):
+            return Table(_parts(path)).loader(self.batch_size, self.seed)
         if self.train == "wiki":
             sentences = numbered([line for line in read_lines(path) if line.strip()])
             return Table(sentences).loader(self.batch_size, self.seed)
         anchor, positive, negative = (list(column) for column in zip(*_triplets(path), strict=True))
         triplets = SentenceTriplets(anchor, positive, negative, torch.arange(len(anchor)))
         return Table(triplets).loader(self.batch_size, self.seed)
+
+    def _unlabelled(self) -> GradedPairs:
+        """The pairs of the test tasks, then all others; of those whose texts make up one text the first alone."""
+        folder = self._folder()
+        sts, *sick = (folder / name for name in PAIRS)
+        parts = [*self.tasks("test").values(), *self.tasks("val").values(), _stsb(sts), *map(_sick, sick)]
+        known: dict[str, tuple[str, str]] = {}
+        for part in parts:
+            for pair in zip(part.first, part.second, strict=True):
+                known.setdefault("".join(pair), pair)
+        first, second = map(list, zip(*known.values(), strict=True))
+        return GradedPairs(first, second, torch.full((len(first),), -1.0), torch.arange(len(first)))
 
     def tasks(self, split: str) -> dict[str, Pairs]:
         """The scored pairs by task; the authors choose their checkpoint on the development set of STS-B alone."""
@@ -112,8 +148,8 @@ class STS(Benchmark):
         return {"chance": {self.primary: 0.0}}
 
     def fingerprint(self) -> str:
-        train = (self._folder() / TRAIN[self.train]).read_bytes()
-        return digest(train, *(task for split in ("val", "test") for task in self.tasks(split).items()))
+        train = [(self._folder() / name).read_bytes() for name in self._training_files()]
+        return digest(*train, *(task for split in ("val", "test") for task in self.tasks(split).items()))
 
 
 def _triplets(path: Path) -> list[tuple[str, str, str]]:
@@ -122,6 +158,19 @@ def _triplets(path: Path) -> list[tuple[str, str, str]]:
         raise UserError(f"{path}:1: there is no column {missing[0]}")
     anchor, positive, negative = (header.index(column) for column in ("sent0", "sent1", "hard_neg"))
     return [(row[anchor], row[positive], row[negative]) for row in rows]
+
+
+def _parts(path: Path) -> SentenceParts:
+    """The first three columns of a JSON object a line, a sentence and two spans; for null there is a blank."""
+    rows = []
+    for number, line in enumerate(read_lines(path), start=1):
+        if line.strip():
+            try:
+                text, left, right = [value or " " for value in json.loads(line).values()][:3]
+            except (ValueError, AttributeError):
+                raise UserError(f"{path}:{number}: a JSON object with a sentence and two parts is wanted") from None
+            rows.append((text, left, right))
+    return SentenceParts(*map(list, zip(*rows, strict=True)), torch.arange(len(rows)))
 
 
 def _spearman(similarity: Tensor, gold: list[float]) -> float:

@@ -196,6 +196,31 @@ def test_sts_lines_end_at_line_feeds(sts: Path) -> None:
     assert benchmark.train_dataloader().dataset.columns.text == [INSIDE, "b"]
 
 
+def test_sts_parts_are_read_as_published(sts: Path) -> None:
+    rows = [{"sent0": "a b c d", "sent1": "a b", "sent2": "c d"}, {"sent0": INSIDE, "sent1": "one", "sent2": None}]
+    file = sts / "adjacent_data_for_cse_v1.json"
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    batch = next(iter(STS("adjacent", batch_size=2, data_root=str(sts)).train_dataloader()))
+    found = {*zip(batch.text, batch.left, batch.right, batch.ids.tolist(), strict=True)}
+    assert found == {("a b c d", "a b", "c d", 0), (INSIDE, "one", " ", 1)}
+    file.write_text('{"sent0": "a", "sent1": "b"}\n')
+    with pytest.raises(UserError, match=r"cse_v1\.json:1: a JSON object with a sentence and two parts"):
+        STS("adjacent", batch_size=1, data_root=str(sts)).train_dataloader()
+    with pytest.raises(UserError, match=r"partition_data_for_cse_v1\.json is not in .*perceptiveshawty"):
+        STS("partition", data_root=str(sts)).prepare_data()
+
+
+def test_sts_pairs_are_each_there_once_without_their_scores(sts: Path) -> None:
+    (sts / "STS/STSBenchmark/sts-train.csv").write_text("g\tf\t1\t1\t2.0\ta cat\tthe cat sat\n")
+    for name, text in (("train", "new"), ("trial", "newer")):
+        (sts / f"SICK/SICK_{name}.txt").write_text(f"header\n1\t{text}\ta dog\t2.5\tNEUTRAL\n")
+    pairs = STS("pairs", batch_size=2, data_root=str(sts)).train_dataloader().dataset.columns
+    # The three pairs of every task are the same.
+    assert pairs.first == ["a cat", "dogs bark loudly", "xyz", "new", "newer"]
+    assert pairs.second == ["the cat sat", "a dog", "queueing aeons", "a dog", "a dog"]
+    assert pairs.grades.tolist() == [-1.0] * 5 and pairs.ids.tolist() == [0, 1, 2, 3, 4]
+
+
 def test_sts_line_that_is_none_is_named(sts: Path) -> None:
     for path, text, message in (
         (sts / STSB["test"], "a\tb\n", r"sts-test\.csv:1: two sentences and a score"),
