@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from transformers import BertConfig, BertForSequenceClassification
 
 import data.checkpoints
-from common.encoders.cross import BiCross, CrossEncoder
+from common.encoders.cross import BiCross, CrossEncoder, flat
 from common.encoders.pretrained import ARCHITECTURES
 from common.encoders.text import TextEncoder
 from common.errors import UserError
@@ -73,6 +73,20 @@ def test_a_language_model_without_a_pooler_begins_with_a_new_one() -> None:
         CrossEncoder.named("slot-bert", max_length=33)
 
 
+def test_sides_are_the_means_of_what_stands_in_them() -> None:
+    torch.manual_seed(0)
+    cross = CrossEncoder.named("slot-bert", max_length=32, reading="sides").eval()
+    tokens = cross.tokenize(FIRST[1:], SECOND[1:])
+    states = cross.encoder.body(input_ids=tokens.ids, attention_mask=tokens.mask, token_type_ids=tokens.types)[0]
+    # [CLS] and three words with [SEP], nine with another; one and one, and padding.
+    for row, (border, end) in enumerate([(5, 15), (3, 5)]):
+        u, v = states[row, :border].mean(dim=0), states[row, border:end].mean(dim=0)
+        expected = cross.classifier(cross.pooler(torch.cat([(u - v).abs(), u * v])).tanh())
+        torch.testing.assert_close(cross(FIRST[1:], SECOND[1:])[row], expected[0])
+    with pytest.raises(UserError, match="reading is 'both'; it must be one of pair, sides"):
+        CrossEncoder.named("slot-bert", max_length=32, reading="both")
+
+
 def both(own_teacher: bool = True) -> BiCross:
     torch.manual_seed(0)
     bi = TextEncoder.named("slot-bert", "mean", dropout=0.0)
@@ -104,6 +118,8 @@ def test_forms_begin_anew_and_the_teacher_is_the_one_before() -> None:
     assert not torch.allclose(model.labels("cross", "bi", FIRST, SECOND), scores, atol=1e-5)
     assert set(model.restart("cross")) == set(model.cross.parameters())
     torch.testing.assert_close(model.labels("cross", "bi", FIRST, SECOND), scores)
+    model.restart("cross", onward=True)
+    assert flat(model.cross.encoder).equal(flat(model.bi)) and not torch.equal(model.cross_start, flat(model.cross))
 
 
 def test_what_is_kept_is_part_of_a_checkpoint_and_not_trained() -> None:
