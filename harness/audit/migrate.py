@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from common.errors import UserError
 from common.experiments.items import ItemLedger
+from common.experiments.loss_curves import CurveLedger
 from common.experiments.records import HASH_VERSION, Ledger, Record
 from harness.records.identity import ClassIdentity, function_hash, recipe_hash
 
@@ -91,7 +92,7 @@ class Migration(NamedTuple):
 
 
 def migrate(results: Path, checkout: Path) -> list[Migration]:
-    """Rewrites the records and items under `results`, each file whole or not at all.
+    """Rewrites the records, items and curves under `results`, each file whole or not at all.
 
     Args:
         checkout: a tree of the time when the old records were valid.
@@ -99,7 +100,7 @@ def migrate(results: Path, checkout: Path) -> list[Migration]:
     Raises:
         UserError: the checkout cannot answer, or a file cannot be written.
     """
-    ledger, items = Ledger(results / "runs"), ItemLedger(results / "items")
+    ledger, items, curves = Ledger(results / "runs"), ItemLedger(results / "items"), CurveLedger(results / "curves")
     old = {slug: [r for r in ledger.read(slug)[0] if r.hash_version < HASH_VERSION] for slug in ledger.slugs()}
     places = list(dict.fromkeys(_place(record) for records in old.values() for record in records))
     renamed = dict(zip(places, _ask(checkout, places), strict=True)) if places else {}
@@ -119,6 +120,7 @@ def migrate(results: Path, checkout: Path) -> list[Migration]:
 
         if known:
             items.rewrite(slug, of_items)  # first: no record may lack its items
+            curves.rewrite(slug, of_items)
             ledger.rewrite(slug, of_record)
         if records:
             migrated = sum(r.recipe_hash in known for r in records)

@@ -2,9 +2,11 @@
 
 import math
 import re
+from collections.abc import Mapping
 
 from common.errors import UserError
 from common.experiments.card import Comparison, Curve, Line, Plane
+from common.experiments.loss_curves import LossCurve
 from common.experiments.verdict import arm_values
 from harness.pages.figures import Plot, Trace
 from harness.recipes.written import arm_config, value_at
@@ -31,6 +33,30 @@ def plots(paper: Standing) -> list[Plot]:
             if dots := [trace for trace in _dots(trial, plane) if trace.points]:
                 found.append(Plot(f"{trial.experiment.name}: {plane.y}", plane.x, tuple(dots), joined=False))
     return found
+
+
+def losses(paper: Standing, found: Mapping[tuple[str, int], LossCurve]) -> list[Plot]:
+    """For each comparison the training losses of its arms over steps, as far as they were kept.
+
+    Args:
+        found: the curve of each training, by the hash of its recipe and its seed.
+    """
+    plots = []
+    for trial in paper.trials:
+        if not isinstance(trial.experiment, Comparison):
+            continue
+        lines = []
+        for arm in trial.experiment.arms.values():
+            points: dict[float, list[float]] = {}
+            for record in sorted((one for one in trial.records if one.arm == arm.name), key=lambda one: one.seed):
+                curve = found.get((record.recipe_hash, record.seed))
+                for step, loss in curve.points() if curve else ():
+                    points.setdefault(step, []).append(loss)
+            if points:
+                lines.append(Trace(arm.label, tuple((step, tuple(values)) for step, values in sorted(points.items()))))
+        if lines:
+            plots.append(Plot(f"{trial.experiment.name}: training loss", "step", tuple(lines), marked=False))
+    return plots
 
 
 def _dots(trial: Trial, plane: Plane) -> list[Trace]:

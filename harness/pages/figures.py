@@ -96,6 +96,8 @@ class Plot:
     """Whether the other axis is."""
     joined: bool = True
     """Whether points are joined to a line in its band."""
+    marked: bool = True
+    """Whether each point has its marker."""
 
 
 def curves(plots: Sequence[Plot]) -> "Figure":
@@ -134,6 +136,7 @@ def _curve(ax: "Axes", plot: Plot) -> None:
         if plot.joined:
             ax.fill_between(x, *ends, color=colour, alpha=0.2, linewidth=0)
         look = {"linestyle": dash} if plot.joined else {"linestyle": "none", "fillstyle": _FILL[dash]}
+        marker = marker if plot.marked else ""
         ax.plot(x, means, color=colour, marker=marker, markersize=4, linewidth=1.5, label=line.label, **look)
     ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1.03), frameon=False, labelcolor=INK, fontsize=8)
 

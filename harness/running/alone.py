@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from common.errors import UserError
+from common.experiments.loss_curves import LossCurve
 from common.lifetime import die_with
 from harness.recipes.catalog import importable
 from harness.running.run import Findings, Run
@@ -86,7 +87,8 @@ def _read_findings(folder: Path) -> Findings:
     with np.load(folder / ITEMS, allow_pickle=False) as values:
         items = {name: values[str(i)] for i, name in enumerate(content["items"])}
     tuples = {name: tuple(content[name]) for name in ("first_losses", "means")}
-    return Findings(**content | tuples | {"items": items})
+    curve = content["curve"] and LossCurve(content["curve"][0], tuple(content["curve"][1]))
+    return Findings(**content | tuples | {"items": items, "curve": curve})
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.experiments.items import ItemLedger, item_line
+from common.experiments.loss_curves import CurveLedger, LossCurve
 from common.experiments.records import HASH_VERSION, ItemKey, Ledger, Record
 from common.experiments.tries import Try, TryLedger
 from harness.records import machine
@@ -67,11 +68,14 @@ def _git(root: Path, *arguments: str) -> str:
         return ""
 
 
-def keep(ledger: Ledger | TryLedger, run: Run, record: Record, items: dict[str, Any]) -> None:
-    """Puts a run and its items on record, or where they can be found if there is no room.
+def keep(
+    ledger: Ledger | TryLedger, run: Run, record: Record, items: dict[str, Any], curve: LossCurve | None = None
+) -> None:
+    """Puts a run with its items and curve on record, or where they can be found if there is no room.
 
     Args:
         items: a value for each unit of the metrics that claims are about, where there are any.
+        curve: of its loss; not kept of tries, which are many.
 
     Raises:
         UserError: the disk is full, say; tells where the result is instead.
@@ -82,6 +86,8 @@ def keep(ledger: Ledger | TryLedger, run: Run, record: Record, items: dict[str, 
         # First, so that no record lacks its items.
         if items:
             ItemLedger(ledger.folder.parent / "items").write(record.paper, item_line(key, items))
+        if curve is not None and run.knobs is None:
+            CurveLedger(ledger.folder.parent / "curves").append(record.paper, key, curve)
         ledger.append(entry)
     except UserError as error:
         place = _rescue({f"unsaved-{record.paper}.jsonl": entry.line(), "items.jsonl": item_line(key, items)})

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from common.experiments.card import untrained
+from common.experiments.loss_curves import LossCurve
 from common.experiments.records import Record
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ class Findings(NamedTuple):
     """The metrics that are means over units."""
     items: dict[str, "np.ndarray"]
     """Of those that claims are about: the value of each unit."""
+    curve: LossCurve | None = None
+    """How the training loss went."""
 
 
 class Result(NamedTuple):

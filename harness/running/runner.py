@@ -186,7 +186,8 @@ class _Execution:
             else:
                 record = record_of(one, content, self.facts)
                 items = content.scores.items
-                keep(self.ledger, one, record, {name: items[name] for name in one.metrics if name in items})
+                own = {name: items[name] for name in one.metrics if name in items}
+                keep(self.ledger, one, record, own, content.scores.curve)
                 self._finish(one, record)
         self.locks.free(run.training)
 

@@ -23,12 +23,13 @@ def training(
 
     from harness.recipes import recipe
     from harness.records.canary import FirstLosses
+    from harness.running.mean_losses import MeanLosses
 
     _same_state(torch)
 
     def work() -> Findings:
-        first = FirstLosses()
-        trainer, module, benchmark = recipe.build(run.config, log_folder, (recipe.StepReporter(report), first))
+        first, mean = FirstLosses(), MeanLosses()
+        trainer, module, benchmark = recipe.build(run.config, log_folder, (recipe.StepReporter(report), first, mean))
         trainer.fit(module, benchmark)
         if failure := getattr(trainer.logger, "failure", None):
             note(f"its logs are not whole: {failure}")
@@ -50,6 +51,7 @@ def training(
             benchmark.fingerprint(),
             tuple(first.losses),
             *_items(found, run.metrics if run.keeps_items else ()),
+            mean.curve(),
         )
 
     return work

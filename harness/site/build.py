@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from common.errors import UserError
+from common.experiments.loss_curves import CurveLedger
 from common.experiments.records import Ledger
 from common.lines import split_lines
 from harness.files import write_text
@@ -41,7 +42,12 @@ def build(
     source = out / "source"
     say("reading cards and records")
     papers, floors = standings(root, Ledger(results / "runs")), read_floors(results)
-    pictures = {p.name: p for paper in papers for p in (drawn.of_paper(paper, floors), drawn.curves_of(paper)) if p}
+    kept = CurveLedger(results / "curves")
+    curves = {(key.recipe_hash, key.seed): curve for slug in kept.slugs() for key, curve in kept.read(slug).items()}
+    pictures = {}
+    for paper in papers:
+        found = (drawn.of_paper(paper, floors), drawn.curves_of(paper), drawn.losses_of(paper, curves))
+        pictures |= {picture.name: picture for picture in found if picture}
     for family in dict.fromkeys(paper.card.family for paper in papers):
         of = [paper for paper in papers if paper.card.family == family]
         pictures |= {p.name: p for p in [drawn.of_family(family, of, floors)] if p}

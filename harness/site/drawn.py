@@ -4,11 +4,12 @@ import dataclasses
 import functools
 import hashlib
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.experiments.card import untrained
+from common.experiments.loss_curves import LossCurve
 from common.experiments.texts import with_interval
 from common.experiments.verdict import ClaimResult, best_floor
 from harness.pages import curves, figures
@@ -103,6 +104,14 @@ def curves_of(paper: Standing) -> Picture | None:
     plots = curves.plots(paper)
     said = "; ".join(f"{plot.title} over {plot.x}: {', '.join(line.label for line in plot.lines)}" for plot in plots)
     name, alt = f"{paper.card.slug}-curves", _line(f"{paper.card.slug}, curves with a band over seeds. {said}.")
+    return Picture(name, alt, plots, lambda: figures.curves(plots)) if plots else None
+
+
+def losses_of(paper: Standing, found: Mapping[tuple[str, int], LossCurve]) -> Picture | None:
+    """How the training losses of its arms went; None where none was kept. `found` as in `curves.losses`."""
+    plots = curves.losses(paper, found)
+    said = "; ".join(f"{plot.title}: {', '.join(line.label for line in plot.lines)}" for plot in plots)
+    name, alt = f"{paper.card.slug}-losses", _line(f"{paper.card.slug}, losses by step with a band over seeds. {said}.")
     return Picture(name, alt, plots, lambda: figures.curves(plots)) if plots else None
 
 

@@ -41,7 +41,7 @@ class Sources:
         results: its records.
         papers: where they stand.
         floors: what needs no learning.
-        pictures: by name: "map", "family-NAME" and the papers' slugs.
+        pictures: by name: "map", "family-NAME", and the papers' slugs, alone and with "-curves" and "-losses".
     """
 
     def __init__(
@@ -128,7 +128,8 @@ class Sources:
             picture = f"## Results\n\n{self._render('reading.md.j2')}\n\n{picture}\n\n" if picture else "## Results\n\n"
             before = re.sub(r"## Results\s*$", "", before)
             body = f"{before}\n{picture}{mark}{after}"
-        card = self._render("card.md.j2", card=paper.card, lines=length)
+        losses = self.picture(f"{paper.card.slug}-losses")
+        card = self._render("card.md.j2", card=paper.card, lines=length, losses=losses)
         return f"{head}\n\n{strip}\n{body}\n\n{card}"
 
     def _render(self, template: str, **values: object) -> str:

@@ -7,6 +7,7 @@ import pytest
 
 from common.errors import UserError
 from common.experiments.card import Curve
+from common.experiments.loss_curves import LossCurve
 from harness.pages import curves, figures, report
 from harness.records.standing import Standing
 from tests.harness import house
@@ -93,6 +94,17 @@ def test_a_plane_has_a_dot_for_each_run_that_has_both_metrics(drawn: Path) -> No
     assert [(dots.label, dots.points) for dots in plane.lines] == [("Alpha", ((0.1, (0.5,)), (0.1, (0.7,))))]
     (dots,) = figures.curves([plane]).axes[0].lines
     assert dots.get_linestyle() == "None" and list(dots.get_ydata()) == [0.5, 0.7]
+
+
+def test_losses_are_those_of_the_recorded_trainings(drawn: Path) -> None:
+    paper = alpha(drawn)
+    found = {(record.recipe_hash, record.seed): record for record in paper.trials[0].records if record.arm == "warm"}
+    kept = {key: LossCurve(10, (3.0 - key[1], 1.0)) for key in found} | {("another recipe", 0): LossCurve(10, (9.0,))}
+    (plot,) = curves.losses(paper, kept)
+    assert plot.title == "main: training loss" and plot.x == "step" and not plot.marked
+    assert [(line.label, line.points) for line in plot.lines] == [("Warm", ((5.0, (3.0, 2.0)), (15.0, (1.0, 1.0))))]
+    assert figures.curves([plot]).axes[0].lines[0].get_marker() == ""
+    assert curves.losses(paper, {}) == []
 
 
 def test_a_point_at_0_has_no_logarithm(drawn: Path) -> None:
