@@ -207,7 +207,7 @@ def compare(given: argparse.Namespace) -> None:
         rows = [
             (
                 str(row.rank or ""),
-                "-".join(str(rank) for rank in dict.fromkeys(row.ranks or ())),
+                row.may_be,
                 row.label,
                 row.slug or "floor",
                 with_interval(row.estimate),

@@ -35,6 +35,11 @@ class Row:
     budget: tuple[str, int] | None = None
     """The encoder and how many views of samples it saw in training; None of what needs no learning."""
 
+    @property
+    def may_be(self) -> str:
+        """`ranks` in words: "2-4"."""
+        return "-".join(str(rank) for rank in dict.fromkeys(self.ranks or ()))
+
 
 @dataclass(frozen=True)
 class Ranking:

@@ -49,6 +49,7 @@ LEADERBOARDS = {
     "first": "benchmark",
     "columns": [
         _column("rank", "rank", "number"),
+        _column("ranks", "may be", hide="narrow"),
         _column("method", "method"),
         _column("paper", "paper", "paper"),
         _column("value", "mean (standard deviation)", "shown", small="metric"),

@@ -119,6 +119,7 @@ def ranked(rankings: Sequence[Ranking], papers: Sequence[Standing]) -> Iterator[
             yield {
                 "benchmark": ranking.title,
                 "rank": row.rank,
+                "ranks": row.may_be,
                 "method": row.label,
                 "paper": row.slug or "floor",
                 "family": family.get(row.slug or "", ""),
