@@ -80,18 +80,23 @@ def margin_loss(v: Tensor, form: Form) -> Tensor:
     return F.softplus(-v) / math.log(2) if form == "logistic" else F.relu(1 - v)
 
 
+def _margin_slope(v: Tensor, form: Form) -> Tensor:
+    return -torch.sigmoid(-v) / math.log(2) if form == "logistic" else -(v < 1).to(v)
+
+
 class Bound(NamedTuple):
     """Population losses of a representation, the given rows being all there is of each class."""
 
     contrastive: float
     """L_un = E l(f(x) (f(x+) - f(x-))), pairs of a sample with itself and collisions of classes included."""
-    supervised: float
-    """L_sup^mu, the loss of the mean classifier over random pairs of different classes."""
+    supervised: Mean
+    """L_sup^mu, the loss of the mean classifier over random pairs of different classes. Item i is that value moved by
+    the influence of row i among those of its class: by its own loss, and by that of all through their mean."""
     collisions: float
     """tau, how often two classes drawn are the same one."""
     within: float
     """L_un given a collision."""
-    rescaled: float
+    rescaled: Mean
     """L_sup^mu of the features at the length for which it is least: the same for features that differ by a factor."""
 
     @property
@@ -138,10 +143,21 @@ def contrastive_bound(rows: Tensor, labels: Tensor, form: Form = "logistic") -> 
         weights.append((share / (1 - tau) / len(anchors) * shares).expand_as(tasks[-1]).clone())
         weights[-1][:, own] = 0.0
     gap, weight = torch.cat(tasks), torch.cat(weights)
+    order = numbers.argsort(stable=True)  # that of the tasks
+    known, own_class = rows[order], numbers[order]
 
     def at(scale: float) -> float:
         return float((weight * margin_loss(scale * gap, form)).sum())
 
+    def told(scale: float) -> Mean:
+        slope = weight * _margin_slope(scale * gap, form) * scale
+        of_means = torch.zeros_like(means).index_add_(0, own_class, slope.sum(dim=1, keepdim=True) * known)
+        of_means -= slope.T @ known
+        moved = ((known - means[own_class]) * of_means[own_class]).sum(dim=1) / shares[own_class]
+        items = torch.empty_like(moved)
+        items[order] = len(rows) * (weight * margin_loss(scale * gap, form)).sum(dim=1) + moved
+        return Mean(items, at(scale))
+
     # Convex in the scale, so that it has one minimum in its logarithm.
     least = minimize_scalar(lambda log: at(math.exp(log)), bounds=(-12, 12), method="bounded")
-    return Bound(contrastive, at(1.0), tau, within, float(least.fun))
+    return Bound(contrastive, told(1.0), tau, within, told(math.exp(least.x)))

@@ -13,7 +13,7 @@ from common.benchmark import Metrics
 from common.checks import check_ids
 from common.distributed import Exchange
 from common.errors import UserError
-from common.evaluation.means import Mean
+from common.evaluation.means import Mean, average
 from common.evaluation.scoring import embeddings, scoring
 from common.losses import uniformity
 
@@ -27,8 +27,9 @@ def geometry_metrics(x: Tensor, y: Tensor) -> Metrics:
         y: the other side, shape (n, d). Under torch.distributed every process passes all rows.
 
     Returns:
-        `alignment` (alpha 2, the mean over the pairs) and `uniformity` (t 2, mean of both sides), the lower the better
-        (Wang and Isola 2020); `modality_gap`; `effective_rank` of all rows of both sides.
+        `alignment` (alpha 2, the mean over the pairs) and `uniformity` (t 2, mean of both sides, with an item for each
+        pair as in `uniformity_metric`), the lower the better (Wang and Isola 2020); `modality_gap`; `effective_rank` of
+        all rows of both sides.
 
     Raises:
         UserError: embeddings are not finite, or the sides differ in shape.
@@ -38,9 +39,11 @@ def geometry_metrics(x: Tensor, y: Tensor) -> Metrics:
         raise UserError(f"pairs of {tuple(x.shape)} and {tuple(y.shape)}: expected one shape")
     # Every process holds all rows already; exchanging them would count each pair several times.
     spread = [float(uniformity(side, exchange=Exchange.LOCAL)) for side in (x, y)]
+    influence = average([uniformity_metric(side) for side in (x, y)])
+    assert isinstance(influence, Mean)
     return {
         "alignment": Mean((x - y).square().sum(dim=1)),
-        "uniformity": sum(spread) / 2,
+        "uniformity": Mean(influence.items, sum(spread) / 2),
         "modality_gap": modality_gap(x, y),
         "effective_rank": effective_rank(torch.cat([x, y])),
     }

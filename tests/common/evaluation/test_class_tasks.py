@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from common.errors import UserError
-from common.evaluation.class_tasks import Form, contrastive_bound, mean_classifier_metrics, task_accuracy
+from common.evaluation.class_tasks import Bound, Form, contrastive_bound, mean_classifier_metrics, task_accuracy
 
 
 @pytest.mark.parametrize("ways", [2, 3, 6])
@@ -57,6 +57,30 @@ def test_the_loss_at_the_best_length_does_not_know_the_length(form: Form) -> Non
     assert min(bound.supervised for bound in found) == pytest.approx(found[0].rescaled, rel=1e-4)
     assert all(bound.rescaled == pytest.approx(found[0].rescaled, rel=1e-6) for bound in found[::100])
     assert all(bound.rescaled <= bound.supervised + 1e-9 for bound in found)
+
+
+@pytest.mark.parametrize("form", ["logistic", "hinge"])
+def test_an_item_is_what_its_row_does_to_the_loss(form: Form) -> None:
+    """A row that moves a little towards another of its class changes the losses by as much as their items differ."""
+    draw, labels = torch.Generator().manual_seed(3), torch.tensor([2, 0, 0, 1, 0, 1, 2, 2, 1, 2])
+    rows = torch.randn(10, 3, generator=draw, dtype=torch.float64) + torch.eye(3).double()[labels]
+    if form == "hinge":
+        rows /= 5  # no margin is near 1, where the hinge has no slope; at its best length some are
+    known, of_known = rows.repeat_interleave(20, dim=0), labels.repeat_interleave(20)
+    found = contrastive_bound(rows, labels, form)
+
+    def after(one: int, other: int) -> Bound:
+        moved = known.clone()
+        moved[20 * one] = rows[other]  # a two-hundredth of all mass
+        return contrastive_bound(moved, of_known, form)
+
+    for one, other in ((0, 6), (1, 4), (8, 3)):
+        there, back = after(one, other), after(other, one)
+        for name in ("supervised", "rescaled") if form == "logistic" else ("supervised",):
+            value = getattr(found, name)
+            assert float(value.items.mean()) == pytest.approx(value, rel=1e-9)
+            change = 100 * (getattr(there, name) - getattr(back, name))
+            assert change == pytest.approx(float(value.items[other] - value.items[one]), rel=0.01, abs=1e-3)
 
 
 def test_what_cannot_be_scored_is_refused() -> None:

@@ -177,6 +177,9 @@ def test_geometry_equals_the_formulas_on_one_process_and_two():
 
     for got in [measured(), *on_processes(2, measured)]:
         assert got == pytest.approx(expected, abs=1e-5)
+    items = geometry_metrics(x, y)["uniformity"].items
+    torch.testing.assert_close(items, (uniformity_metric(x).items + uniformity_metric(y).items) / 2, atol=1e-5, rtol=0)
+    assert float(items.mean()) == pytest.approx(expected["uniformity"], abs=1e-6)
 
 
 def normalize_like(x: torch.Tensor) -> torch.Tensor:

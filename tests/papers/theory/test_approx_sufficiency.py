@@ -185,6 +185,7 @@ def test_the_property_holds(name: str) -> None:
         ("identity", "info_nce_limit", lambda value: 1.000001 * value, "kl"),
         ("identity", "spectral", lambda value: 1.000001 * value, "chi2"),
         ("candidates", "information_lost", lambda value: 1.000001 * value, "limit"),
+        ("candidates", "chi_square", lambda value: 1.01 * value, "limit"),
         ("candidates", "info_nce", lambda value: 1.000001 * value, "limit"),
         ("candidates", "info_nce", lambda value: -value, "below 0"),
         ("two_sided", "info_nce_limit", lambda value: 1.000001 * value, "identity"),
