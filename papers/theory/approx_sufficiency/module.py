@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.batches import LabelledVectors
+from common.checks import check_embeddings
 from common.distributed import Exchange, global_mean
 from common.encoders.vector import VectorTower
 from common.errors import UserError
@@ -77,8 +78,9 @@ def chi_square_contrastive(one: Tensor, other: Tensor, *, temperature: float) ->
         temperature: above 0.
 
     Raises:
-        UserError: there is a single pair.
+        UserError: there is a single pair, or the shapes differ.
     """
+    check_embeddings(same_rows=True, one=one, other=other)
     scores = Scores(one, other, scale=1 / temperature, bias=-1 / temperature, exchange=Exchange.GATHER)
     if (others := scores.layout.total - 1) < 1:
         raise UserError("the chi-square loss compares pairs of different samples; there is one sample")

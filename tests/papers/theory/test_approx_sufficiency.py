@@ -143,6 +143,7 @@ def test_given_codes_are_components_and_posteriors() -> None:
         (lambda: module(WordPrediction, target="both"), "model.target is 'both'; it must be 'own' or 'other'"),
         (lambda: GivenCode(kind="pca"), "model.kind is 'pca'; it must be 'components' or 'posterior'"),
         (lambda: chi_square_contrastive(*torch.eye(2).split(1), temperature=1.0), "there is one sample"),
+        (lambda: chi_square_contrastive(torch.eye(3), torch.eye(3)[:2], temperature=1.0), "expected as many rows"),
     ],
 )
 def test_what_is_out_of_range_is_refused(make: Callable[[], nn.Module], message: str) -> None:
