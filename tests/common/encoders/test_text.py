@@ -241,3 +241,7 @@ def test_distilbert_is_a_bert_under_other_names(tmp_path: Path) -> None:
     expected = theirs.distilbert(input_ids=tokens.ids, attention_mask=tokens.mask).last_hidden_state
     real = tokens.mask.bool()
     torch.testing.assert_close(ours.hidden_states(tokens)[-1][real], expected[real], atol=1e-5, rtol=1e-4)
+    head = MaskedLMHead(16, 13)
+    head.load(PretrainedFiles("distilbert-base-uncased", str(tmp_path)).weights(), "tiny")
+    logits = head(expected, ours.body.embeddings.word_embeddings.weight)
+    torch.testing.assert_close(logits, theirs(input_ids=tokens.ids, attention_mask=tokens.mask).logits)
