@@ -1,12 +1,15 @@
 """Our side of the losses on pairs, views and labelled embeddings; factors are stated where the reductions differ."""
 
 import math
+from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.encoders.gaussian import Gaussian
+from common.encoders.pooling import Tokens
+from common.encoders.replaced import FrozenGenerator
 from common.losses import (
     HardNegatives,
     alignment,
@@ -31,6 +34,7 @@ from common.scores import Scores
 from common.training.grad_cache import cached_forward
 from papers.classification.supremix.mixtures import Mixtures, mixed_sup_con
 from papers.sentence.compcse.module import CompCSE
+from papers.sentence.diffcse.module import DiffCSE
 from papers.theory.contrastive_gap.module import GapLoss
 from papers.vision_language.coca.module import CoCa
 from papers.vision_ssl.macl.module import MACL
@@ -54,6 +58,20 @@ def simcse(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
         else None
     )
     return info_nce(unit(x["query"]), unit(x["key"]), temperature=case.arguments["temperature"], hard_negatives=hard)
+
+
+@like("diffcse/released", "diffcse/heavy")
+def diffcse(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
+    # Theirs are sentence by sentence, ours copy by copy.
+    ids, mask, generated = (given[name].transpose(0, 1).flatten(0, 1) for name in ("ids", "mask", "generated"))
+    logits = x["logits"].unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1)
+    encoder = SimpleNamespace(hidden_states=lambda tokens: [F.one_hot(tokens.ids)])
+    writer = SimpleNamespace(encoder=encoder, head=lambda states, table: states, table=None)
+    edited = FrozenGenerator.forward(writer, Tokens(ids, mask), Tokens(generated, mask))
+    method = SimpleNamespace(discriminator=lambda tokens, vectors: logits, labels="true", reduction="positions")
+    detection = DiffCSE.detect(method, edited, x["query"], ids)
+    contrast = info_nce(unit(x["query"]), unit(x["key"]), temperature=case.arguments["temperature"])
+    return contrast + case.arguments["weight"] * detection
 
 
 @like("sentence_transformers/multiple_negatives")
