@@ -31,14 +31,14 @@ class PairTokens(NamedTuple):
 class CrossEncoder(nn.Module):
     """A BERT that reads two texts as [CLS] a [SEP] b [SEP] and gives them one logit.
 
-    As transformers' `BertForSequenceClassification` with one label, whose weights it loads: a linear layer and tanh on
-    the vector of the pair, dropout, and a linear layer.
-
     Args:
         encoder: whose transformer, pooling and dropout it takes.
         max_length: tokens at which a pair is cut, the longer text first.
-        reading: what the head is given: the pooled vector of the whole "pair", as published; or, of the means u and v
-            of the states of its two "sides", |u - v| and u * v, which a small transformer would have to find by itself.
+        reading: how the logit is read off. "pair" is that of transformers' `BertForSequenceClassification` with one
+            label, whose weights it loads: a linear layer and tanh on the pooled vector of the whole input, dropout, and
+            a linear layer. "sides" is for small transformers, which do not find in little time how to compare: a cos(u,
+            v) + b, where u and v are the means of the states of either text, each at the positions that it has alone,
+            and a and b are learnt.
 
     Raises:
         UserError: the encoder has not so many positions, or there is no such reading.
@@ -51,7 +51,11 @@ class CrossEncoder(nn.Module):
         if not 5 <= max_length <= encoder.positions:
             raise UserError(f"max_length is {max_length}; it must be from 5 to {encoder.positions}, what it can read")
         self.encoder, self.max_length, self.reading = encoder, max_length, reading
-        self.pooler = nn.Linear(encoder.width * (1 if reading == "pair" else 2), encoder.width)
+        if reading == "sides":
+            # Over most of [0, 1] the sigmoid of this is near the cosine itself.
+            self.line = nn.Parameter(torch.tensor([4.0, -2.0]))
+            return
+        self.pooler = nn.Linear(encoder.width, encoder.width)
         self.drop = nn.Dropout(encoder.body.config.hidden_dropout_prob)
         self.classifier = nn.Linear(encoder.width, 1)
         for layer in (self.pooler, self.classifier):
@@ -79,7 +83,7 @@ class CrossEncoder(nn.Module):
         """
         encoder = TextEncoder.named(name, pooling, dropout, weights=weights)
         cross = cls(encoder, max_length, reading)
-        if are_read(cross.classifier.weight):
+        if reading == "pair" and are_read(cross.classifier.weight):
             found = PretrainedFiles(name, weights).weights()
             for layer, prefix in ((cross.pooler, "pooler.dense"), (cross.classifier, "classifier")):
                 if f"{prefix}.weight" in found and found[f"{prefix}.weight"].shape == layer.weight.shape:
@@ -93,22 +97,26 @@ class CrossEncoder(nn.Module):
         tokenizer.enable_padding(pad_id=tokenizer.token_to_id("[PAD]"), pad_token="[PAD]")
         lines = tokenizer.encode_batch(list(zip(first, second, strict=True)))
         columns = ([line.ids for line in lines], [line.attention_mask for line in lines], [x.type_ids for x in lines])
-        return PairTokens(*(torch.tensor(column, device=self.classifier.weight.device) for column in columns))
+        return PairTokens(*(torch.tensor(column, device=self.encoder.body.device) for column in columns))
 
     def logits(self, tokens: PairTokens) -> Tensor:
         """Shape (n,)."""
-        states = self.encoder.body(
-            input_ids=tokens.ids, attention_mask=tokens.mask, token_type_ids=tokens.types, output_hidden_states=True
-        ).hidden_states
-        return self.classifier(self.drop(self.pooler(self.read(states, tokens)).tanh()))[:, 0]
-
-    def read(self, states: tuple[Tensor, ...], tokens: PairTokens) -> Tensor:
-        """What the head is given of each pair, shape (n, d) or, of two sides, (n, 2 d)."""
-        if self.reading == "pair":
-            return self.encoder.pool(states, tokens.mask)
         sides = (tokens.mask * (1 - tokens.types), tokens.types)
-        u, v = ((states[-1] * side[..., None]).sum(dim=1) / side.sum(dim=1, keepdim=True) for side in sides)
-        return torch.cat([(u - v).abs(), u * v], dim=1)
+        at = torch.arange(tokens.ids.shape[1], device=tokens.ids.device).expand_as(tokens.ids)
+        if self.reading == "sides":
+            # The second text lacks a [CLS], whose place is left free.
+            at = torch.where(tokens.types == 1, at - sides[0].sum(dim=1, keepdim=True) + 1, at)
+        states = self.encoder.body(
+            input_ids=tokens.ids,
+            attention_mask=tokens.mask,
+            token_type_ids=tokens.types,
+            position_ids=at,
+            output_hidden_states=True,
+        ).hidden_states
+        if self.reading == "sides":
+            u, v = ((states[-1] * side[..., None]).sum(dim=1) / side.sum(dim=1, keepdim=True) for side in sides)
+            return self.line[0] * F.cosine_similarity(u, v) + self.line[1]
+        return self.classifier(self.drop(self.pooler(self.encoder.pool(states, tokens.mask)).tanh()))[:, 0]
 
     def forward(self, first: list[str], second: list[str]) -> Tensor:
         """The logit of each pair, shape (n,), with gradient and, in training mode, with dropout."""
@@ -127,7 +135,7 @@ class CrossEncoder(nn.Module):
                 sides = ([side[row] for row in at] for side in (first, second))
                 rows.append(self.logits(self.tokenize(*sides, self.encoder.positions)).float().sigmoid())
         # Made outside of `evaluating`, whose tensors could not take part in training.
-        found = torch.empty(len(first), device=self.classifier.weight.device)
+        found = torch.empty(len(first), device=self.encoder.body.device)
         return found.index_copy_(0, torch.tensor(order, device=found.device), torch.cat(rows)) if rows else found
 
 
