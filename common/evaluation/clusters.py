@@ -33,14 +33,15 @@ def adjusted_rand(labels: Tensor, clusters: Tensor) -> Mean:
     own = table[one, other], sizes[1][one], sizes[2][other]
     pairs = [(size * (size - 1)).sum() / 2 for size in sizes]
     n = len(one)
-    whole = _index(*pairs, n)
+    whole = _index(pairs, n)
     # Without a sample a group has as many pairs less as it has other samples.
-    without = _index(*(every - (size - 1) for every, size in zip(pairs, own, strict=True)), n - 1)
+    without = _index([every - (size - 1) for every, size in zip(pairs, own, strict=True)], n - 1)
     return Mean(n * whole - (n - 1) * without, float(whole))
 
 
-def _index(both: Tensor, one: Tensor, other: Tensor, n: int) -> Tensor:
+def _index(pairs: list[Tensor], n: int) -> Tensor:
     """Of n samples, from the numbers of pairs that are together in both partitions and in each; 1 where that is all."""
+    both, one, other = pairs
     chance = one * other / max(1, n * (n - 1) / 2)
     room = (one + other) / 2 - chance
     return ((both - chance) / room).masked_fill(room == 0, 1.0)

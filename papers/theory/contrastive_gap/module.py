@@ -89,6 +89,7 @@ class ContrastiveGap(CLIP):
         weights = dict(uniform_weight=uniform_weight, align_weight=align_weight, cross_weight=cross_weight)
         self.loss = GapLoss(temperature=temperature, contrast_weight=contrast_weight, **weights, t=t)
         self.shifted = shifted
+        self.offset: Tensor
         self.register_buffer("offset", torch.zeros(embed_dim))
         """Mean of the pictures less that of the texts."""
 
