@@ -131,22 +131,26 @@ class TextEncoder(TokenPooling):
             self._tokenizer = self._read_tokenizer()
         return self._tokenizer
 
+    def special_id(self, name: str) -> int:
+        """The id of a token that stands for no text, such as "[PAD]"."""
+        return self.tokenizer.token_to_id(name)
+
     @property
     def mask_id(self) -> int:
         """The id of [MASK]."""
-        return self.tokenizer.token_to_id("[MASK]")
+        return self.special_id("[MASK]")
 
     @property
     def special_ids(self) -> Tensor:
         """The ids of the tokens that stand for no text, shape (5,)."""
         names = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-        return torch.tensor([self.tokenizer.token_to_id(name) for name in names], device=self.body.device)
+        return torch.tensor([self.special_id(name) for name in names], device=self.body.device)
 
     def tokenize(self, texts: list[str], max_length: int | None = None) -> Tokens:
         tokenizer = self.tokenizer
         # Set at every call: a tokenizer may be shared by encoders with other lengths.
         tokenizer.enable_truncation(max_length or self.max_length)
-        tokenizer.enable_padding(pad_id=tokenizer.token_to_id("[PAD]"), pad_token="[PAD]")
+        tokenizer.enable_padding(pad_id=self.special_id("[PAD]"), pad_token="[PAD]")
         encoded = tokenizer.encode_batch(texts)
         ids = torch.tensor([line.ids for line in encoded], device=self.body.device)
         return Tokens(ids, torch.tensor([line.attention_mask for line in encoded], device=self.body.device))

@@ -96,10 +96,10 @@ class Quran(Benchmark):
             numbers = numbers[chosen.sort().values]
         self.train = {number: self.splits["train"][number] for number in numbers.tolist()}
 
-    def training_texts(self) -> list[str]:
-        """Each training verse in each language, for a vocabulary to be learnt from."""
+    def translations(self) -> list[tuple[str, ...]]:
+        """Each training verse in all languages."""
         self.setup()
-        return [text for verse in self.train.values() for text in verse.values()]
+        return [tuple(verse.values()) for verse in self.train.values()]
 
     def sizes(self) -> dict[str, int]:
         sizes = super().sizes()

@@ -1,0 +1,185 @@
+"""InfoXLM (Chi et al. 2021): masked words, masked words beside a translation, and translations told from others."""
+
+from itertools import cycle
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from common.batches import Translations
+from common.checks import check_number
+from common.distributed import sum_over_processes
+from common.encoders.momentum import MomentumTeacher
+from common.encoders.multilingual import MiddleState, MultilingualLM, Texts, mean_state
+from common.errors import UserError
+from common.losses import info_nce, queue_info_nce
+from common.sampling.mixtures import mixed_pairs
+from common.sampling.queue import KeyQueue
+from common.training.method import Method
+
+
+class InfoXLM(Method):
+    """MMLM + TLM + weight * XLCO over each four rows of a batch: one text, one pair, and a positive made of two pairs.
+
+    Args:
+        weights: folder of an XLM-R to start from, with its tokenizer; without it weights are random, and the pieces are
+            learnt from the benchmark's texts as a fit begins.
+        vocab_size, width, layers, heads, hidden, positions: the encoder's shape.
+        dropout: as in `TextEncoder`.
+        max_length: tokens at which a text, or a pair of texts, is cut in training.
+        counted: the table starts with vectors counted in the benchmark's translations side by side, see `ppmi_svd`,
+            where the paper goes on from an encoder whose languages are already near each other.
+        layer: whose output is contrasted and, its mean over the tokens, embedded.
+        pooling: of what is contrasted, the first token's state, as published, or the mean.
+        masked: share of the tokens that are hidden, in all three tasks.
+        contrast: translations are told from those in a "queue" that a momentum encoder made, or in the "batch", by one
+            encoder; with "none" the rows go to TLM.
+        mixup: a positive is made of two pairs, their sentences in random order on either side; else of one.
+        shuffled: a control, for which translations are of other sentences.
+        unit: vectors are compared by their cosine; the released code takes the inner product.
+        weighting: "means" of the three losses are summed; "sizes", as released, sums all terms and divides by the
+            masked tokens and the positives together, so that a positive weighs as much as a masked token.
+        weight: of XLCO.
+        temperature, queue_size, momentum: of XLCO.
+        optimization: the arguments of `Method`.
+
+    Raises:
+        UserError: there is no such layer, or another argument is out of range.
+    """
+
+    contrastive = True
+
+    def __init__(
+        self,
+        *,
+        weights: str | None = None,
+        vocab_size: int = 4000,
+        width: int = 128,
+        layers: int = 2,
+        heads: int = 4,
+        hidden: int = 256,
+        positions: int = 128,
+        dropout: float = 0.0,
+        max_length: int = 48,
+        counted: bool = False,
+        layer: int = 1,
+        pooling: Literal["cls", "mean"] = "cls",
+        masked: float = 0.15,
+        contrast: Literal["queue", "batch", "none"] = "queue",
+        mixup: bool = True,
+        shuffled: bool = False,
+        unit: bool = True,
+        weighting: Literal["means", "sizes"] = "means",
+        weight: float = 1.0,
+        temperature: float = 0.1,
+        queue_size: int = 256,
+        momentum: float = 0.99,
+        **optimization,
+    ) -> None:
+        super().__init__(**optimization)
+        check_number("model.momentum", momentum, least=0, most=1)
+        if not 1 <= layer <= layers:
+            raise UserError(f"model.layer is {layer}; it must be from 1 to model.layers, {layers}")
+        shape = dict(hidden_size=width, layers=layers, heads=heads, intermediate_size=hidden, vocab_size=vocab_size)
+        limits = dict(positions=positions, dropout=dropout, max_length=max_length)
+        self.encoder = MultilingualLM(masked, weights=weights, **shape, **limits)
+        self.counted, self.layer, self.pooling, self.contrast = counted, layer, pooling, contrast
+        self.mixup, self.shuffled, self.unit, self.weighting = mixup, shuffled, unit, weighting
+        self.weight, self.temperature = weight, temperature
+        self.momentum, self.queue_size = momentum, queue_size
+        self.projection = self.teacher = self.queue = None
+        if contrast != "none":
+            self.projection = nn.Linear(width, width, bias=False)
+            nn.init.normal_(self.projection.weight, std=0.02)
+        if contrast == "queue":
+            self.teacher, self.queue = MomentumTeacher(self.student), KeyQueue(queue_size, width)
+
+    @property
+    def student(self) -> MiddleState:
+        return MiddleState(self.encoder, self.projection, self.layer, self.pooling)
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit" and self.encoder.weights is None:
+            self.learn(self.trainer.datamodule.translations())
+
+    def learn(self, translations: list[tuple[str, ...]]) -> None:
+        """The vocabulary, and where the table is counted its rows and those of the momentum encoder."""
+        self.encoder.learn([text for texts in translations for text in texts])
+        if self.counted:
+            self.encoder.count([" ".join(texts) for texts in translations])
+        if self.teacher is not None:
+            self.teacher.update(self.student, 0.0)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["vocabulary"] = self.encoder.state
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self.encoder.state = checkpoint["vocabulary"]
+
+    def on_train_start(self) -> None:
+        """Fills the queue with keys of the encoder as it is, as released; a run that is resumed has it filled."""
+        super().on_train_start()
+        if self.queue is not None and len(self.queue) < self.queue_size:
+            loader = self.trainer.datamodule.train_dataloader()
+            # In another order than the first epoch's, whose positives would all find themselves in the queue.
+            loader.order.set_epoch(1)
+            for batch in cycle(loader):
+                self.queue.enqueue(self.compared(self.teacher, *self.positives(batch)[1:], "masks of keys"))
+                if len(self.queue) == self.queue_size:
+                    break
+
+    def training_step(self, batch: Translations, batch_idx: int) -> Tensor:
+        pairs = [*zip(batch.source, batch.target, strict=True)]
+        # Without contrast its rows are pairs for TLM, so that all arms read the same sentences.
+        rows = [row for row in range(len(pairs)) if row % 4 in ((1, 2, 3) if self.contrast == "none" else (1,))]
+        terms = {
+            "mmlm": self.encoder.masked_lm(batch.source[::4], batch.ids[::4], *self.key("masks of texts")),
+            "tlm": self.encoder.masked_lm([pairs[row] for row in rows], batch.ids[rows], *self.key("masks of pairs")),
+        }
+        if self.contrast != "none":
+            terms["xlco"] = self.tell_apart(batch)
+        sums, counts = zip(*terms.values(), strict=True)
+        means = {name: total / count for name, (total, count) in terms.items()}
+        return self.log_loss(sum(sums) / sum(counts) if self.weighting == "sizes" else sum(means.values()), **means)
+
+    def positives(self, batch: Translations) -> tuple[Texts, Texts, Tensor]:
+        """Both sides of what is contrasted, and the id of each."""
+        first, second = ([*zip(batch.source[k::4], batch.target[k::4], strict=True)] for k in (2, 3))
+        if self.mixup:
+            ids = batch.ids[2::4]
+            left, right = mixed_pairs(first, second, ids, *self.key("mixtures"))
+        else:
+            left, right = map(list, zip(*first, *second, strict=True))
+            ids = torch.cat([batch.ids[2::4], batch.ids[3::4]])
+        return left, right[1:] + right[:1] if self.shuffled else right, ids
+
+    def tell_apart(self, batch: Translations) -> tuple[Tensor, Tensor]:
+        """XLCO by its weight, summed over the positives of all processes, and how many there are."""
+        left, right, ids = self.positives(batch)
+        query = self.compared(self.student, left, ids, "masks of queries")
+        key = self.compared(self.teacher or self.student, right, ids, "masks of keys")
+        if self.queue is None:
+            loss = info_nce(query, key, temperature=self.temperature)
+        else:
+            loss = queue_info_nce(query, key, self.queue.keys, temperature=self.temperature)
+            self.queue.enqueue(key, ids)
+        count = sum_over_processes(torch.tensor(float(len(ids)), device=loss.device))
+        return self.weight * loss * count, count
+
+    def compared(self, network: nn.Module, texts: Texts, ids: Tensor, purpose: str) -> Tensor:
+        """What the loss compares of texts with some tokens hidden, (n, d)."""
+        rows = network(self.encoder.hide(texts, ids, *self.key(purpose))[0])
+        return F.normalize(rows, dim=-1) if self.unit else rows
+
+    def follow(self) -> None:
+        if self.teacher is not None:
+            self.teacher.update(self.student, self.momentum)
+
+    @torch.no_grad()
+    def embed_text(self, texts: list[str]) -> Tensor:
+        """The mean state of the contrasted layer, (n, d)."""
+        tokens = self.encoder.tokenize(texts, self.encoder.positions)
+        return mean_state(self.encoder.hidden_states(tokens)[self.layer], tokens.mask)
