@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, overload
 import lightning as L
 from torch import Tensor, nn
 
+from common.batches import ParallelTexts
 from common.embedding.columns import Column, columns_of
 from common.errors import UserError
 from common.protocols import methods
@@ -128,6 +129,22 @@ class Benchmark(L.LightningDataModule):
             UserError: this benchmark does not know them.
         """
         raise UserError(f"benchmark {self.name} does not name its training samples, of which a method keeps a state")
+
+    def word_counts(self) -> Tensor:
+        """How often each word of the vocabulary is trained on, (words,): for noise that is drawn by frequency.
+
+        Raises:
+            UserError: this benchmark has no vocabulary.
+        """
+        raise UserError(f"benchmark {self.name} has no vocabulary of its own, whose words a method counts")
+
+    def parallel_texts(self) -> ParallelTexts:
+        """All texts that are trained on, in all languages: for a method that mines negatives among them.
+
+        Raises:
+            UserError: this benchmark has no translations.
+        """
+        raise UserError(f"benchmark {self.name} has no translations, among which a method could mine negatives")
 
     def task_starts(self) -> list[int]:
         """The step, from 0, at which each task begins, where one is learnt after the other; by default there is one."""

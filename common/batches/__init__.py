@@ -11,13 +11,16 @@ from common.batches.sequence import CaptionedMotions, ProteinTexts, SignalTexts
 from common.batches.text import (
     GradedPairs,
     LabelledTexts,
+    MinedTexts,
     MultiLabelTexts,
+    ParallelTexts,
     ParallelWords,
     SentenceParts,
     Sentences,
     SentenceTriplets,
     TextPairs,
     Translations,
+    WordPairs,
 )
 from common.batches.vector import Items, LabelledVectors, NumberQuestions
 from common.batches.video import Demonstrations, VideoText
@@ -35,8 +38,10 @@ __all__ = [
     "Items",
     "LabelledTexts",
     "LabelledVectors",
+    "MinedTexts",
     "MultiLabelTexts",
     "NumberQuestions",
+    "ParallelTexts",
     "ParallelWords",
     "ProteinTexts",
     "SentenceParts",
@@ -51,4 +56,5 @@ __all__ = [
     "Translations",
     "Triples",
     "VideoText",
+    "WordPairs",
 ]

@@ -80,6 +80,17 @@ class TextPairs(NamedTuple):
     """Global id of each pair, shape (n,)."""
 
 
+class MinedTexts(NamedTuple):
+    """`n` queries, each with a document that answers it and with documents that were mined as hard negatives."""
+
+    query: list[str]
+    document: list[str]
+    negatives: list[list[str]]
+    """As many of each query."""
+    ids: Tensor
+    """Global id of each query, shape (n,)."""
+
+
 class ParallelWords(NamedTuple):
     """`n` sentences and their translations, cut into words."""
 
@@ -99,3 +110,25 @@ class Translations(NamedTuple):
     target_language: Tensor
     ids: Tensor
     """Global id of what each sentence says: rows with equal ids are translations of each other, shape (n,)."""
+
+
+class WordPairs(NamedTuple):
+    """`n` pairs of words that stand near each other in a text."""
+
+    neighbour: Tensor
+    """Position of the word beside it in the vocabulary, int64 of shape (n,)."""
+    centre: Tensor
+    """Position of the word that the window is around, int64 of shape (n,)."""
+    ids: Tensor
+    """Global id of each pair, shape (n,)."""
+
+
+class ParallelTexts(NamedTuple):
+    """`n` texts in several languages: a whole training set, from which pairs are drawn."""
+
+    texts: tuple[list[str], ...]
+    """By language."""
+    pairs: Tensor
+    """Which languages stand beside each other in training, (source, target), int64 of shape (p, 2)."""
+    ids: Tensor
+    """Global id of what each text says, as in the batches, in ascending order, shape (n,)."""

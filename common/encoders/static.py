@@ -2,6 +2,8 @@
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
+from scipy.sparse.linalg import svds
 from sklearn.feature_extraction.text import CountVectorizer
 from torch import Tensor, nn
 
@@ -28,6 +30,24 @@ def ppmi_svd(texts: list[str], words: list[str], width: int) -> Tensor:
     order = values.abs().argsort(descending=True, stable=True)[:width]
     vectors = axes[:, order] * values[order].abs().sqrt()
     # A singular vector may as well point the other way: the largest entry says which.
+    largest = vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True))
+    return (vectors * largest.sign()).float()
+
+
+def ppmi_svd_of_counts(counts: csr_array, width: int) -> Tensor:
+    """As `ppmi_svd`, of words by counts that are given: U S^(1/2) of the largest singular values, float32 (n, width).
+
+    Args:
+        counts: how often each word stood beside each other one, (n, m); a word that never did is 0.
+        width: directions, below n and m.
+    """
+    found = counts.astype(np.float64).tocoo()
+    row, column = found.coords
+    of_row, of_column = (found.sum(axis=axis) for axis in (1, 0))
+    values = np.log(np.maximum(found.data * found.data.sum() / (of_row[row] * of_column[column]), 1))
+    ppmi = csr_array((values, (row, column)), shape=counts.shape)
+    left, sizes, _ = svds(ppmi, width, v0=np.ones(min(counts.shape)))
+    vectors = torch.from_numpy(left[:, ::-1] * np.sqrt(sizes[::-1]))
     largest = vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True))
     return (vectors * largest.sign()).float()
 

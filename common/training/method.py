@@ -79,14 +79,15 @@ class Method(L.LightningModule):
         weight_decay: decay on weights with two or more dimensions; biases and norms have none. With "adamw" it is
             multiplied by the learning rate, and with "sgd" it joins the gradient, which comes to the same.
         optimizer: "adamw", "adam" (whose decay joins the gradient, before the moments), "adafactor" (AdamW with less
-            memory, see `Adafactor`), "sgd" (momentum 0.9), or "lars" and "larc" (its clipped form, see `LARS`), which
-            adapt the tensors that decay.
+            memory, see `Adafactor`), "sgd" (see `sgd_momentum`), or "lars" and "larc" (its clipped form, see `LARS`),
+            which adapt the tensors that decay.
         schedule: what follows the warm-up, stepped once a batch.
         warmup: share of all steps over which the learning rate rises linearly, in [0, 1].
         decay_all: biases, norms and temperatures decay too, as PyTorch's and fairseq's optimizers have it by default.
         beta2: of Adam and AdamW, how slowly their second moment forgets.
         eps: of Adam and AdamW, added to the root of the second moment.
         eta: of "lars" and "larc", the trust coefficient.
+        sgd_momentum: of "sgd"; 0 for plain steps, as word vectors are trained by.
         layer_decay: factor on the learning rate from each layer of an encoder to the one below, in (0, 1], see
             `layer_rates`; for fine-tuning.
         freeze_norms: the normalization layers of the encoders are not trained, and go by their running statistics.
@@ -100,7 +101,7 @@ class Method(L.LightningModule):
     # A class that gains an argument after runs were recorded names it here: see `harness.records.identity`.
     added_later: ClassVar[dict[str, Any]] = {
         **{"decay_all": False, "beta2": 0.999, "eps": 1e-8, "eta": 1e-3},
-        **{"layer_decay": 1.0, "freeze_norms": False},
+        **{"layer_decay": 1.0, "freeze_norms": False, "sgd_momentum": 0.9},
     }
 
     if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class Method(L.LightningModule):
         eta: float = 1e-3,
         layer_decay: float = 1.0,
         freeze_norms: bool = False,
+        sgd_momentum: float = 0.9,
     ) -> None:
         super().__init__()
         # Collects the arguments of the subclasses too; plain values, so a checkpoint loads with weights_only=True.
@@ -134,6 +136,7 @@ class Method(L.LightningModule):
             ("weight_decay", weight_decay, "at least 0", weight_decay >= 0),
             ("warmup", warmup, "from 0 to 1", 0 <= warmup <= 1),
             ("temperature", temperature, "above 0", temperature > 0),
+            ("sgd_momentum", sgd_momentum, "at least 0 and below 1", 0 <= sgd_momentum < 1),
             ("layer_decay", layer_decay, "above 0 and at most 1", 0 < layer_decay <= 1),
         ):
             if not right:
@@ -148,6 +151,7 @@ class Method(L.LightningModule):
         self.inputs: dict[str, list[int]] = {}
         """Shapes of what it was trained on, see `inputs_of`; checkpoints have them, to make raw data alike."""
         self.layer_decay, self.freeze_norms = layer_decay, freeze_norms
+        self.sgd_momentum = sgd_momentum
         self._frozen_norms: list[nn.Module] = []
         self._loader_states: list[dict[str, Any]] = []
         self._random_state: RandomState | None = None
@@ -329,7 +333,7 @@ class Method(L.LightningModule):
             case "adafactor":
                 optimizer = Adafactor(groups, lr=self.lr)
             case "sgd":
-                optimizer = torch.optim.SGD(groups, lr=self.lr, momentum=0.9)
+                optimizer = torch.optim.SGD(groups, lr=self.lr, momentum=self.sgd_momentum)
             case "lars" | "larc":
                 groups = [g | {"adapt": self.decay_all or all(p.ndim >= 2 for p in g["params"])} for g in groups]
                 optimizer = LARS(groups, lr=self.lr, eta=self.eta, clip=self.optimizer == "larc")

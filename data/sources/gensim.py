@@ -47,6 +47,19 @@ def read_simlex999(data_root: str | None = None) -> list[tuple[str, str, float]]
     return _pairs("simlex999.txt", data_root)
 
 
+def read_analogies(data_root: str | None = None) -> dict[str, list[tuple[str, str]]]:
+    """The 14 relations of word2vec's questions, such as capitals and plurals, each with its pairs in lower case."""
+    text = GENSIM.open(data_root).read(f"{_FOLDER}/questions-words.txt").decode("utf-8")
+    relations: dict[str, dict[tuple[str, str], None]] = {}
+    for line in split_lines(text):
+        words = line.lower().split()
+        if words[:1] == [":"]:
+            relations[words[1]] = {}
+        elif words:
+            relations[next(reversed(relations))][words[0], words[1]] = None
+    return {name: list(pairs) for name, pairs in relations.items()}
+
+
 def _pairs(file: str, data_root: str | None) -> list[tuple[str, str, float]]:
     lines = split_lines(GENSIM.open(data_root).read(f"{_FOLDER}/{file}").decode("utf-8"))
     rows = (line.split("\t") for line in lines if line and not line.startswith("#"))

@@ -4,8 +4,9 @@ import math
 from collections import Counter
 
 import torch
+from scipy.sparse import csr_array
 
-from common.encoders.static import StaticVectors, ppmi_svd
+from common.encoders.static import StaticVectors, ppmi_svd, ppmi_svd_of_counts
 
 TEXTS = ["a b c", "a b", "c d d a", "e f", "b e f", "f"]
 WORDS = ["a", "b", "c", "d", "e", "f", "g"]
@@ -46,3 +47,15 @@ def test_rare_words_weigh_more_and_the_mean_is_taken_off() -> None:
     for word, count in {"a": 3, "d": 2}.items():
         expected = plain.embed_text([word]) * 0.001 / (0.001 + count / 15)
         torch.testing.assert_close(weighted.embed_text([word]) + weighted.mean, expected)
+
+
+def test_counts_may_be_given() -> None:
+    """Of words beside other words than those that are asked for; what is never counted is 0."""
+    counts = torch.tensor([[4.0, 0, 1, 2], [0, 5, 1, 0], [0, 0, 0, 0], [3, 1, 0, 6], [2, 2, 2, 2]], dtype=torch.double)
+    share = counts / counts.sum()
+    ppmi = (share / (share.sum(1, keepdim=True) * share.sum(0)).clamp(min=1e-300)).clamp(min=1).log()
+    left, sizes, _ = torch.linalg.svd(ppmi)
+    expected = left[:, :3] * sizes[:3].sqrt()
+    found = ppmi_svd_of_counts(csr_array(counts.numpy()), 3).double()
+    torch.testing.assert_close(found @ found.T, expected @ expected.T, atol=1e-6, rtol=1e-5)
+    assert (found.gather(0, found.abs().argmax(dim=0, keepdim=True)) > 0).all() and not found[2].any()

@@ -10,6 +10,7 @@ import tests.golden.logits
 import tests.golden.pairs
 import tests.golden.speech
 import tests.golden.views
+import tests.golden.word_vectors
 import tests.golden.words  # noqa: F401  (they register our side)
 from tests.golden.ours import OURS
 from tests.golden.recorded import Case, load, summary

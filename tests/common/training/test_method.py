@@ -128,6 +128,7 @@ def test_all_arguments_are_kept_as_plain_hyper_parameters() -> None:
         "eta": 1e-3,
         "layer_decay": 1.0,
         "freeze_norms": False,
+        "sgd_momentum": 0.9,
     }
 
 
