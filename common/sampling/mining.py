@@ -64,6 +64,21 @@ class FalseNegatives(NamedTuple):
         return cls._over(features, features, features.new_full((len(features),), threshold), exchange)
 
     @classmethod
+    def by_threshold(
+        cls, query: Tensor, key: Tensor, threshold: Tensor, *, exchange: Exchange = Exchange.GATHER
+    ) -> Self:
+        """Leaves out keys that score above a threshold of the query's own.
+
+        Args:
+            query: (m, d), our rows.
+            key: (m, d), key i the query's own, such as its positive or the query itself.
+            threshold: (m,).
+            exchange: as in the loss that takes the result.
+        """
+        query, key = at_least_float32(query.detach()), at_least_float32(key.detach())
+        return cls._over(query, key, threshold.detach(), exchange)
+
+    @classmethod
     def _over(cls, query: Tensor, key: Tensor, threshold: Tensor, exchange: Exchange) -> Self:
         layout = shards(len(key), key.device, exchange)
         own = layout.start + torch.arange(len(query), device=query.device)

@@ -10,7 +10,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.batches import Translations
+from common.batches import ParallelTexts, Translations
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
@@ -110,10 +110,21 @@ class Quran(Benchmark):
         numbers = torch.tensor(list(self.train))
         return Table(Rows(numbers), self._translations).loader(self.batch_size, self.seed)
 
+    def _pairs(self) -> list[tuple[str, str]]:
+        return [pair for pair in permutations(self.languages, 2) if self.pairs == "all" or "en" in pair]
+
+    def parallel_texts(self) -> ParallelTexts:
+        """All that is trained on."""
+        self.setup()
+        verses = dict(sorted(self.train.items()))
+        texts = tuple([verse[code] for verse in verses.values()] for code in self.languages)
+        pairs = [[self.languages.index(code) for code in pair] for pair in self._pairs()]
+        return ParallelTexts(texts, torch.tensor(pairs), torch.tensor(list(verses)))
+
     def _translations(self, rows: Rows, seed: int, epoch: int) -> Translations:
         """Verses by their numbers; the two languages of each are others in each epoch."""
         verses = [self.splits["train"][number] for number in rows.index.tolist()]
-        pairs = [pair for pair in permutations(self.languages, 2) if self.pairs == "all" or "en" in pair]
+        pairs = self._pairs()
         draws = uniform(rows.index, 1, seed, epoch, 9).flatten()
         draws = draws[:: self.together].repeat_interleave(self.together)[: len(draws)].tolist()
         sides = list(zip(*(pairs[int(draw * len(pairs))] for draw in draws), strict=True))

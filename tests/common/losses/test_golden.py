@@ -7,6 +7,7 @@ import tests.golden.fusion
 import tests.golden.graphs
 import tests.golden.lists
 import tests.golden.logits
+import tests.golden.mined
 import tests.golden.pairs
 import tests.golden.speech
 import tests.golden.views

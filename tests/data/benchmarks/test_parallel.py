@@ -184,3 +184,35 @@ def test_quran_fingerprint(quran: Quran) -> None:
 def test_bad_requests_are_named(make: Callable, message: str) -> None:
     with pytest.raises(UserError, match=message):
         make()
+
+
+def test_texts_of_the_quran_stand_beside_their_ids(quran: Quran) -> None:
+    found = quran.parallel_texts()
+    assert found.ids.equal(found.ids.sort().values) and len(found.ids) == 3830 and len(found.texts) == 10
+    english = quran.languages.index("en")
+    assert len(found.pairs) == 18 and (found.pairs == english).any(dim=1).all()
+    batch = next(iter(quran.train_dataloader()))
+    at = torch.searchsorted(found.ids, batch.ids)
+    for side, language in ((batch.source, batch.source_language), (batch.target, batch.target_language)):
+        assert side == [found.texts[code][row] for code, row in zip(language.tolist(), at.tolist(), strict=True)]
+
+
+def test_a_second_place_is_half_a_find(quran: Quran) -> None:
+    """Verses in pairs that are alike: each is first or second, in all languages alike."""
+    rank = torch.arange(300) // 2
+    number = {text: at for at, verse in enumerate(quran.splits["val"].values()) for text in verse.values()}
+    twins = Rows(lambda text: torch.eye(150)[rank[number[text]]])
+    found = quran.evaluate(twins, "val")
+    assert found["recall@1/gallery300"] == 0 and found["mrr/gallery300"] == pytest.approx(0.5)
+    assert found["mrr/gallery300"].items.tolist() == pytest.approx([0.5] * 300)
+
+
+class Rows(nn.Module):
+    """A row of a text's own."""
+
+    def __init__(self, row: Callable[[str], Tensor]) -> None:
+        super().__init__()
+        self.row = row
+
+    def embed_text(self, texts: list[str]) -> Tensor:
+        return torch.stack(list(map(self.row, texts)))
