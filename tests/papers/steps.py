@@ -41,7 +41,8 @@ def _train(processes: int, slug: str, overrides: dict[str, Any]) -> list[float]:
     config = dict(recipe.load_recipe(catalog.find(slug), "mini.yaml").data)
     config = recipe.with_seed(recipe.merge(config, overrides), 0)
     trainer = {key: value for key, value in config["trainer"].items() if key != "max_epochs"}
-    several = {"strategy": "ddp", "devices": processes} if processes > 1 else {}
+    strategy = trainer.pop("strategy", "ddp")
+    several = {"strategy": strategy, "devices": processes} if processes > 1 else {}
     config["trainer"] = trainer | {"max_steps": STEPS, "accelerator": "cpu"} | several
     seen = Losses()
     trainer, module, benchmark = recipe.build(config, callbacks=(seen,))
