@@ -8,6 +8,7 @@ from torch import Tensor
 from common.benchmark import Metrics
 from common.errors import UserError
 from common.evaluation.means import Mean, ratio
+from common.evaluation.scoring import finite
 
 Links = set[tuple[int, int]]
 """Pairs of a word of the source sentence and a word of the target sentence, both counted from 0."""
@@ -67,13 +68,13 @@ def grow_links(by_source: Tensor, by_target: Tensor, *, final: bool = True) -> L
         final: without it the links are those that have grown.
 
     Raises:
-        UserError: the shapes differ.
+        UserError: the shapes differ, or scores are not finite.
     """
     if by_source.ndim != 2 or by_source.shape != by_target.shape:
         raise UserError(f"maps {tuple(by_source.shape)} and {tuple(by_target.shape)}: expected (n, m) of both")
     if not by_source.numel():
         return set()
-    best = torch.maximum(by_source, by_target).tolist()
+    best = finite("scores of links", torch.maximum(by_source, by_target)).tolist()
     (value, at), (worth, there) = by_source.max(dim=1), by_target.max(dim=0)
     first = {(i, j) for i, (j, v) in enumerate(zip(at.tolist(), value.tolist(), strict=True)) if v > 0}
     second = {(i, j) for j, (i, v) in enumerate(zip(there.tolist(), worth.tolist(), strict=True)) if v > 0}

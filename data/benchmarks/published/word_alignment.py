@@ -117,4 +117,5 @@ class WordAlignment(Benchmark):
 
 def _words(line: str) -> tuple[list[str], list[str]]:
     source, _, target = line.lower().partition("\t")
-    return source.split(), target.split()
+    # Blanks alone part words, as links count them: a no-break space stands within one.
+    return [word for word in source.split(" ") if word], [word for word in target.split(" ") if word]

@@ -16,6 +16,11 @@ EMPTY = 0
 """The row of the empty word, which takes the place of padding: words that nothing gave rise to come from it."""
 
 
+def numbers_of(words: Sequence[int]) -> Tensor:
+    """As integers, of a sentence without a word too."""
+    return torch.tensor(words, dtype=torch.int64)
+
+
 class TranslationTable(nn.Module):
     """t(word | origin): how likely a word of one language is to come from a word of the other.
 
@@ -36,7 +41,7 @@ class TranslationTable(nn.Module):
         """Expectation-maximization from equal chances; sentences are (origins, words) by numbers, all below `words`."""
         cells, places, count = [], [], 0
         for origins, found in sentences:
-            cells.append((self.origins(origins)[:, None] * words + torch.tensor(found)).flatten())
+            cells.append((self.origins(origins)[:, None] * words + numbers_of(found)).flatten())
             places.append((count + torch.arange(len(found))).expand(len(cells[-1]) // max(1, len(found)), -1).flatten())
             count += len(found)
         self.words.fill_(words)
@@ -51,17 +56,17 @@ class TranslationTable(nn.Module):
             self.chances = counts / total[origin]
 
     def origins(self, numbers: Sequence[int]) -> Tensor:
-        return torch.tensor([*([EMPTY] if self.empty else []), *numbers])
+        return numbers_of([*([EMPTY] if self.empty else []), *numbers])
 
     def posterior(self, origins: Sequence[int], words: Sequence[int]) -> Tensor:
         """How likely each word comes from each origin, (n, m); all 0 for a word that is rather from the empty one."""
-        cells = self.origins(origins)[:, None] * self.words + torch.tensor(words)
+        cells = self.origins(origins)[:, None] * self.words + numbers_of(words)
         at = torch.searchsorted(self.pairs, cells).clamp(max=len(self.pairs) - 1)
         found = self.chances[at] * (self.pairs[at] == cells)
         found = found / found.sum(0).clamp(min=1e-300)
         if not self.empty:
             return found
-        return found[1:] * (found[1:].amax(0) >= found[0])
+        return found[1:] * (found[1:] >= found[0]).any(0)
 
 
 class IBMModel1(Method):

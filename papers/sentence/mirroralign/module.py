@@ -11,6 +11,7 @@ from common.distributed import gather, global_mean, shards
 from common.encoders.word_index import WordIndex
 from common.errors import UserError
 from common.evaluation.alignment import Links, grow_links
+from common.evaluation.scoring import scoring
 from common.random import uniform
 from common.training.method import Method
 
@@ -135,7 +136,7 @@ class MirrorAlign(Method):
             losses = losses + F.softplus((summary * words[draw]).sum(-1)) * real
         return losses.sum(1) / (1 + 2 * self.negatives)
 
-    @torch.no_grad()
+    @scoring()
     def align_words(self, source: list[list[str]], target: list[list[str]]) -> list[Links]:
         found = []
         for start in range(0, len(source), 64):

@@ -80,3 +80,5 @@ def test_no_score_proposes_nothing() -> None:
     assert grow_links(torch.zeros(0, 2), torch.zeros(0, 2)) == set()
     with pytest.raises(UserError, match=r"maps \(2, 3\) and \(3, 2\): expected \(n, m\) of both"):
         grow_links(torch.ones(2, 3), torch.ones(3, 2))
+    with pytest.raises(UserError, match="scores of links hold NaN"):
+        grow_links(torch.ones(2, 2), torch.tensor([[1.0, float("nan")], [0.0, 0.0]]))

@@ -42,6 +42,7 @@ def test_the_chances_are_those_of_a_loop(empty: bool, steps: int) -> None:
         )
         for _ in range(12)
     ]  # a word may stand twice in a sentence
+    sentences += [([], [3]), ([4], []), ([], [])]
     table = TranslationTable(empty)
     table.fit(sentences, 9, steps)
     expected = loop(sentences, steps, empty)
@@ -63,6 +64,13 @@ def test_two_directions_find_the_words_of_three_sentences() -> None:
     model = IBMModel1(steps=10, empty=False)
     model.count(BOOK)
     assert model.align_words([["ein", "haus"], ["neu"]], [["a", "house"], ["a"]]) == [{(0, 0), (1, 1)}, set()]
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_sentence_without_words_has_no_links(empty: bool) -> None:
+    model = IBMModel1(steps=2, empty=empty)
+    model.count([*BOOK, ([], ["the"]), (["das"], [])])
+    assert model.align_words([[], ["das"], []], [["the"], [], []]) == [set()] * 3
 
 
 def test_there_must_be_a_step() -> None:

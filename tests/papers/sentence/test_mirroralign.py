@@ -124,6 +124,14 @@ def test_links_are_of_words_that_are_nearest_both_ways() -> None:
     assert model.align_words(source, target) == [{(0, 1), (1, 2), (2, 0)}, {(0, 0)}]
 
 
+def test_links_are_the_same_where_training_is_in_bf16() -> None:
+    model, batch = drawn(37)  # whose links are others where scores have three digits
+    model.float()
+    links = model.align_words(*batch[:2])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model.align_words(*batch[:2]) == links
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_the_languages_may_change_places_and_agreement_is_stationary(seed: int) -> None:
     assert mirror(seed) < 1e-12
