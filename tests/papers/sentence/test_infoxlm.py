@@ -43,7 +43,9 @@ def told_apart(model: Silent, data) -> tuple[float, int]:
     return total, len(query)
 
 
-@pytest.mark.parametrize("options", [{}, {"mixup": False, "weight": 0.3}, {"weighting": "sizes", "unit": False}])
+@pytest.mark.parametrize(
+    "options", [{}, {"mixup": False, "weight": 0.3}, {"weighting": "sizes", "unit": False, "temperature": 20.0}]
+)
 @torch.no_grad()
 def test_the_objective_is_that_of_a_loop(options: dict) -> None:
     model, data = small(0, **options), batch()
