@@ -21,7 +21,7 @@ class Stages:
 
     def __init__(self, lengths: Sequence[float], total: int) -> None:
         whole = sum(lengths)
-        if min(lengths) < 0 or whole <= 0:
+        if min(lengths, default=0) < 0 or whole <= 0:
             raise UserError(f"stages of {', '.join(map(str, lengths))} steps: none may be below 0, and one is above")
         self.ends = [round(total * end / whole) for end in accumulate(lengths)]
         """The step, from 0, before which each stage ends."""

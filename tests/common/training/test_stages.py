@@ -25,7 +25,7 @@ def test_every_stage_has_a_rate_of_its_own() -> None:
     assert [rate(step) for step in range(8)] == pytest.approx([1, 0.75, 0.5, 0.25, 5, 10, 10, 5])
 
 
-@pytest.mark.parametrize("lengths", [[0, 0], [1, -1, 2]])
+@pytest.mark.parametrize("lengths", [[], [0, 0], [1, -1, 2]])
 def test_lengths_are_looked_at(lengths: list[float]) -> None:
     with pytest.raises(UserError, match="none may be below 0, and one is above"):
         Stages(lengths, 10)
