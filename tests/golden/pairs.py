@@ -35,6 +35,8 @@ from common.training.grad_cache import cached_forward
 from papers.classification.supremix.mixtures import Mixtures, mixed_sup_con
 from papers.sentence.compcse.module import CompCSE
 from papers.sentence.diffcse.module import DiffCSE
+from papers.sentence.promcse.module import SupervisedPromCSE
+from papers.sentence.simcse.module import SupervisedSimCSE
 from papers.theory.contrastive_gap.module import GapLoss
 from papers.vision_language.coca.module import CoCa
 from papers.vision_ssl.macl.module import MACL
@@ -72,6 +74,14 @@ def diffcse(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tenso
     detection = DiffCSE.detect(method, edited, x["query"], ids)
     contrast = info_nce(unit(x["query"]), unit(x["key"]), temperature=case.arguments["temperature"])
     return contrast + case.arguments["weight"] * detection
+
+
+@like("promcse/released", "promcse/odd")
+def promcse(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    rows = [x[name] for name in ("query", "key", "negative")]
+    method = SimpleNamespace(temperature=case.arguments["temperature"], margin=case.arguments["margin"])
+    hinge = SupervisedPromCSE.energy_hinge(method, *rows)
+    return SupervisedSimCSE.contrast(method, *rows) + case.arguments["weight"] * hinge
 
 
 @like("sentence_transformers/multiple_negatives")
