@@ -105,8 +105,8 @@ def _stale(card: Card, records: list[Record], results: Path) -> Iterator[str]:
 LONGEST = 150.0
 """CPU seconds of a run of a laptop recipe."""
 TABLE = 50 * 60.0
-"""CPU seconds of all runs of a paper at the seeds of the first look: 40 minutes for what it claims, and 10 for its places
-in the rankings of its family."""
+"""CPU seconds of all runs of a paper at the seeds of the first look: 40 minutes for what it claims, and 10 for its
+places in the rankings of its family."""
 
 
 def _trained_elsewhere(card: Card, ledger: Ledger) -> set[str]:

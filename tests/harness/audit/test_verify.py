@@ -84,8 +84,8 @@ def test_verify_names_runs_above_their_budget(root: Path, capsys: pytest.Capture
     assert "alpha/main alpha: a run took 151 CPU seconds; 150 is the most" in out
     assert "alpha/main beta" not in out and "its table takes" not in out
     for seed in range(5):
-        house.record(root, arm="beta", seed=seed, cpu_seconds=500.0, metrics={"probe/top1": 0.8, "loss": 1.0})
-    assert "alpha: its table takes 45 CPU minutes; 40 is the most" in verify(root, capsys)[1]
+        house.record(root, arm="beta", seed=seed, cpu_seconds=610.0, metrics={"probe/top1": 0.8, "loss": 1.0})
+    assert "alpha: its table takes 54 CPU minutes; 50 is the most" in verify(root, capsys)[1]
 
 
 def test_what_another_paper_has_trained_is_not_counted_again(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,8 +98,8 @@ def test_what_another_paper_has_trained_is_not_counted_again(root: Path, capsys:
     for name in ("papers", "papers/toys", "papers/toys/beta"):
         (root / name / "__init__.py").touch()
     for seed in range(5):
-        house.record(root, arm="beta", seed=seed, cpu_seconds=500.0, metrics={"probe/top1": 0.8, "loss": 1.0})
-    assert "alpha: its table takes 45 CPU minutes" in verify(root, capsys)[1]
+        house.record(root, arm="beta", seed=seed, cpu_seconds=610.0, metrics={"probe/top1": 0.8, "loss": 1.0})
+    assert "alpha: its table takes 54 CPU minutes" in verify(root, capsys)[1]
     hashed = house.today(root, "main", "beta")
     house.record(root, paper="beta", arm="beta", seed=0, recipe_hash=hashed, metrics={"probe/top1": 0.8, "loss": 1.0})
     assert "its table takes" not in verify(root, capsys)[1]
