@@ -272,15 +272,17 @@ def differences(paper: Standing, named: bool = False) -> list[figures.Difference
     """The rows of a forest plot, turned so that the claimed side is positive.
 
     Args:
-        named: by the paper, for a plot of several; otherwise by experiment.
+        named: by paper and, where it has several, experiment, for a plot of several papers; otherwise by experiment.
     """
     rows = []
+    several = sum(trial.is_comparison for trial in paper.trials) > 1
     for trial in paper.trials:
+        name = f"{paper.card.slug}/{trial.experiment.name}" if several else paper.card.slug
         for result in trial.results:
             if isinstance(result, ClaimResult) and result.difference is not None:
                 claim = result.claim
                 label = f"{trial.label(claim.method)} vs {trial.label(claim.baseline)}"
-                label = f"{paper.card.slug}: {label}" if named else label
+                label = f"{name}: {label}" if named else label
                 label += " (primary)" if claim.primary else " (our control)" if claim.control else ""
                 panel = claim.metric if named else f"{trial.experiment.name}, {trial.recipe}: {claim.metric}"
                 towards, values = turned(trial, result)
