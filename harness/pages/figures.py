@@ -181,7 +181,7 @@ def overview(verdicts: Mapping[str, Sequence[str]], left: Mapping[str, int]) -> 
 
     Args:
         verdicts: of the papers of each family.
-        left: how many of each family are not here yet: empty marks.
+        left: how many of each family have no record yet: empty marks.
     """
     from matplotlib.figure import Figure
 
@@ -207,7 +207,7 @@ def overview(verdicts: Mapping[str, Sequence[str]], left: Mapping[str, int]) -> 
         label = names.get(verdict, verdict)
         ax.plot([], [], linestyle="none", marker=marker, color=colour, markersize=7, markeredgewidth=0, label=label)
     if any(left.values()):
-        ax.plot([], [], linestyle="none", marker="o", color=INK, markersize=6, fillstyle="none", label="not here yet")
+        ax.plot([], [], linestyle="none", marker="o", color=INK, markersize=6, fillstyle="none", label="no record yet")
     place = {"loc": "upper left", "bbox_to_anchor": (0.02 / width, 1 - 0.02 / height), "ncols": 3, "frameon": False}
     figure.legend(**place, labelcolor=INK, fontsize=8)
     return figure

@@ -111,10 +111,10 @@ def shared_files(root: Path, results: Path, papers: Sequence[Standing]) -> Itera
     )
     if ranked := compare.rankings(shown, read_floors(results)):
         yield results / "benchmarks.md", _render("rankings.md.j2", root, results, rankings=ranked)
-    missing = not_yet(root, papers)
+    missing = not_yet(root, shown)
     verdicts = {
-        family: [str(paper.primary[1].verdict) for paper in papers if paper.card.family == family and paper.primary]
-        for family in sorted({paper.card.family for paper in papers} | {one.family for one in missing})
+        family: [str(paper.primary[1].verdict) for paper in shown if paper.card.family == family and paper.primary]
+        for family in sorted({paper.card.family for paper in shown} | {one.family for one in missing})
     }
     left = Counter(one.family for one in missing)
     text = figures.render(figures.overview(verdicts, left), f"Where the central claims stand\n{verdicts}\n{left}")
@@ -122,12 +122,12 @@ def shared_files(root: Path, results: Path, papers: Sequence[Standing]) -> Itera
     front = root / "README.md"
     if front.is_file() and block("verdicts").search(read_text(front)):
         filled = _filled(front, "verdicts", _totals(shown) if shown else "Nothing is on record yet.")
-        yield front, fill(filled, "papers", _render("front.md.j2", root, root, **_front(papers, missing))) or filled
+        yield front, fill(filled, "papers", _render("front.md.j2", root, root, **_front(shown, missing))) or filled
     yield root / "CITATION.cff", citation.citation_file(root / "CITATION.cff", [paper.card for paper in papers])
 
 
 def not_yet(root: Path, papers: Sequence[Standing]) -> list[Surveyed]:
-    """What of the survey is not here."""
+    """What of the survey has no record: a paper that is begun changes no page of others."""
     here = {paper.card.slug for paper in papers}
     return [one for one in survey(root) if one.slug not in here]
 

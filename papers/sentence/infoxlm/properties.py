@@ -12,7 +12,7 @@ TEXTS = [
 ]
 
 
-class Silent(InfoXLM):
+class SilentInfoXLM(InfoXLM):
     """Without a trainer there is no log, and random numbers have a key of their own."""
 
     def log_loss(self, loss: Tensor, **terms: Tensor) -> Tensor:
@@ -23,11 +23,11 @@ class Silent(InfoXLM):
         return 5, len(purpose)
 
 
-def small(seed: int, **arguments) -> Silent:
+def small(seed: int, **arguments) -> SilentInfoXLM:
     """A model over pieces of some lines, its queue full, in float64."""
     torch.manual_seed(seed)
     shape = dict(vocab_size=90, width=8, layers=2, heads=2, hidden=16, positions=32, max_length=24)
-    model = Silent(**shape, **{"queue_size": 6, "masked": 0.4, **arguments}).double()
+    model = SilentInfoXLM(**shape, **{"queue_size": 6, "masked": 0.4, **arguments}).double()
     for layer in model.modules():
         if isinstance(layer, torch.nn.Linear):  # so that states differ by more than rounding
             torch.nn.init.normal_(layer.weight, std=0.5)

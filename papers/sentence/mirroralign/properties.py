@@ -10,18 +10,18 @@ WORDS = 12
 BATCH, LENGTH = 5, 6
 
 
-class Silent(MirrorAlign):
+class SilentMirrorAlign(MirrorAlign):
     """Without a trainer there is no log."""
 
     def log_loss(self, loss: Tensor, **terms: Tensor) -> Tensor:
         return loss
 
 
-def drawn(seed: int, **arguments) -> tuple[Silent, ParallelWords]:
+def drawn(seed: int, **arguments) -> tuple[SilentMirrorAlign, ParallelWords]:
     """A model with vectors of some size, in float64, and sentences of random words and lengths."""
     torch.manual_seed(seed)
     rows = dict(source_words=WORDS + 2, target_words=WORDS + 2)
-    model = Silent(**rows, dim=4, length=LENGTH, negatives=2, **arguments).double()
+    model = SilentMirrorAlign(**rows, dim=4, length=LENGTH, negatives=2, **arguments).double()
     names = [str(word) for word in range(WORDS)]
     for table, index in zip(model.tables, model.indices, strict=True):
         torch.nn.init.normal_(table.weight)

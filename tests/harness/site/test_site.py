@@ -37,6 +37,7 @@ def made(recorded_house: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
     """The house, its site and what Sphinx warned of; of the API the part that loads quickly."""
     root = shutil.copytree(recorded_house, tmp_path_factory.mktemp("site") / "house")
     house.write(root / "README.md", README)
+    house.write(root / "docs/guides/evidence.md", "# Evidence\n\n## The rule\n\nFixed.\n")
     house.write(root / "docs/guides/one.md", "# One\n\n[Back](../../README.md#the-rule), `[no](link.md)`.\n")
     house.write(root / "papers/toys/alpha/module.py", "ALPHA = 1\n")
     start, warnings = build(root, root / "results", root / "build", lambda text: None, ("common.experiments",))

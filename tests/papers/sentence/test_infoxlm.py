@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from common.errors import UserError
 from common.sampling.masking import IGNORED
 from common.sampling.queue import KeyQueue
-from papers.sentence.infoxlm.properties import TEXTS, Silent, batch, followed, one_sided, small
+from papers.sentence.infoxlm.properties import TEXTS, SilentInfoXLM, batch, followed, one_sided, small
 from tests.processes import assert_steps_agree
 
 
@@ -17,7 +17,7 @@ class Loader(list):
     """One that has an order."""
 
 
-def cross_entropy(model: Silent, texts: list, ids: torch.Tensor, purpose: str) -> tuple[float, int]:
+def cross_entropy(model: SilentInfoXLM, texts: list, ids: torch.Tensor, purpose: str) -> tuple[float, int]:
     """Of the hidden tokens one by one."""
     visible, targets = model.encoder.hide(texts, ids, *model.key(purpose))
     states, table = model.encoder.hidden_states(visible)[-1], model.encoder.table
@@ -30,7 +30,7 @@ def cross_entropy(model: Silent, texts: list, ids: torch.Tensor, purpose: str) -
     return total, count
 
 
-def told_apart(model: Silent, data) -> tuple[float, int]:
+def told_apart(model: SilentInfoXLM, data) -> tuple[float, int]:
     left, right, ids = model.positives(data)
     query = model.student(model.encoder.hide(left, ids, *model.key("masks of queries"))[0])
     key = model.teacher(model.encoder.hide(right, ids, *model.key("masks of keys"))[0])
@@ -140,6 +140,6 @@ def test_keys_follow_and_have_no_gradient(seed: int) -> None:
 
 def test_bad_arguments_are_named() -> None:
     with pytest.raises(UserError, match=r"model.layer is 3; it must be from 1 to model.layers, 2"):
-        Silent(layer=3)
+        SilentInfoXLM(layer=3)
     with pytest.raises(UserError, match="momentum"):
-        Silent(momentum=1.5)
+        SilentInfoXLM(momentum=1.5)

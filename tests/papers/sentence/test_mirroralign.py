@@ -8,7 +8,7 @@ from torch import Tensor
 
 from common.batches import ParallelWords
 from common.errors import UserError
-from papers.sentence.mirroralign.properties import BATCH, LENGTH, Silent, drawn, mirror, stationary
+from papers.sentence.mirroralign.properties import BATCH, LENGTH, SilentMirrorAlign, drawn, mirror, stationary
 from tests.processes import assert_steps_agree
 
 POOLINGS = {"residual": 1.0, "mean": 0.0}
@@ -22,7 +22,9 @@ def dot(one: Tensor, other: Tensor) -> float:
     return float(one @ other)
 
 
-def loop(model: Silent, batch: ParallelWords, alpha: float, candidates: str, pooling: str, both: bool) -> float:
+def loop(
+    model: SilentMirrorAlign, batch: ParallelWords, alpha: float, candidates: str, pooling: str, both: bool
+) -> float:
     """The objective word by word, from the tables alone."""
     ids = [index.ids(side, LENGTH).tolist() for index, side in zip(model.indices, batch[:2], strict=True)]
     tables = [table.weight.detach() for table in model.tables]
@@ -103,7 +105,7 @@ def test_a_scaled_matrix_is_less_sharp() -> None:
 
 
 def test_negatives_come_from_the_sentences_of_all_processes() -> None:
-    def make() -> Silent:
+    def make() -> SilentMirrorAlign:
         model, _ = drawn(4, shuffled=True)
         model.key = lambda purpose: (7, len(purpose))
         return model
@@ -140,7 +142,7 @@ def test_the_languages_may_change_places_and_agreement_is_stationary(seed: int) 
 
 def test_bad_arguments_are_named() -> None:
     with pytest.raises(UserError, match=r"model.negatives is 0 and model.length 40; both must be at least 1"):
-        Silent(negatives=0)
+        SilentMirrorAlign(negatives=0)
     model, batch = drawn(0)
     few = ParallelWords(*(side[:2] for side in batch))
     with pytest.raises(UserError, match=r"data.batch_size is 2; it must be above model.negatives, 2"):
