@@ -112,8 +112,8 @@ places in the rankings of its family."""
 def _trained_elsewhere(card: Card, ledger: Ledger) -> set[str]:
     """The hashes of all trainings that are on record for the papers whose modules stand in arms of this one."""
     slugs = set()
-    for experiment in card.experiments:
-        for arm in experiment.arms if isinstance(experiment, Comparison) else ():
+    for experiment in (one for one in card.experiments if isinstance(one, Comparison)):
+        for arm in experiment.arms:
             with contextlib.suppress(UserError):  # told already
                 parts = arm_config(card, experiment, arm)["model"]["class_path"].split(".")
                 slugs |= {parts[2]} if parts[0] == "papers" and len(parts) > 3 else set()
