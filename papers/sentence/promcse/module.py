@@ -3,10 +3,11 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.batches import SentenceTriplets
 from common.checks import check_number
 from common.encoders.prefix import PrefixedBody
 from common.losses import pairwise_hinge
-from papers.sentence.simcse.module import SimCSE, SupervisedSimCSE
+from papers.sentence.simcse.module import SimCSE
 
 
 def frozen(encoder: nn.Module, prefix: int) -> None:
@@ -41,14 +42,15 @@ class PromCSE(SimCSE):
         return self.head(vectors) if self.linear else vectors
 
 
-class SupervisedPromCSE(SupervisedSimCSE):
+class SupervisedPromCSE(SimCSE):
     """Supervised SimCSE with a frozen model and prefix, and a hinge on the most offending of all other candidates.
 
     Args:
         prefix: as in `PromCSE`; 0 trains the whole model, as SimCSE does.
         weight: of the hinge.
         margin: by which the cosine with the positive is to exceed that with any other candidate.
-        others: the arguments of `SupervisedSimCSE`, with its hard negatives, and of `Method`.
+        others: the arguments of `SimCSE` and `Method`. As in supervised SimCSE, contradictions are hard negatives, and the
+            head stays on.
     """
 
     def __init__(self, *, prefix: int = 16, weight: float = 10.0, margin: float = 0.2, **others) -> None:
@@ -59,6 +61,9 @@ class SupervisedPromCSE(SupervisedSimCSE):
             frozen(self.encoder, prefix)
         self.weight, self.margin = weight, margin
 
+    def training_step(self, batch: SentenceTriplets, batch_idx: int) -> Tensor:
+        return self.log_loss(self.contrast_triplets(batch, hard_negatives=True))
+
     def contrast(self, query: Tensor, key: Tensor, negative: Tensor | None = None) -> Tensor:
         loss = super().contrast(query, key, negative)
         return loss + self.weight * self.energy_hinge(query, key, negative) if self.weight else loss
@@ -68,3 +73,6 @@ class SupervisedPromCSE(SupervisedSimCSE):
         query, key = F.normalize(query, dim=-1), F.normalize(key, dim=-1)
         hard = None if negative is None else F.normalize(negative, dim=-1)[:, None]
         return pairwise_hinge(query, key, margin=self.margin, hard_negatives=hard, symmetric=False)
+
+    def embed_text(self, texts: list[str]) -> Tensor:
+        return self.head(self.encoder.embed(texts).to(self.device))

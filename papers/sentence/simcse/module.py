@@ -76,6 +76,11 @@ class SimCSE(Method):
         hard = None if negative is None else HardNegatives(F.normalize(negative, dim=-1)[:, None])
         return info_nce(query, key, temperature=self.temperature, hard_negatives=hard)
 
+    def contrast_triplets(self, batch: SentenceTriplets, hard_negatives: bool) -> Tensor:
+        """`contrast` of anchors and positives, with the batch's negatives or without."""
+        texts = [*batch.anchor, *batch.positive, *(batch.negative if hard_negatives else [])]
+        return self.contrast(*self.head(self.encoder(texts)).split(len(batch.anchor)))
+
     def embed_text(self, texts: list[str]) -> Tensor:
         return self.encoder.embed(texts)
 
@@ -93,8 +98,7 @@ class SupervisedSimCSE(SimCSE):
         self.hard_negatives = hard_negatives
 
     def training_step(self, batch: SentenceTriplets, batch_idx: int) -> Tensor:
-        texts = [*batch.anchor, *batch.positive, *(batch.negative if self.hard_negatives else [])]
-        return self.log_loss(self.contrast(*self.head(self.encoder(texts)).split(len(batch.anchor))))
+        return self.log_loss(self.contrast_triplets(batch, self.hard_negatives))
 
     def embed_text(self, texts: list[str]) -> Tensor:
         return self.head(self.encoder.embed(texts).to(self.device))
