@@ -49,8 +49,8 @@ class SupervisedPromCSE(SimCSE):
         prefix: as in `PromCSE`; 0 trains the whole model, as SimCSE does.
         weight: of the hinge.
         margin: by which the cosine with the positive is to exceed that with any other candidate.
-        others: the arguments of `SimCSE` and `Method`. As in supervised SimCSE, contradictions are hard negatives, and the
-            head stays on.
+        others: the arguments of `SimCSE` and `Method`. As in supervised SimCSE, contradictions are hard negatives, and
+            the head stays on.
     """
 
     def __init__(self, *, prefix: int = 16, weight: float = 10.0, margin: float = 0.2, **others) -> None:

@@ -14,7 +14,7 @@ from common.losses import NormalizationConstant, noise_contrastive, symmetric_in
 from common.losses.temperature import inverse
 from common.sampling.bank import MemoryBank, rows_in_cube
 from common.scores import Scores
-from papers.vision_ssl.cmc.two_views import TwoViews
+from papers.vision_ssl.cmc.two_views import Parting, TwoViews
 
 
 class CMC(TwoViews):
@@ -39,7 +39,7 @@ class CMC(TwoViews):
         encoder: ImageEncoderName = "small_convnet",
         width: int = 16,
         projection_dim: int = 64,
-        colours: Literal["lab", "ycbcr"] = "lab",
+        colours: Parting = "lab",
         negatives: int = 1024,
         bank_momentum: float = 0.5,
         temperature: float = 0.07,
@@ -115,7 +115,7 @@ class CMCInBatch(TwoViews):
         encoder: ImageEncoderName = "small_convnet",
         width: int = 16,
         projection_dim: int = 64,
-        colours: Literal["lab", "ycbcr"] = "lab",
+        colours: Parting = "lab",
         temperature: float = 0.2,
         contrast: Literal["cross", "within"] = "cross",
         **optimization,

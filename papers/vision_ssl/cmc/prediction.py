@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from common.batches import Images
 from common.distributed import global_mean
 from common.encoders.image import ImageEncoderName
-from papers.vision_ssl.cmc.two_views import TwoViews
+from papers.vision_ssl.cmc.two_views import Parting, TwoViews
 
 
 class CrossPrediction(TwoViews):
@@ -28,7 +28,7 @@ class CrossPrediction(TwoViews):
         encoder: ImageEncoderName = "small_convnet",
         width: int = 16,
         side: int = 8,
-        colours: Literal["lab", "ycbcr"] = "lab",
+        colours: Parting = "lab",
         distance: Literal["l1", "l2"] = "l2",
         **optimization,
     ) -> None:

@@ -165,3 +165,16 @@ def test_a_loss_without_its_positive_below_the_line_breaks_the_bound(monkeypatch
 def test_what_is_out_of_range_is_refused(arguments: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         CMC(**arguments)
+
+
+def test_bands_add_up_to_the_picture_and_one_has_no_edges() -> None:
+    module = CMCInBatch(width=8, colours="bands").double()
+    edge = torch.zeros(1, 1, 28, 28, dtype=torch.double)
+    edge[..., 14:] = 1
+    low, high = module.parted(edge)
+    torch.testing.assert_close(low + high, edge + 0.5)
+    steps = lambda rows: float(rows.diff(dim=-1).abs().max())  # noqa: E731
+    assert steps(low) < 0.3 and steps(high) > 0.7
+    flat = torch.full((2, 1, 28, 28), 0.3, dtype=torch.double)
+    torch.testing.assert_close(module.parted(flat)[1], torch.full_like(flat, 0.5))
+    assert module.float().embed_image(flat.float()).shape == (2, 2 * module.networks[0].encoder.width)
