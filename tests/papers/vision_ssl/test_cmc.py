@@ -177,4 +177,4 @@ def test_bands_add_up_to_the_picture_and_one_has_no_edges() -> None:
     assert steps(low) < 0.3 and steps(high) > 0.7
     flat = torch.full((2, 1, 28, 28), 0.3, dtype=torch.double)
     torch.testing.assert_close(module.parted(flat)[1], torch.full_like(flat, 0.5))
-    assert module.float().embed_image(flat.float()).shape == (2, 2 * module.networks[0].encoder.width)
+    assert module.float().embed_image(flat.float()).shape == (2, 2 * module.networks[0].encoder.output_dim)
