@@ -67,6 +67,8 @@ class DiffCSE(SimCSE):
         width = self.encoder.width
         if head == "batchnorm":
             self.head = nn.Sequential(*normalized_mlp(width, 2 * width, width), nn.BatchNorm1d(width, affine=False))
+            for linear in (part for part in self.head if isinstance(part, nn.Linear)):
+                nn.init.normal_(linear.weight, std=0.02)  # as BERT's weights are, in the released code
         self.weight, self.masked, self.edits = weight, masked, edits
         self.reduction, self.detach, self.labels = reduction, detach, labels
         if weight:

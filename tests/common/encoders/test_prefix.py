@@ -73,6 +73,10 @@ def test_the_prefix_alone_is_trained_and_all_of_it() -> None:
     assert all(torch.equal(p, before[name]) for name, p in encoder.body.body.named_parameters())
 
 
+def test_a_prefix_starts_as_the_tables_of_the_body_do() -> None:
+    assert float(PrefixedBody(tiny_encoder().body, 20).table.detach().std()) == pytest.approx(0.02, rel=0.1)
+
+
 def test_dropout_of_body_and_prefix_are_on_in_training_alone() -> None:
     encoder = prefixed(dropout=0.5)
     first, second = encoder.body.prefix(2)[:, 0], encoder.body.prefix(2)[:, 1]

@@ -19,7 +19,7 @@ MASK = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 0]]
 
 def method(**arguments) -> DiffCSE:
     torch.manual_seed(0)
-    module = DiffCSE(encoder="slot-bert", pooling="mean", dropout=0.0, **{"weight": 0.5, **arguments}).train()
+    module = DiffCSE(encoder="slot-bert", pooling="mean", **{"dropout": 0.0, "weight": 0.5, **arguments}).train()
     module.log_loss = lambda loss, **terms: loss  # without a trainer there is no log
     return module
 
@@ -65,6 +65,31 @@ def test_each_copy_is_edited_under_draws_of_its_own(edits: str) -> None:
     assert not torch.equal(first, second)
 
 
+def test_so_many_words_are_hidden_from_the_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, batch, seen = method(masked=0.4), properties.sentences(64, 0), []
+    monkeypatch.setattr(module.generator, "forward", lambda tokens, visible: seen.append(visible.ids))
+    tokens = module.encoder.tokenize(batch.twice())
+    module.edit(tokens, batch.ids)
+    words = tokens.mask.sum() - 2 * len(tokens.ids)
+    # Eight of ten that are asked for read [MASK].
+    assert float((seen[0] == module.encoder.mask_id).sum() / words) == pytest.approx(0.32, abs=0.04)
+
+
+def test_drawn_edits_are_where_words_were_hidden() -> None:
+    for masked, least, most in ((0.0, 0.0, 0.0), (1.0, 0.3, 1.0)):
+        module = method(masked=masked, edits="drawn")
+        tokens = module.encoder.tokenize(BATCH.twice())
+        replaced = module.edit(tokens, BATCH.ids).replaced
+        special = torch.isin(tokens.ids, module.encoder.special_ids)
+        assert not replaced[special].any() and least <= replaced[~special].double().mean() <= most
+
+
+def test_all_parts_have_the_dropout_that_is_asked_for() -> None:
+    module = method(dropout=0.3)
+    for part in (module.encoder, module.generator, module.discriminator):
+        assert {drop.p for drop in part.modules() if isinstance(drop, torch.nn.Dropout)} == {0.3}
+
+
 def test_without_a_weight_there_is_no_discriminator_and_with_one_no_layer_is_shared() -> None:
     assert not hasattr(method(weight=0.0), "discriminator")
     module = method()
@@ -79,6 +104,7 @@ def test_the_head_is_the_released_projector_over_both_copies_at_once() -> None:
     rows = torch.randn(12, 128)
     first, second = (part.weight for part in module.head if isinstance(part, torch.nn.Linear))
     assert first.shape == (256, 128) and second.shape == (128, 256)
+    assert [float(weight.detach().std()) for weight in (first, second)] == pytest.approx([0.02, 0.02], rel=0.03)
     inner = F.linear(rows, first)
     inner = F.relu((inner - inner.mean(0)) / (inner.var(0, correction=0) + 1e-5).sqrt())
     outer = F.linear(inner, second)
