@@ -26,6 +26,7 @@ html_theme = "furo"
 html_title = "contrastive-papers"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_js_files = [("reach.js", {"defer": "defer"})]
 html_show_sphinx = False
 html_copy_source = False
 html_use_index = False  # search finds what it lists, in half a megabyte less

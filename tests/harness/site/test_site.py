@@ -4,8 +4,9 @@ import html.parser
 import json
 import re
 import shutil
-import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import pytest
@@ -14,6 +15,9 @@ from common.experiments.verdict import ClaimResult, Verdict
 from harness.site.build import build, weigh
 from harness.site.links import outside
 from tests.harness import house
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
 
 for library in ("sphinx", "myst_parser", "furo", "itables", "sphinx_copybutton"):
     pytest.importorskip(library, reason="the site's libraries are not here: pip install -e '.[site]'")
@@ -172,31 +176,92 @@ def test_the_api_shows_docstrings(made) -> None:
     assert 'id="common.experiments.paired.interval"' in text and "Mean and Student" in text
 
 
-BROWSER = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
 
 
-def seen(page: str) -> tuple[str, str]:
-    """A page as headless Chromium has it once its scripts have run, and what it said on the console."""
-    command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"]
-    run = subprocess.run([*command, "--virtual-time-budget=5000", "--dump-dom", page], capture_output=True, text=True)
-    return run.stdout, "\n".join(line for line in run.stderr.splitlines() if "CONSOLE" in line)
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Chrome"]:
+    """Headless Chromium with a log of its console and of what it asks for."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="pip install -e '.[browser]'")
+    if BROWSER is None or DRIVER is None:
+        pytest.skip("no Chromium with its driver here (apt-get install chromium chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(word)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield chrome
+    chrome.quit()
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here (apt-get install chromium)")
+def visit(browser: "Chrome", site: Path, place: str, width: int = 1200, theme: str = "light") -> None:
+    """Opens a page; fails if the console says anything, or if something is asked for that does not lie on the disk."""
+    browser.get("about:blank")  # the same page with another filter would not be loaded again
+    for log in ("browser", "performance"):
+        browser.get_log(log)
+    browser.set_window_size(width, 900)
+    browser.get(f"{site.as_uri()}/{place}")
+    browser.execute_script("document.body.dataset.theme = arguments[0]", theme)
+    events = [json.loads(line["message"])["message"] for line in browser.get_log("performance")]
+    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    assert asked and not [url for url in asked if not url.startswith(("file:", "data:"))]
+    assert browser.get_log("browser") == []
+
+
+def cells(browser: "Chrome", column: str) -> list[str]:
+    """What a column of the table shows, from the top."""
+    return [cell.text for cell in browser.find_elements("css selector", f".explorer td.{column}")]
+
+
 @pytest.mark.parametrize("verdict", ["contradicted", "reproduced"])
-def test_a_filter_shows_the_rows_on_record(made, verdict: str) -> None:
+def test_a_filter_shows_the_rows_on_record(made, browser: "Chrome", verdict: str) -> None:
     root, site, _ = made
-    text, console = seen(f"{(site / 'claims.html').as_uri()}#verdict={verdict}")
-    body = text.partition("<tbody")[2].partition("</tbody>")[0]
-    expected = [r for p in house.papers(root) for r in p.results if r.verdict is Verdict(verdict)]
-    assert body.count("<tr") == len(expected) == 1 and expected[0].claim.text in body
-    assert console == ""
+    visit(browser, site, f"claims.html#verdict={verdict}")
+    expected = [r.claim.text for p in house.papers(root) for r in p.results if r.verdict is Verdict(verdict)]
+    shown = cells(browser, "claim")
+    assert len(shown) == len(expected) == 1 and expected[0] in shown[0]
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here (apt-get install chromium)")
-def test_search_finds_a_paper(made) -> None:
-    text, console = seen(f"{(made[1] / 'search.html').as_uri()}?q=Alpha")
-    assert "papers/toys/alpha/README.html" in text.partition('id="search-results"')[2]
-    assert console == ""
+def test_search_finds_a_paper(made, browser: "Chrome") -> None:
+    visit(browser, made[1], "search.html?q=Alpha")
+    found = browser.find_elements("css selector", "#search-results a")
+    assert any("papers/toys/alpha/README.html" in str(one.get_attribute("href")) for one in found)
+
+
+@pytest.mark.parametrize("by", ["click", "keyboard"])
+def test_a_leaderboard_sorts(made, browser: "Chrome", by: str) -> None:
+    visit(browser, made[1], "leaderboards.html")
+    expected = cells(browser, "method")
+    assert expected == ["Alpha", "Beta", "chance"]
+    for order in (sorted(expected), sorted(expected, reverse=True)):
+        header = browser.find_element("css selector", "th.method [role=button]")
+        header.click() if by == "click" else header.send_keys("\ue007")  # Enter
+        assert cells(browser, "method") == order
+    assert browser.find_element("css selector", "th.method").get_attribute("aria-sort") == "descending"
+
+
+def test_filters_and_table_are_reached_by_the_tabulator(made, browser: "Chrome") -> None:
+    visit(browser, made[1], "claims.html")
+    reached = []
+    for _ in range(60):
+        browser.switch_to.active_element.send_keys("\ue004")  # Tab
+        here = browser.switch_to.active_element
+        reached.append(here.get_attribute("id") or here.get_attribute("aria-label") or here.text)
+    assert {"filter-verdict", "filter-family", "Table"} <= set(reached)
+
+
+PLACES = ["index.html", "claims.html", "papers.html", "leaderboards.html", "papers/toys/alpha/README.html"]
+PLACES += ["families/toys.html", "search.html", "docs/guides/one.html"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_page_is_accessible_in_both_themes_and_fits_a_phone(made, browser: "Chrome", place: str) -> None:
+    axe = pytest.importorskip("axe_core_python.selenium", reason="pip install -e '.[browser]'").Axe()
+    for width, theme in ((1200, "light"), (1200, "dark"), (400, "light")):
+        visit(browser, made[1], place, width, theme)
+        found = axe.run(browser)["violations"]
+        # The theme's page of search has no heading of the first level.
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["id"] != "page-has-heading-one"] == []
+        assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth"), (width, "too wide")
