@@ -123,6 +123,10 @@ class TextEncoder(TokenPooling):
         return self.body.config.max_position_embeddings
 
     @property
+    def vocab_size(self) -> int:
+        return self.body.config.vocab_size
+
+    @property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer, read at the first use: an encoder on the meta device needs none."""
         if self._tokenizer is None:

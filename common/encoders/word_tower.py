@@ -49,7 +49,12 @@ class WordTower(nn.Module):
 
     def row(self, word: str) -> int:
         """The word's row of the table, from 1."""
-        return 1 + crc32(word.encode()) % (self.table.num_embeddings - 1)
+        return 1 + self.hashed(word) % (self.table.num_embeddings - 1)
+
+    @staticmethod
+    def hashed(word: str) -> int:
+        """A number of the word alone: the same in every process and on every machine."""
+        return crc32(word.encode())
 
     def tokenize(self, texts: list[str]) -> Tensor:
         """The rows of the words of `texts`, padded behind with 0, int64 of shape (n, t), on the tower's device."""

@@ -1,6 +1,7 @@
 """What of a text or a recording is hidden, to be predicted."""
 
 import math
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -9,12 +10,28 @@ from torch.nn import functional as F
 from common.checks import check_number
 from common.encoders.pooling import Tokens
 from common.encoders.sequence import Sequences
-from common.encoders.text import TextEncoder
 from common.errors import UserError
 from common.random import uniform
 
 IGNORED = -100
 """The target of a token that is not asked for; cross-entropy's own mark."""
+
+
+class HasVocabulary(Protocol):
+    """What is to be known of an encoder whose tokens are hidden."""
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def mask_id(self) -> int:
+        """The id of [MASK]."""
+        ...
+
+    @property
+    def special_ids(self) -> Tensor:
+        """The ids of the tokens that stand for no text, shape (s,)."""
+        ...
 
 
 def hide_tokens(
@@ -40,7 +57,7 @@ def hide_tokens(
 
 
 def hide_tokens_by_sample(
-    tokens: Tokens, share: float, encoder: TextEncoder, ids: Tensor, *key: int
+    tokens: Tokens, share: float, encoder: HasVocabulary, ids: Tensor, *key: int
 ) -> tuple[Tokens, Tensor]:
     """`hide_tokens` with draws that belong to each sample: the same in any batch and on any number of processes.
 
@@ -52,7 +69,7 @@ def hide_tokens_by_sample(
     """
     # Draw by draw along the text, so that a token's do not depend on how far the batch is padded.
     chance, other = uniform(ids, 2 * tokens.ids.shape[1], *key).unflatten(1, (-1, 2)).unbind(2)
-    other = (other * encoder.body.config.vocab_size).long()
+    other = (other * encoder.vocab_size).long()
     return hide_tokens(tokens, share, chance, other, encoder.mask_id, encoder.special_ids)
 
 

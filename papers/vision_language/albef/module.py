@@ -8,11 +8,12 @@ from torch.nn import functional as F
 
 from common.batches import ImageText
 from common.distributed import Shards, gather, global_mean, shards
-from common.encoders.fusion import Encoded, FusionEncoder, FusionName, VisionLanguageEncoder
+from common.encoders.fusion import Encoded, VisionLanguageEncoder
 from common.encoders.image import to_float
 from common.encoders.momentum import MomentumTeacher
 from common.encoders.patches import POSITIONS, PatchEncoderName, fit_positions, patch_encoder
 from common.encoders.text import Tokens
+from common.encoders.word_fusion import FusionTextName, fusion_encoder
 from common.errors import UserError
 from common.losses import PlainTemperature, distilled_cross_entropy, momentum_contrast
 from common.random import uniform
@@ -36,7 +37,7 @@ class ALBEF(Method):
 
     Args:
         image_encoder, image_size, channels, image_weights: see `patch_encoder`.
-        text_encoder, text_layers, text_weights, dropout, max_length: see `FusionEncoder`.
+        text_encoder, text_layers, text_weights, dropout, max_length: see `fusion_encoder`.
         embed_dim: width of the common space.
         losses: some of "itc", "itm" and "mlm". What only a loss that is left out would train stays as it is: the two
             projections and the temperature of ITC, the head of ITM.
@@ -66,7 +67,7 @@ class ALBEF(Method):
         image_size: int = 48,
         channels: int = 16,
         image_weights: str | None = None,
-        text_encoder: FusionName = "mini",
+        text_encoder: FusionTextName = "mini",
         text_layers: int = 1,
         text_weights: str | None = None,
         dropout: float = 0.1,
@@ -95,7 +96,7 @@ class ALBEF(Method):
             given = f"{distillation}, {momentum} and {masked}"
             raise UserError(f"model.distillation, momentum, masked are {given}; they must be in [0, 1], [0, 1), (0, 1)")
         image = patch_encoder(image_encoder, image_size, channels=channels, weights=image_weights)
-        fusion = FusionEncoder(text_encoder, text_layers, image.width, dropout, max_length, weights=text_weights)
+        fusion = fusion_encoder(text_encoder, text_layers, image.width, dropout, max_length, text_weights)
         self.student = VisionLanguageEncoder(image, fusion, embed_dim, masked_lm="mlm" in losses)
         self.matcher = nn.Linear(fusion.width, 2)
         self.losses, self.mining = tuple(losses), negatives
@@ -116,7 +117,7 @@ class ALBEF(Method):
         ids = gather(batch.text_ids, layout)
         tokens = self.student.fusion.tokenize(batch.text)
         online = self.student(batch.pixels, tokens)
-        taught = self.teacher(batch.pixels, tokens) if "itc" in self.losses or share else None
+        taught = self.teacher(batch.views[-1], tokens) if "itc" in self.losses or share else None
         if "itc" in self.losses:
             keys = [gather(side.vector, layout) for side in taught]
             terms["itc"] = self.itc(online, taught, keys, batch.text_ids, ids, share)
