@@ -71,6 +71,15 @@ class ImageAugmentation:
         self.brightness, self.contrast, self.saturation, self.hue = brightness, contrast, saturation, hue
         self.jitter, self.grayscale, self.blur, self.erase = jitter, grayscale, blur, erase
 
+    largest: float = 1.0
+    size: int | None = None
+    """The largest share of the area that a crop keeps, and the side that it is brought to; None leaves it."""
+
+    @property
+    def moves(self) -> bool:
+        """Whether anything leaves its place."""
+        return self.crop < 1 or self.size is not None or bool(self.flip or self.rotation or self.translation)
+
     def __call__(self, pixels: Tensor, ids: Tensor, *key: int) -> Tensor:
         """Augments a batch.
 
@@ -83,7 +92,7 @@ class ImageAugmentation:
             The same shape, in [0, 1].
         """
         u = uniform(ids, _DRAWS, *key)
-        if self.crop < 1 or self.flip or self.rotation or self.translation:
+        if self.moves:
             pixels = self._warp(pixels, u)
         if self.brightness or self.contrast:
             pixels = self._intensity(pixels, u)
@@ -99,7 +108,7 @@ class ImageAugmentation:
         """Crop, flip, rotation and translation as one affine map, so that pixels are interpolated once."""
         height, width = pixels.shape[-2:]
         area, aspect, left, top = u[:, _CROP].unbind(1)
-        scale = (self.crop + (1 - self.crop) * area).sqrt()
+        scale = (self.crop + (self.largest - self.crop) * area).sqrt()
         # The usual aspect ratios from 3/4 to 4/3; a box wider than the picture is cut down to it.
         stretch = ((2 * aspect - 1) * math.log(4 / 3) / 2).exp() if self.crop < 1 else torch.ones_like(scale)
         box_x, box_y = (scale * stretch).clamp(max=1), (scale / stretch).clamp(max=1)
@@ -112,7 +121,8 @@ class ImageAugmentation:
         ratio = height / width
         row_x = torch.stack([box_x * cos * mirror, -box_x * sin * ratio, centre_x], dim=1)
         row_y = torch.stack([box_y * sin * mirror / ratio, box_y * cos, centre_y], dim=1)
-        grid = F.affine_grid(torch.stack([row_x, row_y], dim=1).to(pixels), list(pixels.shape), align_corners=False)
+        shape = [*pixels.shape[:2], *(pixels.shape[2:] if self.size is None else (self.size, self.size))]
+        grid = F.affine_grid(torch.stack([row_x, row_y], dim=1).to(pixels), shape, align_corners=False)
         return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
     def _factor(self, u: Tensor, column: int, strength: float) -> Tensor:
@@ -163,6 +173,27 @@ class ImageAugmentation:
             ((y - top * (1 - box_y)) / box_y - 0.5).abs().lt(0.5)
         )
         return torch.where(inside & (chosen < self.erase), value.to(pixels), pixels)
+
+
+class Crops(ImageAugmentation):
+    """`ImageAugmentation` whose crops may be brought to another size and kept small, as DINO's local views are.
+
+    Args:
+        size: side of what comes out; None leaves the picture's.
+        largest: largest share of the area that a crop keeps, from `crop` to 1.
+        augmentation: the other arguments of `ImageAugmentation`.
+
+    Raises:
+        UserError: an argument is out of range.
+    """
+
+    def __init__(self, size: int | None = None, largest: float = 1.0, **augmentation: float) -> None:
+        super().__init__(**augmentation)
+        if size is not None and (size < 1 or size != int(size)):
+            raise UserError(f"data.local.size is {size}; it must be a whole number, at least 1")
+        if not self.crop <= largest <= 1:
+            raise UserError(f"data.local.largest is {largest}; it must be from crop, {self.crop}, to 1")
+        self.size, self.largest = None if size is None else int(size), largest
 
 
 def turned(pixels: Tensor, quarters: Tensor) -> Tensor:

@@ -81,6 +81,15 @@ class ProjectsImage(Protocol):
 
 
 @runtime_checkable
+class ShowsFeatures(Protocol):
+    """Of a method with a layer between its encoder and what it embeds: a linear map is fitted below that layer."""
+
+    def image_features(self, pixels: Tensor) -> Tensor:
+        """Takes uint8 pixels of shape (n, c, h, w) and returns the encoder's own vectors, shape (n, d)."""
+        ...
+
+
+@runtime_checkable
 class EmbedsVideo(Protocol):
     def embed_video(self, frames: Tensor) -> Tensor:
         """Takes uint8 frames of shape (n, f, c, h, w) and returns one row per clip, shape (n, d)."""

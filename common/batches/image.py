@@ -1,5 +1,6 @@
 """Batches of pictures, alone, in pairs or with captions."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -67,6 +68,14 @@ class ImageText(NamedTuple):
     """Global sample id of each picture, shape (n,)."""
     text_ids: Tensor
     """Global id of what the captions say: rows with equal ids are positives of each other, shape (n,)."""
+    local: Tensor | None = None
+    """Views of another kind, such as small crops, where the data has them, shape (views, n, channels, h, w)."""
+    text_views: Sequence[list[str]] = ()
+    """Other captions of the pictures, n a view."""
+    concepts: Tensor | None = None
+    """Which concepts the captions tell of, bool of shape (n, k), where the data knows."""
+    boxes: Tensor | None = None
+    """Around what the captions tell of: left, top, right, bottom as shares of the side, floats of shape (n, k, 4)."""
 
     @property
     def pixels(self) -> Tensor:

@@ -14,7 +14,7 @@ from common.benchmark import Metrics
 from common.checks import check_ids
 from common.errors import UserError
 from common.evaluation.embed import evaluating
-from common.evaluation.means import Mean, both
+from common.evaluation.means import Mean, average, both
 from common.evaluation.retrieval import both_directions, listed, retrieval_metrics
 from common.evaluation.scoring import Products, embeddings, finite, products, scoring
 from common.protocols import RanksPairs
@@ -44,6 +44,39 @@ def image_text_retrieval(image: Tensor, text: Tensor, image_ids: Tensor, text_id
     """
     found = both_directions(image, text, image_ids, text_ids, names=("image", "text"), at=AT)
     return _with_means({name: value for name, value in found.items() if "/median_rank/" not in name}, len(image))
+
+
+def over_languages(found: Sequence[Metrics]) -> Metrics:
+    """What retrieval in one language says beside that in another, of the same pairs.
+
+    Args:
+        found: what `image_text_retrieval` says of each language, in the same order of pairs, one gallery for all.
+
+    Returns:
+        `languages/mrr/gallery{n}` and `languages/log2_rank/gallery{n}`: the means over the languages.
+        `languages/log2_rank_variance/gallery{n}` and `languages/rank_variance/gallery{n}`: how much the logarithm of a
+        query's rank, and the rank, vary over the languages, the lower the better: the variance (over K, not K - 1),
+        averaged over the queries and both directions. The latter is the mean rank variance of Nie et al. 2024 (CCRK),
+        which a few bad ranks decide. Both fall where all ranks do, and are read beside the mean reciprocal rank.
+    """
+    gallery = next(name for name in found[0] if name.startswith("mrr/")).removeprefix("mrr/")
+    metrics: Metrics = {
+        f"languages/{metric}/{gallery}": average([one[f"{metric}/{gallery}"] for one in found])
+        for metric in ("mrr", "log2_rank")
+    }
+    for name, of_log in (("log2_rank_variance", lambda ranks: ranks), ("rank_variance", torch.exp2)):
+        sides = []
+        for way in _DIRECTIONS:
+            key = next(name for name in found[0] if name.startswith(f"{way}/log2_rank/"))
+            ranks = torch.stack([of_log(_items(one[key])) for one in found])
+            sides.append(Mean(ranks.var(dim=0, correction=0)))
+        metrics[f"languages/{name}/{gallery}"] = both(*sides)
+    return metrics
+
+
+def _items(metric: float) -> Tensor:
+    assert isinstance(metric, Mean), "a rank of each query is needed"
+    return metric.items
 
 
 def paired_retrieval(image: Tensor, text: Tensor, pairs: Tensor) -> Metrics:

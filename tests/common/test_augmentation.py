@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance
 
-from common.augmentation import ImageAugmentation, panned, turned
+from common.augmentation import Crops, ImageAugmentation, panned, turned
 from common.errors import UserError
 
 EVERYTHING = dict(
@@ -220,3 +220,20 @@ def test_a_picture_turns_to_the_left_and_a_panorama_with_it() -> None:
     ]
     panorama = torch.arange(8.0).expand(4, 1, 1, 8)  # south, southwest, west, northwest, north, ...
     assert panned(panorama, torch.arange(4))[:, 0, 0, 4].tolist() == [4, 6, 0, 2]
+
+
+def test_local_crops_are_small_pieces_of_another_size(pixels: torch.Tensor) -> None:
+    # Where a pixel came from, in its own value.
+    across = (torch.arange(32) + 0.5).expand(1, 1, 32, 32) / 32
+    where = torch.cat([across, across.mT, across], dim=1).expand(64, -1, -1, -1)
+    local = Crops(size=12, largest=0.25, crop=0.0625)(where, torch.arange(64), 0)
+    assert local.shape == (64, 3, 12, 12)
+    reach = local[:, :2].flatten(2).amax(2) - local[:, :2].flatten(2).amin(2)
+    share = reach.prod(1) * (12 / 11) ** 2
+    assert share.max() < 0.26 and share.min() > 0.05 and share.min() < 0.1
+    same = Crops(**EVERYTHING)(pixels, IDS, 3)
+    assert torch.equal(same, ImageAugmentation(**EVERYTHING)(pixels, IDS, 3))
+    assert Crops(size=12).moves and not Crops(brightness=0.1).moves
+    for wrong in ({"size": 0}, {"largest": 0.1, "crop": 0.2}):
+        with pytest.raises(UserError, match="local"):
+            Crops(**wrong)

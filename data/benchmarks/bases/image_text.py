@@ -15,7 +15,7 @@ from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset, evaluating
 from common.evaluation.geometry import linear_separability, modality_gap
-from common.evaluation.image_text import chance_retrieval, image_text_retrieval
+from common.evaluation.image_text import chance_retrieval, image_text_retrieval, over_languages
 from common.protocols import Captions, EmbedsImage, EmbedsText, ScoresCaptions
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
@@ -125,7 +125,7 @@ class ImageTextBenchmark(Benchmark):
         Returns:
             `image_to_text/recall@k/galleryN`, `text_to_image/recall@k/galleryN`, their mean `recall@k/galleryN`, and
             `modality_gap`, all with `_xx` behind them for captions in the second and further languages. With the switch
-            also `linear_separability`.
+            also `linear_separability`. With several languages also what `over_languages` says.
 
         Raises:
             UserError: the module does not offer `embed_image` and `embed_text`, or there is no such split.
@@ -137,16 +137,17 @@ class ImageTextBenchmark(Benchmark):
 
     def retrieval(self, module: nn.Module, data: Captioned, image: Tensor) -> Metrics:
         """The metrics of `evaluate` for some pictures, of which `image` are the normalized rows."""
-        metrics: Metrics = {}
+        metrics, found = {}, []
         ids = data.text_ids.to(image.device)
         for language, captions in zip(self.languages, data.texts, strict=True):
             text = embedded(module, "embed_text", captions)
-            scores = image_text_retrieval(image, text, ids, ids) | {"modality_gap": modality_gap(image, text)}
+            found.append(image_text_retrieval(image, text, ids, ids))
+            scores = found[-1] | {"modality_gap": modality_gap(image, text)}
             if self.separability:
                 scores["linear_separability"] = linear_separability(image, text)
             suffix = "" if language == self.languages[0] else f"_{language}"
             metrics |= {f"{name}{suffix}": value for name, value in scores.items()}
-        return metrics
+        return metrics | (over_languages(found) if found[1:] else {})
 
     def chance(self, split: str = "test") -> Metrics:
         """The expected recalls of a method that knows nothing, in the first language."""

@@ -1,101 +1,53 @@
 """Scenes at 24 pixels: what towers that train in seconds learn to match with captions, scored on 4,000 pairs."""
 
 import math
-from functools import cache
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from common.augmentation import Crops
+from common.batches import ImageText
 from common.benchmark import Metrics, digest
+from common.errors import UserError
+from common.evaluation.embed import embed_dataset
 from common.evaluation.image_text import class_scores, distractor_accuracy, match_pairs, zero_shot_accuracy
 from common.evaluation.likelihood import fit_scale, log_likelihood
 from common.evaluation.means import Mean, both
-from common.protocols import EmbedsImage, EmbedsText, RanksPairs, ScoresCaptions
+from common.evaluation.presence import presence_probe
+from common.evaluation.retrieval import listed, ranking_metrics
+from common.protocols import EmbedsImage, EmbedsText, RanksPairs, ScoresCaptions, ShowsFeatures
 from common.random import uniform
 from common.table import take
 from data.benchmarks.bases.drawn import DrawnCaptions
-from data.benchmarks.bases.image_text import Captioned, caption_log_likelihood, embedded
+from data.benchmarks.bases.image_text import AT_ONCE, Captioned, caption_log_likelihood, embedded, rows_of
 from data.benchmarks.worlds.scenes import PixelsToWords, alone, prompts
-from data.cache import cached_tensors
-from data.scenes.layout import ASPECTS, Placed, draw_scenes, fill_splits, number_of, one_changed
-from data.scenes.pictures import painter, read_nouns
-from data.scenes.words import Scene, Thing, Wording, meaning
-from data.sources.tuxpaint_stamps import TUXPAINT_STAMPS
+from data.scenes.layout import ASPECTS, Placed, kept, number_of
+from data.scenes.pictures import read_nouns
+from data.scenes.small import (
+    CHANGED,
+    CONCEPTS,
+    COUNTS,
+    VERSION,
+    boxes_around,
+    concepts_of,
+    read_boxes,
+    read_splits,
+    scenes_in,
+)
+from data.scenes.text_views import TextView, check_views, viewed
+from data.scenes.words import CLASSES, COLOURS, MENTIONS, THINGS, Mention, Scene, Thing, Wording, meaning
 
-COUNTS = {"train": 12_000, "val": 2000, "test": 4000}
-"""Pairs of each split."""
-CHANGED = {"val": 1000, "test": 2000}
-"""The first scenes of a split, whose captions are compared with such as have one attribute changed."""
-OBJECTS = 3
-"""Of a scene at most."""
 FITTED = 500
 """Validation pairs on which the scale of the likelihood is fitted."""
 MATCHED = 500
 """The first scenes of a split, whose captions a fusion model tells from the changed ones."""
+PROBED = 3000
+"""Pictures from which a linear map learns what they show."""
 
-_FIRST, _SALT = 1 << 25, "small scenes: "
-"""Numbers of scenes that `Scenes` does not reach, and meanings dealt out to the splits by another hash than there."""
-_VERSION = 1
-
-
-class Stored(NamedTuple):
-    """A split as the cache has it."""
-
-    pixels: Tensor
-    """uint8, shape (n, 3, 24, 24)."""
-    numbers: Tensor
-    """Of the scenes, int64, shape (n,)."""
-    scenes: Tensor
-    """The fields of each object, -1 where there is none, int64 of shape (n, 3, 4)."""
-    changed: Tensor
-    """The first scenes with one attribute changed, one scene's after the other's, shape (v, 3, 4)."""
-    original: Tensor
-    """The row of the scene that each of these is a variant of, int64 of shape (v,)."""
-    aspect: Tensor
-    """What was changed, position in `ASPECTS`, int64 of shape (v,); at most one variant a scene and aspect."""
-
-
-@cache
-def read_splits(data_root: str | None) -> dict[str, Stored]:
-    """All splits: drawn and painted once, and kept in the cache."""
-
-    def build() -> dict[str, Tensor]:
-        drawn = (placed for placed in draw_scenes(_FIRST) if len(placed.scene) <= OBJECTS)
-        splits = fill_splits(((placed, _SALT + meaning(placed.scene)) for placed in drawn), COUNTS)
-        parts = {split: _stored(placed, CHANGED.get(split, 0), data_root) for split, placed in splits.items()}
-        return {f"{split}/{field}": x for split, part in parts.items() for field, x in part._asdict().items()}
-
-    tensors = cached_tensors("small-scenes", build, [TUXPAINT_STAMPS], _VERSION, data_root)
-    return {split: Stored(*(tensors[f"{split}/{field}"] for field in Stored._fields)) for split in COUNTS}
-
-
-def _stored(placed: list[Placed], changed: int, data_root: str | None) -> Stored:
-    variants, rows = [], []
-    for row, one in enumerate(placed[:changed]):
-        for number, aspect in enumerate(ASPECTS):
-            scene = one_changed(one, aspect)
-            # An exchange of places may leave what is said as it was.
-            if scene is not None and meaning(scene) != meaning(one.scene):
-                variants.append(scene)
-                rows.append((row, number))
-    original, aspect = torch.tensor(rows, dtype=torch.int64).reshape(-1, 2).unbind(1)
-    # Painted at 48 pixels; sums of four are exact, so the mean is the same on every processor.
-    pixels = F.avg_pool2d(painter("muted", data_root).paint(placed)[0].float(), 2, divisor_override=1)
-    numbers = torch.tensor([one.number for one in placed])
-    scenes = _table([one.scene for one in placed])
-    return Stored(((pixels + 2) // 4).to(torch.uint8), numbers, scenes, _table(variants), original, aspect)
-
-
-def _table(scenes: list[Scene]) -> Tensor:
-    absent = (-1,) * len(Thing._fields)
-    rows = [[*scene, *[absent] * (OBJECTS - len(scene))] for scene in scenes]
-    return torch.tensor(rows, dtype=torch.int64).reshape(-1, OBJECTS, len(absent))
-
-
-def _scenes(table: Tensor) -> list[Scene]:
-    return [tuple(Thing(*fields) for fields in scene if fields[0] >= 0) for scene in table.tolist()]
+# Views and captions have random numbers of their own, which those of `ImageTextBenchmark.views` do not reach.
+_LOCAL, _TEXT = 1000, 2000
 
 
 class SmallScenes(DrawnCaptions):
@@ -106,44 +58,132 @@ class SmallScenes(DrawnCaptions):
     sets too. No two splits share a caption. A caption that fits several pictures is right with each of them.
 
     Args:
-        train_size: pairs to train on, drawn by the seed from the 12,000.
-        zero_shot: adds `zero_shot/top1` and `zero_shot/log_likelihood`, see `evaluate`.
+        train_size: pairs to train on, drawn by the seed from the 12,000; the fewer are among the more.
+        mentions: what captions say of an object besides what it is: some of "size", "colour" and "place". Without the
+            place a flip contradicts no caption, and splits share captions.
+        omission: probability that a training caption leaves an object out; it never leaves out all.
+        local_views: further views of each picture, in `ImageText.local`.
+        local: how these are cut out and changed, the arguments of `Crops`.
+        text_views: further captions of each picture, in `ImageText.text_views`, of which `data.scenes.text_views` says
+            what there is; drawn anew each epoch, in the first language.
+        concepts: batches have `ImageText.concepts`: which classes, colours, sizes and places the caption tells of, in
+            the columns of `CONCEPTS`.
+        boxes: batches have `ImageText.boxes`: around the objects that the caption tells of.
+        zero_shot, probe, phrases: adds metrics, see `evaluate`.
         kwargs: as in `DrawnCaptions`.
+
+    Raises:
+        UserError: an argument is out of range, or boxes are asked for of pictures that are moved.
     """
 
     name = "small_scenes"
     primary = "mrr/gallery4000"
     counts = COUNTS
-    version = _VERSION
-    added_later: ClassVar[dict[str, Any]] = {"zero_shot": False}
+    version = VERSION
+    added_later: ClassVar[dict[str, Any]] = {
+        **{"zero_shot": False, "mentions": MENTIONS, "omission": 0.0, "local_views": 0, "local": None},
+        **{"text_views": (), "concepts": False, "boxes": False, "probe": False, "phrases": False},
+    }
 
-    def __init__(self, *, train_size: int = 8000, zero_shot: bool = False, **kwargs) -> None:
+    def __init__(
+        self,
+        *,
+        train_size: int = 8000,
+        mentions: tuple[Mention, ...] = MENTIONS,
+        omission: float = 0.0,
+        local_views: int = 0,
+        local: dict[str, float] | None = None,
+        text_views: tuple[TextView, ...] = (),
+        concepts: bool = False,
+        boxes: bool = False,
+        zero_shot: bool = False,
+        probe: bool = False,
+        phrases: bool = False,
+        **kwargs,
+    ) -> None:
         super().__init__(train_size=train_size, **kwargs)
-        self.zero_shot = zero_shot
+        if set(mentions) - set(MENTIONS):
+            raise UserError(f"data.mentions is {list(mentions)}; it must hold some of {', '.join(MENTIONS)}")
+        if not 0 <= omission <= 1:
+            raise UserError(f"data.omission is {omission}; it must be in [0, 1]")
+        if local_views < 0:
+            raise UserError(f"data.local_views is {local_views}; it must be at least 0")
+        if boxes and self.augmentation.moves:
+            raise UserError("data.boxes are those of the picture as it is; crop, flip, rotation, translation must be 0")
+        check_views(text_views)
+        self.mentions, self.omission = tuple(mentions), omission
+        self.local_views, self.local = local_views, Crops(**local or {})
+        self.text_views = tuple(text_views)
+        self.concepts, self.boxes = concepts, boxes
+        self.zero_shot, self.probe, self.phrases = zero_shot, probe, phrases
 
     def load(self) -> dict[str, Captioned]:
         nouns = read_nouns(self.data_root)
-        self.wordings = [Wording(language, nouns[language]) for language in self.languages]
-        self.stored = read_splits(self.data_root)
+        self.wordings = [Wording(language, nouns[language], self.mentions) for language in self.languages]
+        self.stored = dict(read_splits(self.data_root))
+        self._scenes = {split: scenes_in(part.scenes) for split, part in self.stored.items()}
         splits = {}
         for split, part in self.stored.items():
-            scenes = self.scenes(split)
-            texts = tuple([wording.caption(scene) for scene in scenes] for wording in self.wordings)
-            said = torch.tensor([number_of(meaning(scene)) for scene in scenes])
+            texts, said = self._captioned(self._scenes[split])
             splits[split] = Captioned(part.pixels, texts, part.numbers, said)
+            if set(MENTIONS) - set(self.mentions):
+                # Of the variants those that the captions tell from the original.
+                told = (self._captioned(scenes_in(part.changed))[1] != said[part.original]).nonzero().flatten()
+                variants = dict(changed=part.changed[told], original=part.original[told], aspect=part.aspect[told])
+                self.stored[split] = part._replace(**variants)
         return splits
+
+    def _captioned(self, scenes: Sequence[Scene]) -> tuple[tuple[list[str], ...], Tensor]:
+        """What is said of scenes in each language, and the number of what that means."""
+        texts = tuple([wording.caption(scene) for scene in scenes] for wording in self.wordings)
+        numbers = [number_of(meaning(scene, self.mentions)) for scene in scenes]
+        return texts, torch.tensor(numbers, dtype=torch.int64)
 
     def training_set(self, train: Captioned) -> Captioned:
         drawn = uniform(train.ids, 1, self.seed, 5).flatten().argsort(stable=True)[: self.train_size]
-        return self.mixed_up(take(train, drawn.sort().values))[0]
+        rows = drawn.sort().values
+        train, self._shown = take(train, rows), [self._scenes["train"][row] for row in rows.tolist()]
+        told = self._shown
+        if self.omission:
+            placed = [Placed(*both) for both in zip(train.ids.tolist(), told, strict=True)]
+            told = kept(placed, self.omission, self.seed)
+            texts, said = self._captioned(told)
+            train = train._replace(texts=texts, text_ids=said)
+        train, source = self.mixed_up(train)
+        self._told = [told[row] for row in source.tolist()]
+        return train
 
     def scenes(self, split: str) -> list[Scene]:
         """What the pictures of a split show."""
-        return _scenes(self.stored[split].scenes)
+        return self._scenes[split]
 
     def changed_texts(self, split: str) -> list[str]:
         """The captions with one attribute changed, in the first language, in the order of `Stored.changed`."""
-        return [self.wordings[0].caption(scene) for scene in _scenes(self.stored[split].changed)]
+        return [self.wordings[0].caption(scene) for scene in scenes_in(self.stored[split].changed)]
+
+    def augmented(self, batch: Captioned, epoch: int) -> ImageText:
+        """With the further views, captions, concepts and boxes that are asked for."""
+        found = super().augmented(batch, epoch)
+        assert isinstance(found, ImageText)
+        if self.local_views:
+            pixels, views = batch.pixels.float() / 255, range(self.local_views)
+            cut = [self.local(pixels, batch.ids, self.seed, epoch, _LOCAL + view) for view in views]
+            found = found._replace(local=torch.stack(cut))
+        if not (self.text_views or self.concepts or self.boxes):
+            return found
+        rows = rows_of(batch.ids, self.train.ids, "train").tolist()
+        told, device = [self._told[row] for row in rows], batch.ids.device
+        views = [
+            viewed(view, self.wordings[0], told, batch.ids, self.seed, epoch, _TEXT + number)
+            for number, view in enumerate(self.text_views)
+        ]
+        found = found._replace(text_views=views)
+        if self.concepts:
+            found = found._replace(concepts=concepts_of(told).to(device))
+        if self.boxes:
+            boxes = read_boxes("train", self.data_root)[rows_of(batch.ids, self.splits["train"].ids, "train")]
+            found = found._replace(boxes=boxes_around(told, [self._shown[row] for row in rows], boxes).to(device))
+        return found
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """Retrieval both ways by rank and by likelihood, and captions with one attribute changed.
@@ -158,6 +198,10 @@ class SmallScenes(DrawnCaptions):
             objects. `attribute_log_likelihood`: of its caption against each variant in turn.
             With the switch `zero_shot/top1`: scenes of one object, by the class of the nearest prompt, whatever it says
             of size, colour and place; and `zero_shot/log_likelihood`, of the right class under a softmax over classes.
+            With `phrases`: `phrases/map/gallery192`, mean average precision of a picture's own objects, as phrases with
+            size and colour, among all such phrases.
+            With `probe`: what a linear map reads off the features, see `_probe`; of a module that embeds no text this
+            alone.
             With `match_scores`: these by the match scores, of the first 500 scenes, `matched_attribute_accuracy` ...
             With `caption_log_likelihood`: its mean over the captions, under the same name.
 
@@ -165,6 +209,9 @@ class SmallScenes(DrawnCaptions):
             UserError: the module does not offer `embed_image` and `embed_text`, or there is no such split.
         """
         self.setup()
+        if self.probe and isinstance(module, EmbedsImage) and not isinstance(module, EmbedsText):
+            self.check_request(module, split, EmbedsImage, EmbedsImage)
+            return self._probe(module, split)
         self.check_request(module, split, EmbedsImage, EmbedsText)
         image = {part: embedded(module, "embed_image", self.splits[part].pixels) for part in {"val", split}}
         metrics = self.retrieval(module, self.splits[split], image[split])
@@ -174,6 +221,10 @@ class SmallScenes(DrawnCaptions):
         metrics |= self._attributes(scores["val"], scores[split], split)
         if self.zero_shot:
             metrics |= self._zero_shot(module, image, split)
+        if self.phrases:
+            metrics |= self._phrases(module, image[split], split)
+        if self.probe:
+            metrics |= self._probe(module, split)
         if isinstance(module, RanksPairs):
             scores = {part: self._matches(module, part) for part in image}
             matched = self._attributes(scores["val"], scores[split], split)
@@ -207,6 +258,43 @@ class SmallScenes(DrawnCaptions):
             "zero_shot/top1": zero_shot_accuracy(*asked(split)),
             "zero_shot/log_likelihood": log_likelihood(*class_scores(*asked(split)), scale),
         }
+
+    def _phrases(self, module: nn.Module, image: Tensor, split: str) -> Metrics:
+        """Each picture looks for its objects among all phrases that there are."""
+        wording = Wording(self.wordings[0].language, self.wordings[0].nouns[: len(THINGS)], ("size", "colour"))
+        things = [
+            Thing(kind, colour, size, 0)
+            for kind in range(len(CLASSES))
+            for colour in ([-1] if kind < len(THINGS) else range(len(COLOURS)))
+            for size in range(2)
+        ]
+        row = {thing[:3]: number for number, thing in enumerate(things)}
+        pairs = [(i, row[thing[:3]]) for i, scene in enumerate(self.scenes(split)) for thing in scene]
+        said = embedded(module, "embed_text", [wording.phrase(thing) for thing in things])
+        right = listed(torch.tensor(pairs).unique(dim=0).to(image.device))
+        gallery = f"map/gallery{len(things)}"
+        return {f"phrases/{gallery}": ranking_metrics(image, said, right)[gallery]}
+
+    def _probe(self, module: nn.Module, split: str) -> Metrics:
+        """What a linear map tells of which concepts a picture shows.
+
+        It is fitted on 3,000 pictures of the training part that were not trained on, and its penalty chosen on the
+        validation part. It reads `image_features` where the module has them, else what it embeds.
+
+        Returns:
+            `probe_class/map`, `probe_colour/map`, `probe_size/map`, `probe_place/map`: the mean over the concepts of
+            their average precision over the pictures. `probe_class/picture_map`: the mean over the pictures of their
+            average precision over the classes.
+        """
+        function = "image_features" if isinstance(module, ShowsFeatures) else "embed_image"
+        other = (~torch.isin(self.splits["train"].ids, self.train.ids)).nonzero().flatten()[:PROBED]
+        rows = {"train": other} | {part: torch.arange(len(self.scenes(part))) for part in {"val", split}}
+        read = {
+            part: embed_dataset(getattr(module, function), self.splits[part].pixels[at], AT_ONCE, module).cpu()
+            for part, at in rows.items()
+        }
+        there = {part: concepts_of([self.scenes(part)[i] for i in at.tolist()]) for part, at in rows.items()}
+        return presence_probe(*((read[part], there[part]) for part in ("train", "val", split)), CONCEPTS)
 
     def _cosines(self, module: nn.Module, image: Tensor, text: Tensor, part: str) -> Tensor:
         """Of each caption with one attribute changed: its picture with its own caption and with this one, (v, 2)."""
@@ -247,6 +335,8 @@ class SmallScenes(DrawnCaptions):
         }
         for number, name in enumerate(ASPECTS):
             rows = aspect == number
+            if not rows.any():
+                continue
             metrics[f"attribute_accuracy/{name}"] = distractor_accuracy(scores[rows, 0], scores[rows, 1:])
         return metrics
 
@@ -264,11 +354,13 @@ class SmallScenes(DrawnCaptions):
             classes, labels = prompts(self.wordings[0])[1], alone(self.scenes("test"))[1]
             chance["zero_shot/top1"] = float((classes == labels[:, None]).double().mean())
             chance["zero_shot/log_likelihood"] = -math.log(len(classes.unique()))
-        return {"chance": chance | {f"attribute_accuracy/{name}": 0.5 for name in ASPECTS}, "pixels to words": linear}
+        asked = [name for name in ASPECTS if f"attribute_accuracy/{name}" in linear]
+        return {"chance": chance | {f"attribute_accuracy/{name}": 0.5 for name in asked}, "pixels to words": linear}
 
     def fingerprint(self) -> str:
         """Over the scenes that there are, their captions, and the switches; what a seed draws follows from these."""
         self.setup()
         parts = [x for part in self.splits.values() for x in (list(part.texts), part.ids, part.text_ids)]
         changed = [self.changed_texts(split) for split in CHANGED]
-        return digest(_VERSION, self.train_size, self.caption_noise, changed, *parts)
+        later = [f"omission {self.omission}"] if self.omission else []
+        return digest(VERSION, self.train_size, self.caption_noise, changed, *parts, *later)

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from common.batches import ImageText
 from common.encoders.dual import DualEncoder, TextTowerName
-from common.encoders.image import ImageEncoderName
+from common.encoders.image import ImageEncoderName, to_float
 from common.encoders.text_tower import TokenizerName
 from common.losses import LearnableTemperature, symmetric_info_nce
 from common.training.grad_cache import cached_forward
@@ -72,6 +72,10 @@ class CLIP(Method):
 
     def embed_image(self, pixels: Tensor) -> Tensor:
         return self.encoder.embed_image(pixels)
+
+    def image_features(self, pixels: Tensor) -> Tensor:
+        """What the picture tower makes of them, below the map into the common space."""
+        return self.encoder.image(to_float(pixels))
 
     def embed_text(self, texts: list[str]) -> Tensor:
         return self.encoder.texts(texts)

@@ -13,6 +13,7 @@ from common.evaluation.image_text import (
     distractor_accuracy,
     image_text_retrieval,
     match_pairs,
+    over_languages,
     paired_chance,
     paired_retrieval,
     reranked_retrieval,
@@ -159,3 +160,23 @@ def test_pairs_by_ids_are_the_retrieval_by_ids() -> None:
     by_ids = image_text_retrieval(image, text, IDS, IDS)
     assert paired_retrieval(image, text, (IDS[:, None] == IDS).nonzero()) == by_ids
     assert paired_chance((IDS[:, None] == IDS).nonzero()) == chance_retrieval(IDS, IDS)
+
+
+def test_languages_are_compared_query_by_query() -> None:
+    image, texts = rows(0), [rows(seed) for seed in (1, 2, 3)]
+    found = [image_text_retrieval(image, text, IDS, IDS) for text in texts]
+    both_ways = []
+    for text in texts:
+        ranks = []
+        for scores in (image @ text.T, text @ image.T):
+            own = [max(row[IDS == IDS[i]].tolist()) for i, row in enumerate(scores)]
+            ranks.append([1 + int((row[IDS != IDS[i]] >= own[i]).sum()) for i, row in enumerate(scores)])
+        both_ways.append(torch.tensor(ranks, dtype=torch.float64))
+    ranks = torch.stack(both_ways)
+    said = over_languages(found)
+    assert said[f"languages/mrr/gallery{N}"] == pytest.approx(float((1 / ranks).mean()))
+    assert said[f"languages/log2_rank/gallery{N}"] == pytest.approx(float(ranks.log2().mean()))
+    for name, values in (("rank_variance", ranks), ("log2_rank_variance", ranks.log2())):
+        variance = ((values - values.mean(0)) ** 2).mean(0)
+        assert said[f"languages/{name}/gallery{N}"] == pytest.approx(float(variance.mean()))
+        torch.testing.assert_close(said[f"languages/{name}/gallery{N}"].items, variance.mean(0))

@@ -1,18 +1,24 @@
 """Scenes at 24 pixels: what is drawn and by which seed, and scores of modules whose scores are known."""
 
 import math
+import re
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from common.batches import ImageText
 from common.errors import UserError
 from common.evaluation.means import Mean
 from common.random import uniform
+from common.table import take
+from data.benchmarks.bases.image_text import Captioned
 from data.benchmarks.worlds.scenes import Scenes
-from data.benchmarks.worlds.small_scenes import CHANGED, MATCHED, OBJECTS, SmallScenes
+from data.benchmarks.worlds.small_scenes import MATCHED, SmallScenes
 from data.scenes.layout import ASPECTS
 from data.scenes.pictures import read_pictures
+from data.scenes.small import CHANGED, CONCEPTS, OBJECTS, concepts_of
+from data.scenes.words import CLASSES, COLOURS, SIZES
 from data.sources.tuxpaint_stamps import TUXPAINT_STAMPS
 
 
@@ -194,9 +200,106 @@ def test_floor(small: SmallScenes) -> None:
 
 
 def test_languages(fetched) -> None:
-    several = ready(fetched, languages=["en", "de"], train_size=50)
+    several = ready(fetched, languages=["en", "de"], train_size=50, pairing="all")
     found = several.evaluate(Constant(), "val")
     assert {"mrr/gallery2000", "mrr/gallery2000_de"} <= found.keys()
+    assert found["languages/mrr/gallery2000"] == found["mrr/gallery2000"]
+    assert found["languages/log2_rank_variance/gallery2000"] == found["languages/rank_variance/gallery2000"] == 0
+    texts = batch_of(several, 4)[1].texts
+    assert [len(said) for said in texts] == [4, 4] and "ein" in texts[1][0]
+
+
+def batch_of(benchmark: SmallScenes, size: int) -> tuple[Captioned, ImageText]:
+    batch = take(benchmark.train, torch.arange(size))
+    return batch, benchmark.augmented(batch, 3)
+
+
+def test_further_views_and_captions(fetched) -> None:
+    local = {"size": 12, "crop": 0.1, "largest": 0.5, "flip": 0.5}
+    views = ("reordered", "thinned", "part", "object")
+    switches = dict(mentions=("size", "colour"), omission=0.3, caption_noise=0.2, train_size=400, concepts=True)
+    several = ready(fetched, local_views=2, local=local, text_views=views, **switches)
+    plain = ready(fetched, **switches)
+    whole, batch = batch_of(several, 300)
+    assert batch.views.shape == (1, 300, 3, 24, 24) and batch.local.shape == (2, 300, 3, 12, 12)
+    assert torch.equal(batch.views, batch_of(plain, 300)[1].views) and plain.train.texts == several.train.texts
+    reordered, thinned, part, one = batch.text_views
+
+    def phrases(text: str) -> list[str]:
+        return re.split(", | and ", text)
+
+    for i, text in enumerate(batch.text):
+        said = sorted(phrases(text))
+        assert sorted(phrases(reordered[i])) == said
+        assert set(phrases(part[i])) <= set(said) and one[i] in said
+        assert thinned[i] and len(thinned[i].split()) <= len(text.split())
+    words = [sum(len(text.split()) for text in texts) for texts in (batch.text, thinned)]
+    assert words[1] / words[0] == pytest.approx(0.9, abs=0.03)
+    assert {len(phrases(text)) for text in part} == {1, 2, 3}
+    assert several.augmented(whole, 4).text_views != batch.text_views
+    # The concepts are what the caption says, noise and omission included, and a caption without places tells no class
+    # of another picture.
+    for text, row in zip(batch.text, batch.concepts, strict=True):
+        named = {name for name, there in zip((*CLASSES, *COLOURS, *SIZES[:2]), row, strict=False) if there}
+        assert all(re.search(rf"\b{name}\b", text) for name in named)
+        assert len(named & set(CLASSES)) <= len(phrases(text)) and named & set(CLASSES)
+    assert several.fingerprint() != ready(fetched, **switches | {"omission": 0.0}).fingerprint()
+
+
+def test_omission_leaves_objects_out(small: SmallScenes, fetched) -> None:
+    short = ready(fetched, omission=0.3)
+    lengths = [torch.tensor([len(text.split()) for text in x.train.texts[0]]) for x in (small, short)]
+    assert (lengths[1] < lengths[0]).double().mean() == pytest.approx(0.45, abs=0.1)
+    assert short.splits["test"].texts == small.splits["test"].texts
+
+
+def test_boxes_are_around_what_is_said(fetched) -> None:
+    boxed = ready(fetched, boxes=True, omission=0.3, train_size=500)
+    _, batch = batch_of(boxed, 500)
+    assert batch.boxes.shape == (500, OBJECTS, 4) and batch.boxes.max() <= 1
+    told = (batch.boxes[..., 2:] > batch.boxes[..., :2]).all(2)
+    assert torch.equal(told.sum(1), torch.tensor([len(scene) for scene in boxed._told]))
+    # A place is a ninth of the picture: what is at its top lies above what is at its bottom.
+    top, bottom = ([i for i, text in enumerate(batch.text) if text.endswith(f"at the {x}")] for x in ("top", "bottom"))
+    middle = batch.boxes[..., [1, 3]].mean(2)
+    single = told.sum(1) == 1
+    high, low = ([middle[i][told[i]].item() for i in rows if single[i]] for rows in (top, bottom))
+    assert max(high) < min(low)
+    with pytest.raises(UserError, match="boxes"):
+        SmallScenes(boxes=True, flip=0.5)
+
+
+def test_without_places_no_variant_has_the_captions_own_words(fetched) -> None:
+    bare = ready(fetched, mentions=("size", "colour"), train_size=400)
+    original, texts = bare.stored["test"].original, bare.changed_texts("test")
+    own = bare.splits["test"].texts[0]
+    assert all(text != own[i] for i, text in zip(original.tolist(), texts, strict=True))
+    found = bare.evaluate(Constant(), "val")
+    assert "attribute_accuracy/class" in found and "attribute_accuracy/place" not in found
+
+
+def test_phrases_and_concepts_are_asked_for(small: SmallScenes, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Seer(nn.Module):
+        """Features that are the concepts themselves; embeds no text."""
+
+        def embed_image(self, pixels: Tensor) -> Tensor:
+            return torch.zeros(len(pixels), 3)
+
+        def image_features(self, pixels: Tensor) -> Tensor:
+            return torch.stack([known[picture.numpy().tobytes()] for picture in pixels])
+
+    known = {}
+    for split in ("train", "val", "test"):
+        pixels, there = small.splits[split].pixels, concepts_of(small.scenes(split)).float()
+        known |= {picture.numpy().tobytes(): row for picture, row in zip(pixels, there, strict=True)}
+    monkeypatch.setattr(small, "probe", True)
+    found = small.evaluate(Seer(), "val")
+    assert {name: value for name, value in found.items() if value < 0.99} == {}
+    assert {f"probe_{name}/map" for name in CONCEPTS} | {"probe_class/picture_map"} == found.keys()
+    monkeypatch.setattr(small, "probe", False)
+    monkeypatch.setattr(small, "phrases", True)
+    found = small.evaluate(Constant(), "val")
+    assert found["phrases/map/gallery192"] < 0.05 and len(found["phrases/map/gallery192"].items) == 2000
 
 
 @pytest.mark.parametrize(
@@ -205,6 +308,10 @@ def test_languages(fetched) -> None:
         ({"train_size": 12_001}, "from 1 to 12000"),
         ({"train_size": 0}, "from 1"),
         ({"caption_noise": 1.5}, "in \\[0, 1\\]"),
+        ({"omission": 1.5}, "in \\[0, 1\\]"),
+        ({"mentions": ["weight"]}, "data.mentions"),
+        ({"text_views": ["sung"]}, "data.text_views"),
+        ({"local_views": -1}, "data.local_views"),
     ],
 )
 def test_what_is_out_of_range_is_named(switch: dict, message: str) -> None:
