@@ -169,8 +169,8 @@ def test_languages_are_compared_query_by_query() -> None:
     for text in texts:
         ranks = []
         for scores in (image @ text.T, text @ image.T):
-            own = [max(row[IDS == IDS[i]].tolist()) for i, row in enumerate(scores)]
-            ranks.append([1 + int((row[IDS != IDS[i]] >= own[i]).sum()) for i, row in enumerate(scores)])
+            own = [max(row[IDS[i] == IDS].tolist()) for i, row in enumerate(scores)]
+            ranks.append([1 + int((row[IDS[i] != IDS] >= own[i]).sum()) for i, row in enumerate(scores)])
         both_ways.append(torch.tensor(ranks, dtype=torch.float64))
     ranks = torch.stack(both_ways)
     said = over_languages(found)
