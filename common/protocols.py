@@ -115,6 +115,18 @@ class RanksPairs(Protocol):
 
 
 @runtime_checkable
+class EmbedsRelated(Protocol):
+    """Of a model to which two pictures may be alike in one respect and not in another."""
+
+    def embed_related(self, pixels: Tensor, texts: list[str], relations: list[str]) -> Tensor:
+        """Takes uint8 pixels of shape (n, c, h, w), their captions, and in which respect each is to be compared.
+
+        Returns one row per picture and caption together, shape (n, d).
+        """
+        ...
+
+
+@runtime_checkable
 class Captions(Protocol):
     def captions(self, pixels: Tensor) -> list[str]:
         """Takes uint8 pixels of shape (n, c, h, w), or frames, and returns one caption each, without sampling."""

@@ -76,6 +76,9 @@ class ImageText(NamedTuple):
     """Which concepts the captions tell of, bool of shape (n, k), where the data knows."""
     boxes: Tensor | None = None
     """Around what the captions tell of: left, top, right, bottom as shares of the side, floats of shape (n, k, 4)."""
+    neighbours: Tensor | None = None
+    """Ids of the pictures that each is linked with, -1 for none, int64 of shape (n, k); a column is a kind of link
+    where there are several."""
 
     @property
     def pixels(self) -> Tensor:

@@ -99,9 +99,8 @@ class ALBEF(Method):
         fusion = fusion_encoder(text_encoder, text_layers, image.width, dropout, max_length, text_weights)
         self.student = VisionLanguageEncoder(image, fusion, embed_dim, masked_lm="mlm" in losses)
         self.matcher = nn.Linear(fusion.width, 2)
-        self.losses, self.mining = tuple(losses), negatives
-        self.distillation, self.ramp_steps, self.momentum = distillation, ramp_steps, momentum
-        self.smoothing, self.masked, self.exchange = smoothing, masked, exchange
+        self.losses, self.mining, self.smoothing, self.exchange = tuple(losses), negatives, smoothing, exchange
+        self.distillation, self.ramp_steps, self.momentum, self.masked = distillation, ramp_steps, momentum, masked
         self.temperature = PlainTemperature(temperature, pace=temperature_pace)
         for part in (self.student.image_projection, self.student.text_projection, self.temperature):
             part.requires_grad_("itc" in losses)
