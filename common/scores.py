@@ -22,9 +22,12 @@ from common.checks import check_embeddings, check_ids, check_number
 from common.distributed import Exchange, Shards, gather, logsumexp_over_processes, shards, sum_over_processes
 from common.errors import UserError
 from common.observing import compared
+from common.tiled import reference
+from common.tiled.backends import Backend, chosen
 from common.tiled.logsumexp import LogSumExp, WholeLogSumExp
 from common.tiled.matrices import Own, Pairwise, Where, as_matrix
 from common.tiled.softplus import SoftplusTotal, WholeSoftplusTotal
+from common.tiled.stream import StreamedLogSumExp
 from common.tiled.sums import Sum, apply
 from common.tiled.tiles import Edits, Matrix, Tiles, current, full_precision
 from common.tiled.whole import Gram, Product
@@ -53,6 +56,7 @@ class Scores:
         scale: 1 / temperature: a number, a 0-d tensor (may be learnable), or (m,), one for each query.
         bias: a number or a 0-d tensor (may be learnable).
         exchange: which keys a query meets on several processes.
+        backend: which code reduces the matrix; by default that of the device, see `common.tiled.backends`.
 
     Row i of the queries goes with row i of our keys, its "own" key. Vectors that methods take hold one value for each
     of our own queries or keys, and the methods pass them around. Values by column are returned for our own keys, with
@@ -73,6 +77,7 @@ class Scores:
         scale: float | Tensor = 1.0,
         bias: float | Tensor | None = None,
         exchange: Exchange = Exchange.LOCAL,
+        backend: Backend | str | None = None,
     ) -> None:
         check_embeddings(query=query, key=key)
         check_number("scale", scale, rows=len(query))
@@ -82,6 +87,7 @@ class Scores:
         double = torch.float64 in (query.dtype, key.dtype)
         self.dtype = torch.float64 if double else torch.float32
         self.device = query.device
+        self.backend = chosen(self.device, backend)
         self.exchange = Exchange(exchange)  # A recipe may give the plain name.
         self.layout = shards(len(key), key.device, self.exchange)
         if isinstance(scale, Tensor):
@@ -91,7 +97,8 @@ class Scores:
         self._unscaled = query.to(self.dtype)
         self._own_key = key.to(self.dtype)
         self._bias = bias.to(self.dtype) if isinstance(bias, Tensor) else bias
-        self._ring = self.exchange is Exchange.RING and len(self.layout.sizes) > 1
+        travels = self.exchange is Exchange.RING and self.backend is not Backend.REFERENCE
+        self._ring = travels and len(self.layout.sizes) > 1
         self._key = self._own_key if self._ring else gather(self._own_key, self.layout)
         self._edits = Edits()
         self._built: dict[tuple[str, bool], Tensor] = {}  # one for the same scores under all edits
@@ -159,11 +166,15 @@ class Scores:
         return row, column
 
     def _logsumexp(self, dims: tuple[int, ...]) -> list[Tensor]:
-        if self._is_small:
+        if self._is_whole and self.backend is Backend.CPU:
             totals = WholeLogSumExp.apply(self._product, self._edits, dims)
+        elif self._is_whole:
+            totals = [reference.logsumexp(self._product, self._edits, dim) for dim in dims]
         else:
             mirrored = self._mirrored and dims == (1,) and self._edits.mirrored
-            totals = LogSumExp.apply(self._query, self._key, self._edits, self._travelling, dims, mirrored)
+            given = self._query, self._key, self._edits, self._travelling, dims
+            on_cpu = self.backend is Backend.CPU
+            totals = LogSumExp.apply(*given, mirrored) if on_cpu else StreamedLogSumExp.apply(*given)
             totals = totals if self._bias is None else [total + self._bias for total in totals]
         return [
             total if dim == 1 else self._own_columns(total, log=True) for dim, total in zip(dims, totals, strict=True)
@@ -188,7 +199,7 @@ class Scores:
         self._check_vectors(rows, keys)
         columns = [gather(x, self.layout) for x in keys]
         matrices = [as_matrix(x, self.shape) for x in pairs]
-        if self._is_small:
+        if self._is_whole:
             vectors = [x[:, None] for x in rows] + [x[None, :] for x in columns]
             total = apply(f, self._edited_product, vectors, matrices, self._edits, *self._whole).sum(dim)
         elif self._bias is not None:
@@ -212,7 +223,9 @@ class Scores:
         """
         bias = torch.as_tensor(0.0 if self._bias is None else self._bias, dtype=self.dtype, device=self.device)
         positive = self.own() if own_positive else None
-        if self._is_small:
+        if self.backend is Backend.REFERENCE:
+            return reference.softplus_total(self._product, self._edits, positive)
+        if self._is_whole:
             return WholeSoftplusTotal.apply(self._query, self._key, bias, self._edits, positive)
         arguments = self._edits, self._travelling, positive, torch.is_grad_enabled()
         return SoftplusTotal.apply(self._query, self._key, bias, *arguments)
@@ -268,7 +281,7 @@ class Scores:
         Needs no sweep over a large matrix but on a ring, or where other pairs are excluded than own ones of one set.
         """
         self._check_ids(row_ids, key_ids)
-        if self._is_small and len(self.layout.sizes) == 1:
+        if self._is_whole and len(self.layout.sizes) == 1:
             same = self._same_id(row_ids, key_ids)
             return Positives((self._edited_product * same).sum(dim), same.sum(dim))
         added, excluded = self._edits.add, self._edits.exclude
@@ -283,10 +296,10 @@ class Scores:
             ours, others, ids = self._own_key, gather(self._query, layout), key_ids
             other_ids = gather(row_ids, layout)
         # Scores are linear in either side: sum the vectors of each id once, and score the sums.
-        kinds, kind = torch.cat([ids, other_ids]).unique(return_inverse=True)
+        kinds, kind = _kinds(torch.cat([ids, other_ids]), self.backend)
         mine, theirs = kind.split([len(ids), len(other_ids)])
-        sums = others.new_zeros(len(kinds), others.shape[1]).index_add(0, theirs, others)
-        count = torch.bincount(theirs, minlength=len(kinds)).to(self.dtype)[mine]
+        sums = others.new_zeros(kinds, others.shape[1]).index_add(0, theirs, others)
+        count = others.new_zeros(kinds).index_add(0, theirs, others.new_ones(len(theirs)))[mine]
         positives = Positives(self._plus_bias((ours * sums[mine]).sum(dim=1), count), count)
         # Every sum holds the own pair: taken out again, exactly as it went in.
         return Positives(positives.total - self.diagonal(), count - 1) if own_excluded else positives
@@ -297,7 +310,7 @@ class Scores:
         The log-sum-exp less the mean score of the positives. Without a positive it is the log-sum-exp alone.
         """
         self._check_ids(row_ids, key_ids)
-        if self._is_small and len(self.layout.sizes) == 1 and not self._edits.add:
+        if self._is_whole and self.backend is Backend.CPU and len(self.layout.sizes) == 1 and not self._edits.add:
             same = self._same_id(row_ids, key_ids)
             count = same.sum(1)
             targets = same.div_(count.clamp(min=1).unsqueeze(1))
@@ -340,8 +353,11 @@ class Scores:
         return slice(0, self.shape[0]), slice(0, self.shape[1])
 
     @property
-    def _is_small(self) -> bool:
-        return not self._ring and 0 < self.shape[0] * self.shape[1] <= current().whole_entries
+    def _is_whole(self) -> bool:
+        """Whether the matrix is built whole: always as the reference, else where it is small."""
+        if self.backend is Backend.REFERENCE:
+            return True
+        return not self._ring and 0 < self.shape[0] * self.shape[1] <= current(self.device).whole_entries
 
     def _once(self, name: str, build: Callable[[], Tensor]) -> Tensor:
         """Built at first use; without a gradient it is another tensor."""
@@ -359,10 +375,13 @@ class Scores:
 
     @property
     def _product(self) -> Tensor:
-        """A small matrix whole with its bias, whatever `add` and `exclude` say."""
+        """The matrix whole with its bias, whatever `add` and `exclude` say."""
         return self._once("product", self._multiply)
 
     def _multiply(self) -> Tensor:
+        if self.backend is Backend.REFERENCE:
+            with full_precision(self.device):
+                return self._plus_bias(self._query @ self._key.T)
         if self._mirrored:
             return self._plus_bias(Gram.apply(self._key, self._scale))
         bias = self._bias
@@ -392,3 +411,15 @@ class Scores:
             return by_column
         everywhere = logsumexp_over_processes(by_column) if log else sum_over_processes(by_column)
         return everywhere[self.layout.own]
+
+
+def _kinds(ids: Tensor, backend: Backend) -> tuple[int, Tensor]:
+    """At most how many different ids there are, and for each, (n,), which of them it is."""
+    if backend is not Backend.CUDA:
+        different, kind = ids.unique(return_inverse=True)
+        return len(different), kind
+    # A GPU would have to wait until it is known how many there are.
+    ordered, order = ids.sort()
+    kind = torch.zeros_like(ids)
+    kind[order[1:]] = (ordered[1:] != ordered[:-1]).cumsum(0).to(kind.dtype)
+    return len(ids), kind

@@ -102,8 +102,8 @@ def class_pairs(
         against = logits.masked_fill(~negative, _OUT).logsumexp(dim=1, keepdim=True)
         return -F.logsigmoid(logits - against).masked_fill(~positive, 0.0).sum()
 
-    height = max(1, current().rows)
-    if rows * len(keys) <= current().whole_entries:
+    height = max(1, current(keys.device).rows)
+    if rows * len(keys) <= current(keys.device).whole_entries:
         height = max(1, rows)
     totals, counts = [], []
     with full_precision(embeddings.device):

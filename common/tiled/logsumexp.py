@@ -46,7 +46,7 @@ class _Kept:
     """Exponentials of the first tiles with their shifts, as many as the bound allows, for the backward pass."""
 
     def __init__(self) -> None:
-        self.tiling = current()
+        self.tiling = current()  # of the CPU
         self.room = self.tiling.kept_entries
         self.tiles: dict[tuple[int, int], tuple[Tensor, float]] = {}
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -28,7 +29,22 @@ class Tiling:
     kept_entries: int = 4096 * 4096
 
 
-_tiling = Tiling()
+_tiling: Tiling | None = None
+
+_LARGEST_SIDE = 8192
+"""Of a tile of a GPU: 256 MiB in float32, some hundred times what the launch of an operation is worth."""
+
+
+@lru_cache
+def _of(device: torch.device) -> Tiling:
+    """The tiling of a device: what a CPU keeps in its cache; of a GPU at most a hundredth of its memory."""
+    if device.type == "cpu":
+        return Tiling()
+    side = _LARGEST_SIDE
+    if device.type == "cuda" and torch.cuda.is_available():
+        entries = torch.cuda.get_device_properties(device).total_memory // (100 * 4)
+        side = min(side, 1 << (math.isqrt(entries).bit_length() - 1))
+    return Tiling(rows=side, columns=side, whole_entries=2048 * 2048, kept_entries=0)
 
 
 @contextmanager
@@ -42,8 +58,9 @@ def tiling(rows: int, columns: int, whole_entries: int = 0, kept_entries: int = 
         _tiling = before
 
 
-def current() -> Tiling:
-    return _tiling
+def current(device: torch.device | None = None) -> Tiling:
+    """The tiling of the block, else that of the device; the CPU's if none is named."""
+    return _tiling or _of(device or torch.device("cpu"))
 
 
 class Matrix(Protocol):
@@ -97,11 +114,41 @@ def slices(start: int, stop: int, step: int) -> list[slice]:
     return [slice(i, min(i + step, stop)) for i in range(start, stop, step)]
 
 
+_matmul = "ieee"
+
+
+@contextmanager
+def tf32() -> Iterator[None]:
+    """On a GPU, products of float32 in the block are those of TF32: faster, with three digits in place of seven."""
+    global _matmul
+    before, _matmul = _matmul, "tf32"
+    try:
+        yield
+    finally:
+        _matmul = before
+
+
 def full_precision(device: torch.device) -> AbstractContextManager:
-    """Holds autocast off: it would compute the scores in bf16, where a logit of 100 has no digit after the point."""
+    """Holds autocast off: it would compute the scores in bf16, where a logit of 100 has no digit after the point.
+
+    And on a GPU TF32, which has no more of them, unless `tf32` allows it.
+    """
+    if device.type == "cuda":
+        return _exact(device.type)
     if torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()
+
+
+@contextmanager
+def _exact(kind: str) -> Iterator[None]:
+    flags = torch.backends.cuda.matmul
+    before, flags.fp32_precision = flags.fp32_precision, _matmul
+    try:
+        with torch.autocast(kind, enabled=False):
+            yield
+    finally:
+        flags.fp32_precision = before
 
 
 class Tiles:
@@ -111,7 +158,7 @@ class Tiles:
     """
 
     def __init__(self, query: Tensor, edits: Edits, mirrored: bool = False, shape: Tiling | None = None) -> None:
-        shape = shape or current()
+        shape = shape or current(query.device)
         side = min(shape.rows, shape.columns)
         self.query, self.edits, self.mirrored = query, edits, mirrored
         self.rows, self.columns = (side, side) if mirrored else (shape.rows, shape.columns)

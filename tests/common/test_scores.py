@@ -11,15 +11,15 @@ from torch import Tensor
 from common.errors import UserError
 from common.memory import peak_bytes
 from common.scores import Scores
+from common.tiled.backends import using
 from common.tiled.tiles import tiling
+from tests.common.walks import WALKS, walking
 
-PATHS = {"tiled": (3, 4, 0), "kept": (3, 4, 0, 30), "dense": (512, 512, 10**6)}
 
-
-@pytest.fixture(params=PATHS, autouse=True)
+@pytest.fixture(params=WALKS, autouse=True)
 def path(request: pytest.FixtureRequest) -> Iterator[str]:
     """Every test here runs on all paths."""
-    with tiling(*PATHS[request.param]):
+    with walking(request.param, 3, 4, kept=30):
         yield request.param
 
 
@@ -171,7 +171,7 @@ def test_what_is_kept_for_the_backward_pass_is_bounded() -> None:
     query, key = vectors(64, 24), vectors(48, 25)
 
     def peak(kept_entries: int) -> int:
-        with tiling(16, 16, kept_entries=kept_entries):
+        with using("cpu"), tiling(16, 16, kept_entries=kept_entries):
             return peak_bytes(lambda: torch.autograd.grad(Scores(query, key).logsumexp(dim=1).sum(), (query, key)))
 
     for entries in (256, 1000, 10**6):
@@ -226,6 +226,7 @@ def test_a_detached_side_gets_no_gradient() -> None:
         (lambda: Scores(torch.ones(3, 2), torch.ones(2, 2)).diagonal(), "3 queries and 2 keys"),
         (lambda: Scores(torch.ones(3, 2), torch.ones(2, 2)).topk(3), "topk 3"),
         (lambda: Scores(torch.ones(3, 2), torch.ones(2, 2), exchange="star"), "exchange 'star': .*local, gather, ring"),
+        (lambda: Scores(torch.ones(3, 2), torch.ones(3, 2), backend="gpu"), "backend 'gpu': .*reference, cpu, cuda"),
         (lambda: Scores(torch.ones(3, 2), torch.ones(2, 2)).add(torch.ones(2, 2)), r"matrix \(2, 2\)"),
     ],
 )

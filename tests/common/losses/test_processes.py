@@ -10,8 +10,8 @@ from torch.nn.parallel import DistributedDataParallel
 from common.distributed import Exchange
 from common.losses.examples import WIDTH
 from common.losses.registry import Needs
-from common.tiled.tiles import tiling
 from tests.common.losses.cases import CASES, Case, by_name, call, is_leaf
+from tests.common.walks import walking
 from tests.pool import run
 
 # Shards of different lengths, so that no position can be told from the rank alone; and a process that has no rows.
@@ -46,12 +46,12 @@ def value_and_gradients(module: nn.Module) -> tuple[Tensor, list[Tensor]]:
 
 
 def on_this_process(
-    name: str, exchange: Exchange | None, sizes: tuple[int, ...], tiles: tuple[int, ...]
+    name: str, exchange: Exchange | None, sizes: tuple[int, ...], walk: str
 ) -> tuple[Tensor, list[Tensor]]:
     rank = torch.distributed.get_rank()
     start = sum(sizes[:rank])
     module = Trained(by_name(name), slice(start, start + sizes[rank]), exchange)
-    with tiling(*tiles):
+    with walking(walk, 2, 3, kept=12):
         return value_and_gradients(DistributedDataParallel(module))
 
 
@@ -70,8 +70,8 @@ def exchanges(case: Case) -> list[Exchange | None]:
 )
 def test_processes_agree_with_one(case: Case, exchange: Exchange | None, world_size: int) -> None:
     expected, gradients = value_and_gradients(Trained(case, slice(None), exchange))
-    for sizes, tiles in product(SIZES[world_size], ((2, 3, 0, 12), (512, 512, 10**6))):
-        for value, theirs in run(world_size, on_this_process, str(case), exchange, sizes, tiles):
+    for sizes, walk in product(SIZES[world_size], ("kept", "dense", "reference", "streamed")):
+        for value, theirs in run(world_size, on_this_process, str(case), exchange, sizes, walk):
             # The same number is logged on every process, and at any number of them.
             torch.testing.assert_close(value, expected, rtol=1e-10, atol=1e-12)
             for ours, reference in zip(theirs, gradients, strict=True):

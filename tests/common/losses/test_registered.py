@@ -1,19 +1,21 @@
 """Generated for every registered loss: right by value and gradient, bounded in memory, finite at a logit of 100."""
 
 import dataclasses
+import traceback
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from common.losses.registry import Example, Memory
 from common.tiled.tiles import tiling
 from tests.common.losses.cases import CASES, Case, arguments, call, is_leaf, leaves
+from tests.common.walks import WALKS, walking
 
-# Tiles that divide neither batch; the same with the first few kept for the backward pass; and the dense path.
-PATHS = {"tiled": (3, 2, 0), "kept": (3, 2, 0, 20), "dense": (512, 512, 10**6)}
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
-every_path = pytest.mark.parametrize("path", PATHS)
+every_path = pytest.mark.parametrize("path", WALKS)
 
 
 @every_path
@@ -21,7 +23,7 @@ every_path = pytest.mark.parametrize("path", PATHS)
 def test_value_and_gradient_match_a_plain_loop(case: Case, path: str) -> None:
     for n in (5, 8):
         example = case.example(n)
-        with tiling(*PATHS[path]):
+        with walking(path):
             value = call(case.entry.function, example)
             gradients = torch.autograd.grad(value, leaves(example))
         expected = call(case.oracle(), example)
@@ -41,8 +43,8 @@ def test_gradcheck(case: Case, path: str) -> None:
         return call(case.entry.function, example, changed)
 
     # The whole Jacobian once; by tiles its product with random vectors, which takes two calls instead of many.
-    with tiling(*PATHS[path]):
-        assert torch.autograd.gradcheck(function, leaves(example), fast_mode=path != "dense")
+    with walking(path):
+        assert torch.autograd.gradcheck(function, leaves(example), fast_mode="dense" not in path)
 
 
 def kept_bytes(case: Case, n: int) -> int:
@@ -121,8 +123,7 @@ def widened(example: Example, dtype: torch.dtype) -> Example:
 def test_a_logit_of_100_is_finite_and_right(case: Case, path: str, dtype: torch.dtype, autocast: bool) -> None:
     example = at_largest_logit(case, dtype)
     half = torch.float16 if dtype is torch.float16 else torch.bfloat16
-    tiles = {"tiled": (5, 7, 0), "kept": (5, 7, 0, 70)}.get(path, PATHS["dense"])
-    with tiling(*tiles), torch.autocast("cpu", dtype=half, enabled=autocast):
+    with walking(path, 5, 7, kept=70), torch.autocast("cpu", dtype=half, enabled=autocast):
         value = call(case.entry.function, example)
     gradients = torch.autograd.grad(value, leaves(example))
     exact = widened(example, torch.float64)
@@ -131,3 +132,42 @@ def test_a_logit_of_100_is_finite_and_right(case: Case, path: str, dtype: torch.
     digits = {torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 4e-3}[dtype]
     for ours, theirs in zip(gradients, torch.autograd.grad(expected, leaves(exact)), strict=True):
         torch.testing.assert_close(ours.double(), theirs, rtol=digits, atol=digits * float(theirs.abs().max()))
+
+
+class Reads(TorchDispatchMode):
+    """Where the program waits for a number of a tensor, or for how many there are; checks of arguments aside.
+
+    Those are made of tensors on a CPU alone, and this is where the GPU's backend runs here.
+    """
+
+    WAITS = ("_local_scalar_dense", "nonzero", "unique", "masked_select", "bincount", "is_nonzero")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: list[str] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(word in str(function) for word in self.WAITS):
+            frames = traceback.extract_stack()
+            if not any(frame.name.startswith(("check_", "_check_")) for frame in frames):
+                self.places.append(f"{frames[-2].filename}:{frames[-2].lineno}")
+        return function(*args, **(kwargs or {}))
+
+
+WAITING = {
+    "triplet": "it lists its triplets, and the data say how many there are",
+    "soft_top_k": "it ends when its thresholds stand still",
+}
+
+
+@every_case
+def test_a_gpu_is_never_waited_for(case: Case) -> None:
+    example = case.example(24)
+    # A learnable number is looked at on a CPU.
+    shared = {k: v.item() if is_leaf(v) and v.ndim == 0 else v for k, v in example.shared.items()}
+    example = dataclasses.replace(example, shared=shared)
+    for walk in ("streamed", "streamed dense"):
+        with walking(walk, 10, 10), Reads() as reads:
+            value = call(case.entry.function, example)
+            torch.autograd.grad(value, leaves(example))
+        assert bool(reads.places) == (case.entry.name in WAITING), reads.places
