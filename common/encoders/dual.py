@@ -15,10 +15,16 @@ from common.encoders.text_tower import ClipTextTower, TextTower, TokenizerName
 from common.encoders.weights import read_file
 from common.encoders.word_tower import WordTower
 
-TextTowerName = Literal["mini", "base", "clip", "bag_of_words", "word_transformer"] | OwnEncoder | str
+TextTowerName = (
+    Literal["mini", "base", "clip", "bag_of_words", "bag_of_many_words", "word_transformer"] | OwnEncoder | str
+)
 """One of these, or an encoder of one's own: `OwnEncoder`, or its name alone."""
 TEXT_TOWERS = {"mini": {"width": 128, "layers": 2, "heads": 4}, "base": {"width": 768, "layers": 12, "heads": 12}}
-WORD_TOWERS = {"bag_of_words": {"layers": 0}, "word_transformer": {"layers": 1}}
+WORD_TOWERS = {
+    "bag_of_words": {"layers": 0},
+    "bag_of_many_words": {"layers": 0, "rows": 1 << 14},
+    "word_transformer": {"layers": 1},
+}
 
 
 class DualEncoder(nn.Module):
@@ -27,8 +33,9 @@ class DualEncoder(nn.Module):
     Args:
         image: name of the image tower.
         text: name of the text tower: "mini" (2 layers of width 128), "base" (12 of 768), "clip", CLIP's own, or, of
-            whole words and width 64, "bag_of_words" and "word_transformer" (one layer), see `WordTower`. Or an encoder
-            of one's own, see `OwnEncoder`, under a linear map into the common space where its width differs.
+            whole words and width 64, "bag_of_words", "bag_of_many_words" (for several languages: hardly two words share
+            a row of the table) and "word_transformer" (one layer), see `WordTower`. Or an encoder of one's own, see
+            `OwnEncoder`, under a linear map into the common space where its width differs.
         embed_dim: width e of the common space. The image tower gets a linear map into it where its own width differs.
         channels, width, image_size: of the image tower, see `image_encoder`.
         text_length, tokenizer: of the text tower, see `TextTower`; towers over words have no use for a tokenizer.

@@ -16,7 +16,7 @@ from common.evaluation.image_text import class_scores, distractor_accuracy, matc
 from common.evaluation.likelihood import fit_scale, log_likelihood
 from common.evaluation.means import Mean, both
 from common.evaluation.presence import presence_probe
-from common.evaluation.retrieval import listed, ranking_metrics
+from common.evaluation.retrieval import listed, ranking_metrics, retrieval_metrics, same_id
 from common.protocols import EmbedsImage, EmbedsText, RanksPairs, ScoresCaptions, ShowsFeatures
 from common.random import uniform
 from common.table import take
@@ -69,7 +69,7 @@ class SmallScenes(DrawnCaptions):
         concepts: batches have `ImageText.concepts`: which classes, colours, sizes and places the caption tells of, in
             the columns of `CONCEPTS`.
         boxes: batches have `ImageText.boxes`: around the objects that the caption tells of.
-        zero_shot, probe, phrases: adds metrics, see `evaluate`.
+        zero_shot, probe, phrases, reworded: adds metrics, see `evaluate`.
         kwargs: as in `DrawnCaptions`.
 
     Raises:
@@ -82,7 +82,7 @@ class SmallScenes(DrawnCaptions):
     version = VERSION
     added_later: ClassVar[dict[str, Any]] = {
         **{"zero_shot": False, "mentions": MENTIONS, "omission": 0.0, "local_views": 0, "local": None},
-        **{"text_views": (), "concepts": False, "boxes": False, "probe": False, "phrases": False},
+        **{"text_views": (), "concepts": False, "boxes": False, "probe": False, "phrases": False, "reworded": False},
     }
 
     def __init__(
@@ -99,6 +99,7 @@ class SmallScenes(DrawnCaptions):
         zero_shot: bool = False,
         probe: bool = False,
         phrases: bool = False,
+        reworded: bool = False,
         **kwargs,
     ) -> None:
         super().__init__(train_size=train_size, **kwargs)
@@ -115,7 +116,7 @@ class SmallScenes(DrawnCaptions):
         self.local_views, self.local = local_views, Crops(**local or {})
         self.text_views = tuple(text_views)
         self.concepts, self.boxes = concepts, boxes
-        self.zero_shot, self.probe, self.phrases = zero_shot, probe, phrases
+        self.zero_shot, self.probe, self.phrases, self.reworded = zero_shot, probe, phrases, reworded
 
     def load(self) -> dict[str, Captioned]:
         nouns = read_nouns(self.data_root)
@@ -200,6 +201,9 @@ class SmallScenes(DrawnCaptions):
             of size, colour and place; and `zero_shot/log_likelihood`, of the right class under a softmax over classes.
             With `phrases`: `phrases/map/gallery192`, mean average precision of a picture's own objects, as phrases with
             size and colour, among all such phrases.
+            With `reworded`: `reworded/mrr/galleryN` and `reworded/log2_rank/galleryN`: a caption of several objects in
+            reverse order looks for its own among all captions and all with one attribute changed; none of these reads
+            like the query.
             With `probe`: what a linear map reads off the features, see `_probe`; of a module that embeds no text this
             alone.
             With `match_scores`: these by the match scores, of the first 500 scenes, `matched_attribute_accuracy` ...
@@ -223,6 +227,8 @@ class SmallScenes(DrawnCaptions):
             metrics |= self._zero_shot(module, image, split)
         if self.phrases:
             metrics |= self._phrases(module, image[split], split)
+        if self.reworded:
+            metrics |= self._reworded(module, split)
         if self.probe:
             metrics |= self._probe(module, split)
         if isinstance(module, RanksPairs):
@@ -274,6 +280,18 @@ class SmallScenes(DrawnCaptions):
         right = listed(torch.tensor(pairs).unique(dim=0).to(image.device))
         gallery = f"map/gallery{len(things)}"
         return {f"phrases/{gallery}": ranking_metrics(image, said, right)[gallery]}
+
+    def _reworded(self, module: nn.Module, split: str) -> Metrics:
+        """Captions of several objects in reverse order, which nobody else has, look for what says the same."""
+        shown = self.scenes(split)
+        gallery, keys = self._captioned([*shown, *scenes_in(self.stored[split].changed)])
+        there, wording = set(gallery[0]), self.wordings[0]
+        turned = [scene[::-1] for scene in shown if len(scene) > 1 and wording.caption(scene[::-1]) not in there]
+        queries, numbers = self._captioned(turned)
+        query, key = (embedded(module, "embed_text", texts[0]) for texts in (queries, gallery))
+        found = retrieval_metrics(query, key, same_id(numbers.to(query.device), keys.to(key.device)))
+        names = (f"{name}/gallery{len(keys)}" for name in ("mrr", "log2_rank"))
+        return {f"reworded/{name}": found[name] for name in names}
 
     def _probe(self, module: nn.Module, split: str) -> Metrics:
         """What a linear map tells of which concepts a picture shows.

@@ -50,7 +50,7 @@ def test_what_makes_no_tower_is_named(arguments: dict, message: str) -> None:
         tower(0, **arguments)
 
 
-@pytest.mark.parametrize("text", ["bag_of_words", "word_transformer"])
+@pytest.mark.parametrize("text", ["bag_of_words", "bag_of_many_words", "word_transformer"])
 def test_a_dual_encoder_has_them_by_name(text: str) -> None:
     torch.manual_seed(0)
     encoder = DualEncoder("small_convnet", text, embed_dim=8, width=16, text_length=12)

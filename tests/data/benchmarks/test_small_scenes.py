@@ -317,3 +317,27 @@ def test_phrases_and_concepts_are_asked_for(small: SmallScenes, monkeypatch: pyt
 def test_what_is_out_of_range_is_named(switch: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         SmallScenes(**switch)
+
+
+def test_a_caption_in_reverse_is_asked_for(small: SmallScenes, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Bag(Constant):
+        """Counts words, so the order of objects is nothing to it; where they stand is said of each."""
+
+        def embed_text(self, texts: list[str]) -> Tensor:
+            words = [sorted(text.replace(",", " and").split(" and ")) for text in texts]
+            return scattered([hash(tuple(part.strip() for part in line)) % 2**40 for line in words])
+
+        def embed_image(self, pixels: Tensor) -> Tensor:
+            return torch.ones(len(pixels), 256)
+
+    monkeypatch.setattr(small, "reworded", True)
+    found = small.evaluate(Bag(), "val")
+    (name,) = [name for name in found if name.startswith("reworded/mrr/")]
+    assert int(name.split("gallery")[1]) == 2000 + len(small.changed_texts("val"))
+    gallery = {*small.splits["val"].texts[0], *small.changed_texts("val")}
+    turned = [scene for scene in small.scenes("val") if len(scene) > 1]
+    turned = [scene for scene in turned if small.wordings[0].caption(scene[::-1]) not in gallery]
+    # Scenes of three are lists, in any order; two that stand in a relation read otherwise in reverse.
+    lists = torch.tensor([len(scene) == 3 for scene in turned])
+    assert len(found[name].items) == len(turned) > 1000
+    assert found[name].items[lists].mean() > 0.99 and found[name].items[~lists].mean() < 0.01
