@@ -24,6 +24,7 @@ from common.errors import UserError
 from common.observing import compared
 from common.tiled import reference
 from common.tiled.backends import Backend, chosen
+from common.tiled.fused import usable
 from common.tiled.logsumexp import LogSumExp, WholeLogSumExp
 from common.tiled.matrices import Own, Pairwise, Where, as_matrix
 from common.tiled.softplus import SoftplusTotal, WholeSoftplusTotal
@@ -174,7 +175,8 @@ class Scores:
             mirrored = self._mirrored and dims == (1,) and self._edits.mirrored
             given = self._query, self._key, self._edits, self._travelling, dims
             on_cpu = self.backend is Backend.CPU
-            totals = LogSumExp.apply(*given, mirrored) if on_cpu else StreamedLogSumExp.apply(*given)
+            fuse = self.backend is Backend.TRITON and usable(self._query, self._key)
+            totals = LogSumExp.apply(*given, mirrored) if on_cpu else StreamedLogSumExp.apply(*given, fuse)
             totals = totals if self._bias is None else [total + self._bias for total in totals]
         return [
             total if dim == 1 else self._own_columns(total, log=True) for dim, total in zip(dims, totals, strict=True)
@@ -415,7 +417,7 @@ class Scores:
 
 def _kinds(ids: Tensor, backend: Backend) -> tuple[int, Tensor]:
     """At most how many different ids there are, and for each, (n,), which of them it is."""
-    if backend is not Backend.CUDA:
+    if backend.waits:
         different, kind = ids.unique(return_inverse=True)
         return len(different), kind
     # A GPU would have to wait until it is known how many there are.

@@ -10,6 +10,9 @@ from pathlib import Path
 for library in ("OMP", "MKL", "OPENBLAS"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
+# Triton's kernels run in its interpreter here, which is decided when Triton is imported.
+os.environ.setdefault("TRITON_INTERPRET", "1")
+
 import pytest  # noqa: E402
 
 from data.clients import MissingClient  # noqa: E402

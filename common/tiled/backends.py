@@ -1,8 +1,10 @@
-"""Which code reduces a matrix of scores. All give the same numbers; they differ in time and memory.
+"""Which code reduces a matrix of scores. All give the same numbers; time and memory differ.
 
 * `reference` builds the matrix whole and leaves the rest to autograd: what to read first, and what to compare with.
 * `cpu` goes tile by tile through the cache, and skips work where a look at the numbers says that it may.
 * `cuda` takes tiles as large as the device allows and never looks at a number: each look would stall the device.
+* `triton` is that with kernels of its own for the log-sum-exp, see `common.tiled.fused`. It is to be asked for: what it
+  is worth has not been measured yet.
 """
 
 from collections.abc import Iterator
@@ -21,6 +23,12 @@ class Backend(StrEnum):
     REFERENCE = "reference"
     CPU = "cpu"
     CUDA = "cuda"
+    TRITON = "triton"
+
+    @property
+    def waits(self) -> bool:
+        """Whether it may look at numbers on the way, for which a device that runs ahead would have to be waited for."""
+        return self in (Backend.CPU, Backend.REFERENCE)
 
     @classmethod
     def _missing_(cls, value: object) -> NoReturn:

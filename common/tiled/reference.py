@@ -22,7 +22,10 @@ def edited(matrix: Tensor, edits: Edits) -> Tensor:
 
 def logsumexp(matrix: Tensor, edits: Edits, dim: int) -> Tensor:
     """log sum exp by row (dim 1, (m,)) or by column (dim 0, (n,)); -inf, without a gradient, where no pair is left."""
-    return edited(matrix, edits).logsumexp(dim)
+    scores = edited(matrix, edits)
+    empty = scores.detach().isneginf().all(dim)
+    # exp(-inf + inf) would be NaN in the backward pass.
+    return scores.masked_fill(empty.unsqueeze(dim), 0.0).logsumexp(dim).masked_fill(empty, -math.inf)
 
 
 def softplus_total(matrix: Tensor, edits: Edits, positive: Own | None) -> Tensor:

@@ -128,6 +128,10 @@ def tf32() -> Iterator[None]:
         _matmul = before
 
 
+def allows_tf32() -> bool:
+    return _matmul == "tf32"
+
+
 def full_precision(device: torch.device) -> AbstractContextManager:
     """Holds autocast off: it would compute the scores in bf16, where a logit of 100 has no digit after the point.
 

@@ -104,6 +104,17 @@ def test_excluded_pairs_and_offsets() -> None:
     assert_same(scores.matrix()[~mask], matrix[~mask], query, key)
 
 
+def test_a_row_whose_offsets_are_all_minus_infinity_has_no_gradient() -> None:
+    query, key = vectors(7, 3), vectors(10, 4)
+    offset = torch.zeros(7, 10, dtype=torch.float64)
+    offset[2], offset[:, 5] = -math.inf, -math.inf
+    for found, lost in zip(Scores(query, key).add(offset).logsumexps(), (2, 5), strict=True):
+        assert found[lost] == -math.inf and found.isfinite().sum() == len(found) - 1
+        gradients = torch.autograd.grad(found.sum(), (query, key), retain_graph=True)
+        assert all(gradient.isfinite().all() for gradient in gradients)
+        assert (gradients[0][2] == 0).all() and (gradients[1][5] == 0).all()
+
+
 @pytest.mark.parametrize("dim", [0, 1])
 def test_sum_differentiates_vectors_and_takes_pairs(dim: int) -> None:
     query, key, bias = vectors(7, 5), vectors(10, 6), torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
