@@ -78,7 +78,7 @@ def recipe_hash(
         if isinstance(path := kept.pop("class_path", None), str):
             kept["class"], added = identify(path)
             arguments = kept.get("init_args") or {}
-            kept["init_args"] = {k: v for k, v in arguments.items() if not (k in added and v == added[k])}
+            kept["init_args"] = {k: v for k, v in arguments.items() if not (k in added and v == stable(added[k]))}
         return kept
 
     model, data = stable(resolved["model"]), stable(resolved["data"])

@@ -81,8 +81,8 @@ class SmallScenes(DrawnCaptions):
     counts = COUNTS
     version = VERSION
     added_later: ClassVar[dict[str, Any]] = {
-        **{"zero_shot": False, "mentions": [*MENTIONS], "omission": 0.0, "local_views": 0, "local": None},
-        **{"text_views": [], "concepts": False, "boxes": False, "probe": False, "phrases": False, "reworded": False},
+        **{"zero_shot": False, "mentions": MENTIONS, "omission": 0.0, "local_views": 0, "local": None},
+        **{"text_views": (), "concepts": False, "boxes": False, "probe": False, "phrases": False, "reworded": False},
     }
 
     def __init__(

@@ -48,6 +48,10 @@ def test_an_argument_added_later_leaves_old_hashes_alone(card, monkeypatch):
     assert identity.recipe_hash(config, resolved) == before
     resolved["model"]["init_args"]["dropout"] = 0.2
     assert identity.recipe_hash(config, resolved) != before
+    # A default that is a tuple is a list in a recipe.
+    resolved["model"]["init_args"]["dropout"] = []
+    monkeypatch.setattr(Method, "added_later", Method.added_later | {"dropout": ()})
+    assert identity.recipe_hash(config, resolved) == before
 
 
 def test_arms_have_hashes_of_their_own(card):
