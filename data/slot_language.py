@@ -23,8 +23,8 @@ _FORMS = 2 * CONCEPTS
 """Words of a role: each concept has one of its own, and shares one with each neighbour on a ring."""
 _STYLES = ((0, 1, 2, 3, 4), (4, 3, 2, 1, 0), (1, 0, 2, 4, 3), (3, 4, 0, 2, 1))
 """The order of the roles in each style; "who does what" stays together, and so does "where and when"."""
-_BORDER = 3
-"""The first role of the second phrase."""
+BORDER = 3
+"""The first role of the second phrase: what stands before it is who does what."""
 _SYLLABLES = tuple("".join(pair) for pair in product("bdfgklmnprstvz", "aeiou"))
 _WORLD = 61
 """First part of every key."""
@@ -145,8 +145,8 @@ def vocabulary() -> list[str]:
 @cache
 def _phrase_of() -> dict[str, int]:
     """Of each content word and each function word before it, the phrase: 0 who does what, 1 where and when."""
-    found = {word: int(role >= _BORDER) for domain in _content() for role, words in enumerate(domain) for word in words}
-    return found | {style[role]: int(role >= _BORDER) for style in _function() for role in range(len(ROLES))}
+    found = {word: int(role >= BORDER) for domain in _content() for role, words in enumerate(domain) for word in words}
+    return found | {style[role]: int(role >= BORDER) for style in _function() for role in range(len(ROLES))}
 
 
 def phrases(text: str) -> tuple[str, str]:
@@ -158,3 +158,9 @@ def phrases(text: str) -> tuple[str, str]:
     of = _phrase_of()
     border = next(at for at, word in enumerate(words) if of[word] != of[words[0]])
     return " ".join(words[:border]), " ".join(words[border:])
+
+
+def who_does_what(text: str) -> str:
+    """That phrase of a sentence, wherever it stands."""
+    first, second = phrases(text)
+    return second if _phrase_of()[text.split()[0]] else first

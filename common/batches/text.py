@@ -91,6 +91,21 @@ class MinedTexts(NamedTuple):
     """Global id of each query, shape (n,)."""
 
 
+class TaskTexts(NamedTuple):
+    """`n` samples of two tasks in one format: queries with right and wrong documents, and graded pairs."""
+
+    query: list[str]
+    """Or a pair's first text."""
+    positives: list[list[str]]
+    """As many of each query; of a pair its second text."""
+    negatives: list[list[str]]
+    """As many of each query, at least one; of a pair none, by which it is known."""
+    grades: Tensor
+    """How alike the texts of a pair are, at most 1; -1 of a query, float (n,)."""
+    ids: Tensor
+    """Global id of each sample, shape (n,)."""
+
+
 class ParallelWords(NamedTuple):
     """`n` sentences and their translations, cut into words."""
 

@@ -13,6 +13,15 @@ from common.errors import UserError
 from common.paths import as_path
 
 
+REACH = 131_072
+"""Positions that Llama 3.1 was trained to read."""
+ROTATIONS = {
+    **{"rope_type": "llama3", "rope_theta": 500_000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0},
+    "original_max_position_embeddings": 8192,
+}
+"""Those of Llama 3.1: slow ones are slowed down further, in texts of any length."""
+
+
 class BidirectionalLlama(TokenPooling):
     """Llama without its causal mask, pooled by the mean over a text's tokens.
 
@@ -49,9 +58,9 @@ class BidirectionalLlama(TokenPooling):
             num_hidden_layers=layers,
             num_attention_heads=heads,
             num_key_value_heads=key_value_heads,
-            max_position_embeddings=positions,
+            max_position_embeddings=REACH,
             rms_norm_eps=1e-5,
-            rope_parameters={"rope_type": "default", "rope_theta": 500_000.0},
+            rope_parameters=dict(ROTATIONS),
             use_cache=False,
             attn_implementation="sdpa",
         )

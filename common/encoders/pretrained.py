@@ -30,6 +30,7 @@ ARCHITECTURES = {
     "distilbert-base-uncased": Architecture(768, 6, 12, 3_072, 30_522, 512),
     "bert-base-uncased": Architecture(768, 12, 12, 3_072, 30_522, 512),
     "bert-large-uncased": Architecture(1_024, 24, 16, 4_096, 30_522, 512),
+    "bge-large-zh-v1.5": Architecture(1_024, 24, 16, 4_096, 21_128, 512),
 }
 
 

@@ -53,6 +53,41 @@ class SingleTaskSampler(GlobalBatchSampler):
         return [batches[i] for i in rng.permutation(len(batches))]
 
 
+class MixedTaskSampler(GlobalBatchSampler):
+    """Every global batch holds so many samples of each data set: what `SingleTaskSampler` keeps apart.
+
+    They are spread evenly over the batch, so that each process has its share of each. Indices count as there.
+
+    Args:
+        sizes: samples of each data set.
+        shares: samples of each in one global batch.
+        seed: fixes, together with the epoch, every batch.
+
+    Raises:
+        UserError: the lists differ in length, or a data set does not fill its share of a batch.
+    """
+
+    def __init__(self, sizes: Sequence[int], shares: Sequence[int], seed: int = 0) -> None:
+        if len(sizes) != len(shares):
+            raise UserError(f"shares has {len(shares)} entries; there are {len(sizes)} data sets")
+        for size, share in zip(sizes, shares, strict=True):
+            if not 1 <= share <= size:
+                raise UserError(f"shares holds {share} for a data set of {size} samples; allowed is 1 to {size}")
+        super().__init__(sum(sizes), sum(shares), seed)
+        self.sizes, self.shares = list(sizes), list(shares)
+
+    def __len__(self) -> int:
+        return min(size // share for size, share in zip(self.sizes, self.shares, strict=True))
+
+    def global_batches(self, rng: np.random.Generator) -> Iterable[Sequence[int]]:
+        starts = np.cumsum([0, *self.sizes[:-1]])
+        orders = [start + rng.permutation(size) for start, size in zip(starts, self.sizes, strict=True)]
+        places = np.concatenate([(np.arange(share) + 0.5) / share for share in self.shares]).argsort(kind="stable")
+        for at in range(len(self)):
+            parts = [order[at * share : (at + 1) * share] for order, share in zip(orders, self.shares, strict=True)]
+            yield np.concatenate(parts)[places]
+
+
 class TaskSequenceSampler(GlobalBatchSampler):
     """One task after the other: all batches of the first, then all of the second; no task comes back.
 

@@ -17,7 +17,6 @@ from common.evaluation.embed import embed_dataset
 from common.evaluation.means import Mean
 from common.evaluation.retrieval import best_ranks
 from common.protocols import EmbedsText
-from common.random import uniform
 from common.sampling.batches import ResumableLoader
 from common.table import Rows, Table
 from data.published import published_folder, read_json
@@ -99,10 +98,9 @@ class EmbedNemotron(Benchmark):
         return Table(Rows(torch.arange(len(self.splits["train"]))), self._mined).loader(self.batch_size, self.seed)
 
     def _mined(self, rows: Rows, seed: int, epoch: int) -> MinedTexts:
-        """One of each question's documents, another one in each epoch."""
+        """One of each question's documents, the first in the first epoch and the next in the next, as released."""
         found = [self.splits["train"][at] for at in rows.index.tolist()]
-        draws = uniform(rows.index, 1, 71, seed, epoch).flatten().tolist()
-        chosen = [one.positives[int(draw * len(one.positives))] for one, draw in zip(found, draws, strict=True)]
+        chosen = [one.positives[epoch % len(one.positives)] for one in found]
         hard = [[one.negatives[k % len(one.negatives)] for k in range(self.negatives)] for one in found]
         return MinedTexts([one.text for one in found], chosen, hard, rows.index)
 

@@ -1,5 +1,6 @@
 """Llama as an encoder: both ways, over tokens alone, from a folder in transformers' layout."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,13 @@ def test_a_token_sees_those_behind_it_and_no_padding() -> None:
     states = model.hidden_states(tokens([1, 2, 3]))
     assert len(states) == 3 and model.output_dim == 16
     torch.testing.assert_close(alone, states[-1][0].mean(dim=0))
+
+
+def test_positions_turn_as_in_llama_3_1() -> None:
+    # Of two rotations the slow one has a wavelength of 4,443, between 8,192 / 4 and 8,192.
+    slow = 500_000**-0.5
+    share = (8192 * slow / (2 * math.pi) - 1) / 3
+    assert encoder().body.rotary_emb.inv_freq.tolist() == pytest.approx([1, slow * (share + (1 - share) / 8)])
 
 
 def test_weights_and_tokenizer_come_from_a_folder(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import tests.golden.mined
 import tests.golden.pairs
 import tests.golden.speech
 import tests.golden.steps
+import tests.golden.tasks
 import tests.golden.views
 import tests.golden.word_vectors
 import tests.golden.words  # noqa: F401  (they register our side)

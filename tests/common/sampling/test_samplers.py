@@ -14,7 +14,7 @@ from common.sampling.company import RankedLabelSampler, SameSamplesSampler, same
 from common.sampling.labels import BatchBindingSampler, DistinctLabelSampler, MPerClassSampler
 from common.sampling.lengths import SimilarLengthSampler
 from common.sampling.neighbors import NeighborSampler, geographic_neighbors
-from common.sampling.tasks import PartLastSampler, SingleTaskSampler
+from common.sampling.tasks import MixedTaskSampler, PartLastSampler, SingleTaskSampler
 from tests.processes import on_processes
 
 LABELS = torch.tensor([0] * 30 + [1] * 20 + [2] * 9 + [3] * 9 + [4] * 8 + [5] * 4)
@@ -39,6 +39,7 @@ SAMPLERS = {
     "same_together": lambda seed: SameSamplesSampler(DistinctLabelSampler(LABELS, 4, seed), LABELS, together=True),
     "binding": lambda seed: BatchBindingSampler(LABELS, 16, seed),
     "tasks": lambda seed: SingleTaskSampler([30, 7, 43], [8, 4, 12], seed),
+    "mixed_tasks": lambda seed: MixedTaskSampler([30, 12, 43], [6, 2, 4], seed),
     "part_last": lambda seed: PartLastSampler(80, torch.arange(3, 80, 4), 8, seed, whole_batches=12, part_batches=5),
     "similar_lengths": lambda seed: SimilarLengthSampler(torch.arange(80) % 23, 8, seed, window=4),
     "neighbors": lambda seed: NeighborSampler(ring_neighbors(), 8, seed, nearest=2, farther=2),
@@ -222,6 +223,8 @@ def test_a_place_is_no_neighbour_of_itself_even_among_its_doubles():
         (lambda: NeighborSampler(ring_neighbors(), 40, groups=LABELS % 2), "in groups may not fill a batch"),
         (lambda: SingleTaskSampler([10, 20], [4]), "batch_sizes has 1 entries"),
         (lambda: SingleTaskSampler([10, 20], 12), "batch_sizes holds 12 for a data set of 10"),
+        (lambda: MixedTaskSampler([10, 20], [4]), "shares has 1 entries; there are 2 data sets"),
+        (lambda: MixedTaskSampler([10, 20], [4, 0]), "shares holds 0 for a data set of 20"),
     ],
 )
 def test_bad_arguments_are_refused(make, message):
@@ -234,6 +237,14 @@ def test_batch_sizes_that_do_not_all_divide_by_the_processes_are_refused(monkeyp
     monkeypatch.setattr("common.sampling.batches.world_size", lambda: 4)
     with pytest.raises(UserError, match="multiple of the 4 processes"):
         next(iter(SingleTaskSampler([30, 43], batch_sizes)))
+
+
+def test_mixed_batches_and_their_halves_hold_a_share_of_each_data_set():
+    batches = torch.tensor(list(MixedTaskSampler([30, 12, 43], [6, 2, 4])))
+    sets = torch.bucketize(batches, torch.tensor([30, 42]), right=True)
+    for part, share in ((sets, [6, 2, 4]), (sets[:, :6], [3, 1, 2]), (sets[:, 6:], [3, 1, 2])):
+        assert all(row.bincount().tolist() == share for row in part)
+    assert len(batches) == 5 and len(batches.unique()) == 60
 
 
 def test_batches_of_similar_lengths_hold_little_padding():

@@ -1,10 +1,12 @@
 """Hard contrast: denominators, stages, mined texts and soups; and properties that a wrong constant breaks."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -203,6 +205,14 @@ def test_members_of_a_soup_begin_at_one_place_and_leave_out_a_language() -> None
     module.on_train_end()
     best = first if float(first.sum()) > float(second.sum()) else second
     assert module.encoder.table.weight.equal(best)
+
+
+def test_the_soup_has_the_rate_that_was_tuned_for_one_training() -> None:
+    folder = Path(properties.__file__).parent
+    rates = [
+        yaml.safe_load((folder / f"{name}.yaml").read_text())["model"]["init_args"] for name in ("mini", "mini_soup")
+    ]
+    assert rates[0]["tuning_rate"] == rates[1]["tuning_rate"] and rates[0]["lr"] == rates[1]["lr"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,71 @@
+"""Checkpoints of one training as one set of weights."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from common.checks import check_number
+from common.errors import UserError
+from common.training.soup import averaged
+from papers.sentence.codiemb.module import CoDiEmb
+
+EPS = 1e-12
+
+
+def delta_guided(states: Sequence[Mapping[str, Tensor]], start: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each tensor as the mean of those of the checkpoints, weighted by how far they went from where they began.
+
+    theta = sum_k w_k theta_k, w_k = |theta_k - theta_0| / sum_j |theta_j - theta_0|, the norms being of one tensor;
+    equal weights where nothing moved. The paper's formula is not public: this reading of its abstract is ours.
+
+    Raises:
+        UserError: there is no checkpoint, or one holds other tensors.
+    """
+    mean = averaged([*states, start][: len(states)])
+
+    def fused(name: str) -> Tensor:
+        if not start[name].is_floating_point():
+            return mean[name]
+        many, first = torch.stack([state[name].double() for state in states]), start[name].double()
+        far = (many - first).flatten(1).norm(dim=1)
+        weights = (far + EPS / len(far)) / (far.sum() + EPS)
+        return torch.tensordot(weights, many, dims=1).to(start[name])
+
+    return {name: fused(name) for name in mean}
+
+
+class FusedCoDiEmb(CoDiEmb):
+    """Keeps the weights at so many equally distant steps, the last among them, and in the end makes one of them.
+
+    Args:
+        checkpoints: how many.
+        kept: "delta_guided", or their "mean".
+        others: the arguments of `CoDiEmb`.
+    """
+
+    def __init__(
+        self, *, checkpoints: int = 4, kept: Literal["delta_guided", "mean"] = "delta_guided", **others
+    ) -> None:
+        super().__init__(**others)
+        check_number("model.checkpoints", checkpoints, least=1)
+        if kept not in ("delta_guided", "mean"):
+            raise UserError(f"model.kept is {kept!r}; it must be 'delta_guided' or 'mean'")
+        self.checkpoints, self.kept = checkpoints, kept
+        # Where it began, and each checkpoint; a checkpoint on disk holds them.
+        self.saved = nn.ModuleList(copy.deepcopy(self.encoder) for _ in range(1 + checkpoints)).requires_grad_(False)
+
+    def follow(self) -> None:
+        """Keeps the weights behind every so many steps."""
+        each = max(1, int(self.trainer.estimated_stepping_batches) // self.checkpoints)
+        done, rest = divmod(self.global_step, each)
+        if not rest and 1 <= done <= self.checkpoints:
+            self.saved[done].load_state_dict(self.encoder.state_dict())
+
+    def on_train_end(self) -> None:
+        super().on_train_end()
+        start, *states = (one.state_dict() for one in self.saved)
+        states = states[: max(1, self.global_step * self.checkpoints // int(self.trainer.estimated_stepping_batches))]
+        self.encoder.load_state_dict(delta_guided(states, start) if self.kept == "delta_guided" else averaged(states))
