@@ -12,7 +12,6 @@ from common.encoders.weights import are_read
 from common.errors import UserError
 from common.paths import as_path
 
-
 REACH = 131_072
 """Positions that Llama 3.1 was trained to read."""
 ROTATIONS = {

@@ -24,17 +24,19 @@ def delta_guided(states: Sequence[Mapping[str, Tensor]], start: Mapping[str, Ten
     Raises:
         UserError: there is no checkpoint, or one holds other tensors.
     """
-    mean = averaged([*states, start][: len(states)])
+    if not states:
+        raise UserError("a fusion needs at least one checkpoint")
+    known = averaged([start, *states])  # refuses other tensors; what holds no fractions is that of the start
 
     def fused(name: str) -> Tensor:
         if not start[name].is_floating_point():
-            return mean[name]
+            return known[name]
         many, first = torch.stack([state[name].double() for state in states]), start[name].double()
-        far = (many - first).flatten(1).norm(dim=1)
+        far = (many - first).reshape(len(many), -1).norm(dim=1)
         weights = (far + EPS / len(far)) / (far.sum() + EPS)
         return torch.tensordot(weights, many, dims=1).to(start[name])
 
-    return {name: fused(name) for name in mean}
+    return {name: fused(name) for name in known}
 
 
 class FusedCoDiEmb(CoDiEmb):
@@ -57,15 +59,21 @@ class FusedCoDiEmb(CoDiEmb):
         # Where it began, and each checkpoint; a checkpoint on disk holds them.
         self.saved = nn.ModuleList(copy.deepcopy(self.encoder) for _ in range(1 + checkpoints)).requires_grad_(False)
 
+    def kept_at(self) -> list[int]:
+        """The step behind which each checkpoint is taken."""
+        total = int(self.trainer.estimated_stepping_batches)
+        return [total * number // self.checkpoints for number in range(1, self.checkpoints + 1)]
+
     def follow(self) -> None:
-        """Keeps the weights behind every so many steps."""
-        each = max(1, int(self.trainer.estimated_stepping_batches) // self.checkpoints)
-        done, rest = divmod(self.global_step, each)
-        if not rest and 1 <= done <= self.checkpoints:
-            self.saved[done].load_state_dict(self.encoder.state_dict())
+        for number, step in enumerate(self.kept_at(), 1):
+            if step == self.global_step:
+                self.saved[number].load_state_dict(self.encoder.state_dict())
 
     def on_train_end(self) -> None:
         super().on_train_end()
         start, *states = (one.state_dict() for one in self.saved)
-        states = states[: max(1, self.global_step * self.checkpoints // int(self.trainer.estimated_stepping_batches))]
-        self.encoder.load_state_dict(delta_guided(states, start) if self.kept == "delta_guided" else averaged(states))
+        # A training may end early.
+        states = [state for state, step in zip(states, self.kept_at(), strict=True) if 0 < step <= self.global_step]
+        if states:
+            delta = self.kept == "delta_guided"
+            self.encoder.load_state_dict(delta_guided(states, start) if delta else averaged(states))
