@@ -1,11 +1,11 @@
 """Checkpoints of one training as one set of weights."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.utils import parameters_to_vector
 
 from common.checks import check_number
 from common.errors import UserError
@@ -56,8 +56,9 @@ class FusedCoDiEmb(CoDiEmb):
         if kept not in ("delta_guided", "mean"):
             raise UserError(f"model.kept is {kept!r}; it must be 'delta_guided' or 'mean'")
         self.checkpoints, self.kept = checkpoints, kept
+        start = parameters_to_vector(self.encoder.parameters()).detach()
         # Where it began, and each checkpoint; a checkpoint on disk holds them.
-        self.saved = nn.ModuleList(copy.deepcopy(self.encoder) for _ in range(1 + checkpoints)).requires_grad_(False)
+        self.register_buffer("saved", start.repeat(1 + checkpoints, 1))
 
     def kept_at(self) -> list[int]:
         """The step behind which each checkpoint is taken."""
@@ -67,13 +68,19 @@ class FusedCoDiEmb(CoDiEmb):
     def follow(self) -> None:
         for number, step in enumerate(self.kept_at(), 1):
             if step == self.global_step:
-                self.saved[number].load_state_dict(self.encoder.state_dict())
+                self.saved[number] = parameters_to_vector(self.encoder.parameters()).detach()
 
     def on_train_end(self) -> None:
         super().on_train_end()
-        start, *states = (one.state_dict() for one in self.saved)
+        start, *states = map(self.named, self.saved)
         # A training may end early.
         states = [state for state, step in zip(states, self.kept_at(), strict=True) if 0 < step <= self.global_step]
         if states:
             delta = self.kept == "delta_guided"
-            self.encoder.load_state_dict(delta_guided(states, start) if delta else averaged(states))
+            self.encoder.load_state_dict(delta_guided(states, start) if delta else averaged(states), strict=False)
+
+    def named(self, weights: Tensor) -> dict[str, Tensor]:
+        """The tensors of an encoder that stand one after the other in `weights`."""
+        tensors = dict(self.encoder.named_parameters())
+        parts = weights.split([tensor.numel() for tensor in tensors.values()])
+        return {name: part.view_as(tensor) for (name, tensor), part in zip(tensors.items(), parts, strict=True)}

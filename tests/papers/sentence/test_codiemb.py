@@ -211,7 +211,7 @@ def test_checkpoints_are_kept_at_equal_distances_and_made_one(kept: str) -> None
         method.global_step = step
         method.follow()
         seen.append(table.detach().clone())
-    kept_states = [one.body.embeddings.word_embeddings.weight for one in method.saved]
+    kept_states = [method.named(one)["body.embeddings.word_embeddings.weight"] for one in method.saved]
     assert all(x.equal(y) for x, y in zip(kept_states, [start, *seen[1::2]], strict=True))
     method.on_train_end()
     if kept == "mean":
@@ -230,7 +230,7 @@ def test_a_training_that_ends_early_is_made_of_what_it_has() -> None:
             table += 1.0
         method.global_step = step
         method.follow()
-    at_two = method.saved[1].body.embeddings.word_embeddings.weight.clone()
+    at_two = method.named(method.saved[1])["body.embeddings.word_embeddings.weight"].clone()
     method.on_train_end()
     torch.testing.assert_close(table.detach(), at_two)
 
