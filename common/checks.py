@@ -1,6 +1,7 @@
 """What arguments have in common, refused in one line that names the argument, its value and what is allowed."""
 
 import math
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -122,6 +123,19 @@ def check_number(
         ]
         shown = f"{number:g}" if isinstance(value, Tensor) else number
         raise UserError(f"{name} {shown}: expected a finite number {' and '.join(b for b in bounds if b)}".rstrip())
+
+
+def check_choice(name: str, value: str, kind: Any) -> None:
+    """A word is one of a few.
+
+    Args:
+        kind: the `Literal` of them.
+
+    Raises:
+        UserError: it is another.
+    """
+    if value not in get_args(kind):
+        raise UserError(f"{name} is {value!r}; it must be one of {', '.join(get_args(kind))}")
 
 
 def _dtype(x: Tensor) -> str:

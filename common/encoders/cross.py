@@ -1,12 +1,13 @@
 """The cross-encoder: two texts in one input, one score. And a language model in both of its forms."""
 
 from copy import deepcopy
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.checks import check_choice
 from common.encoders.pretrained import PretrainedFiles
 from common.encoders.text import Pooling, TextEncoder
 from common.encoders.weights import are_read
@@ -46,8 +47,7 @@ class CrossEncoder(nn.Module):
 
     def __init__(self, encoder: TextEncoder, max_length: int = 64, reading: Reading = "pair") -> None:
         super().__init__()
-        if reading not in get_args(Reading):
-            raise UserError(f"reading is {reading!r}; it must be one of {', '.join(get_args(Reading))}")
+        check_choice("reading", reading, Reading)
         if not 5 <= max_length <= encoder.positions:
             raise UserError(f"max_length is {max_length}; it must be from 5 to {encoder.positions}, what it can read")
         self.encoder, self.max_length, self.reading = encoder, max_length, reading
@@ -155,6 +155,36 @@ class BiCross(nn.Module):
         # Where each form begins anew: buffers, as they are part of a checkpoint and no part of the model.
         self.register_buffer("bi_start", flat(bi))
         self.register_buffer("cross_start", None if cross is None else flat(cross))
+
+    @classmethod
+    def named(
+        cls,
+        name: str,
+        *,
+        cross: bool,
+        own_teacher: bool,
+        pooling: Pooling = "cls",
+        dropout: float | None = None,
+        max_length: int = 32,
+        pair_length: int = 64,
+        weights: str | None = None,
+        cross_weights: str | None = None,
+        reading: Reading = "pair",
+    ) -> "BiCross":
+        """Both forms of a published BERT, or of one of this repository.
+
+        Args:
+            cross: whether there is a cross-encoder.
+            own_teacher: as in the constructor.
+            name, pooling, dropout, max_length, weights: of the bi-encoder, as in `TextEncoder.named`.
+            pair_length, cross_weights, reading: of the cross-encoder, as in `CrossEncoder.named`.
+
+        Raises:
+            UserError: as these.
+        """
+        bi = TextEncoder.named(name, pooling, dropout, max_length, weights=weights)
+        pair = CrossEncoder.named(name, pooling, dropout, pair_length, cross_weights, reading) if cross else None
+        return cls(bi, pair, own_teacher)
 
     def train(self, mode: bool = True) -> "BiCross":
         """The teacher stays in eval mode."""

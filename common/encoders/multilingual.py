@@ -8,6 +8,7 @@ from tokenizers import Tokenizer, processors
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.checks import check_choice
 from common.distributed import sum_over_processes
 from common.encoders.pooling import Tokens
 from common.encoders.pretrained import load_exactly
@@ -51,6 +52,12 @@ class MultilingualEncoder(TextEncoder):
     def learn(self, texts: list[str]) -> None:
         """Learns the pieces of the texts, as many as the table has rows."""
         self._tokenizer = self.framed(learn_pieces(texts, SPECIAL, self.body.config.vocab_size, kind="bpe"))
+
+    def learn_translations(self, translations: list[tuple[str, ...]], counted: int) -> None:
+        """Learns the pieces of translations, each in all languages; every `counted`-th is counted, of 0 none."""
+        self.learn([text for texts in translations for text in texts])
+        if counted:
+            self.count([" ".join(texts) for texts in translations[::counted]])
 
     @torch.no_grad()
     def count(self, texts: list[str]) -> None:
@@ -135,12 +142,13 @@ class MultilingualLM(MultilingualEncoder):
         return hide_tokens_by_sample(self.tokenize(texts), self.masked, self, ids, *key)
 
     def masked_lm(self, texts: Texts, ids: Tensor, *key: int) -> tuple[Tensor, Tensor]:
-        """The cross-entropy of the hidden tokens, summed over all processes, and how many these are, at least 1."""
+        """The mean cross-entropy of the hidden tokens of all processes, 0-d, and how many these are, at least 1."""
         visible, targets = self.hide(texts, ids, *key)
         asked = targets != IGNORED
         logits = self.head(self.hidden_states(visible)[-1][asked], self.table)
         total = F.cross_entropy(logits, targets[asked], reduction="sum")
-        return sum_over_processes(total), sum_over_processes(asked.sum().to(total)).clamp(min=1)
+        count = sum_over_processes(asked.sum().to(total)).clamp(min=1)
+        return sum_over_processes(total) / count, count
 
     def _load(self) -> None:
         found = {}
@@ -149,6 +157,8 @@ class MultilingualLM(MultilingualEncoder):
             found[name] = _of_bert(name, tensor.float())
         load_exactly(self.body, found, _XLM_R)
         load_exactly(self.head, {name.removeprefix("lm_head."): tensor for name, tensor in found.items()}, _XLM_R)
+        # The row of padding has no gradient; an XLM-R has another token in a BERT's place for it.
+        self.body.embeddings.word_embeddings.padding_idx = self.special_id("[PAD]")
         for part in (*self.body.modules(), self.head.norm):
             if isinstance(part, nn.LayerNorm):
                 part.eps = 1e-5
@@ -163,6 +173,9 @@ def _of_bert(name: str, tensor: Tensor) -> Tensor:
     return tensor
 
 
+Pooled = Literal["cls", "mean"]
+
+
 class MiddleState(nn.Module):
     """An encoder with a linear map, of a state of a middle layer, by which texts are compared.
 
@@ -172,10 +185,9 @@ class MiddleState(nn.Module):
         pooling: "cls" maps the first token's state, "mean" that of all tokens.
     """
 
-    def __init__(
-        self, encoder: TextEncoder, projection: nn.Linear, layer: int, pooling: Literal["cls", "mean"]
-    ) -> None:
+    def __init__(self, encoder: TextEncoder, projection: nn.Linear, layer: int, pooling: Pooled) -> None:
         super().__init__()
+        check_choice("model.pooling", pooling, Pooled)
         self.encoder, self.projection, self.layer, self.pooling = encoder, projection, layer, pooling
 
     def forward(self, tokens: Tokens) -> Tensor:

@@ -1,4 +1,4 @@
-"""Positives made of two pairs each."""
+"""Pairs in random order, and positives made of two pairs each."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,19 @@ from torch import Tensor
 from common.random import uniform
 
 Pair = tuple[str, str]
+
+
+def swapped_pairs(first: Sequence[str], second: Sequence[str], ids: Tensor, *key: int) -> tuple[list[str], list[str]]:
+    """Pairs of texts, half of them in the other order.
+
+    Args:
+        first, second: the sides of n pairs.
+        ids: global sample id of each, shape (n,).
+        key: what else the order depends on, such as seed and step.
+    """
+    turns = (uniform(ids, 1, *key)[:, 0] < 0.5).tolist()
+    pairs = [(b, a) if turn else (a, b) for a, b, turn in zip(first, second, turns, strict=True)]
+    return [a for a, _ in pairs], [b for _, b in pairs]
 
 
 def mixed_pairs(first: Sequence[Pair], second: Sequence[Pair], ids: Tensor, *key: int) -> tuple[list[Pair], list[Pair]]:

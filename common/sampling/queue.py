@@ -1,5 +1,7 @@
 """A queue of keys from earlier batches, as further negatives."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -67,3 +69,12 @@ class KeyQueue(nn.Module):
         slots = (start + torch.arange(kept, device=self._keys.device)) % len(self._keys)
         self._keys[slots], self._ids[slots] = keys[-kept:], ids[-kept:]
         self._written += len(keys)
+
+    def fill(self, keys: Iterator[Tensor]) -> None:
+        """Appends keys, as `enqueue` does, until it is full; of a queue that is full, nothing is asked.
+
+        Args:
+            keys: batch by batch, as many as it takes; made only as they are needed.
+        """
+        while len(self) < len(self._keys):
+            self.enqueue(next(keys))

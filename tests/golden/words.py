@@ -1,14 +1,16 @@
-"""Our side of the losses over words and their translations."""
+"""Our side of the losses over words and their translations, and over pairs of sentences."""
 
 from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
+from torch.nn import functional as F
 
-from common.batches import ParallelWords
+from common.batches import GradedPairs, ParallelWords
 from common.losses import queue_info_nce
 from papers.sentence.mirroralign.module import MirrorAlign
+from papers.sentence.trans_encoder.module import TransEncoder
 from tests.golden.ours import like
 from tests.golden.recorded import Case
 
@@ -45,3 +47,19 @@ class Step(torch.nn.Module):
 @like("infoxlm/queue", "infoxlm/queue_cold", "infoxlm/queue_unit")
 def infoxlm(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
     return len(x["query"]) * queue_info_nce(x["query"], x["key"], x["queue"], **case.arguments)
+
+
+@like("trans_encoder/bi", "trans_encoder/bi_one", "trans_encoder/cross", "trans_encoder/cross_below_zero")
+def trans_encoder(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
+    model = SimpleNamespace(
+        cosines=lambda first, second: F.cosine_similarity(x["first"], x["second"]),
+        cross=lambda first, second: x["logits"][:, 0],
+    )
+    y = torch.tensor(case.given["labels"], dtype=torch.float64)
+    method = SimpleNamespace(
+        rounds=["cross", "bi"], models=[model], cross_batch=None, targets=lambda *_: y, key=lambda purpose: (0,)
+    )
+    texts = [""] * len(y)
+    return TransEncoder.round_loss(
+        method, 1 if "logits" in x else 2, GradedPairs(texts, texts, y, torch.arange(len(y)))
+    )

@@ -1,12 +1,12 @@
 """CompCSE (Chanchani and Huang 2023): a sentence is pulled towards what its two parts compose to."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from common.batches import SentenceParts
-from common.checks import check_number
+from common.checks import check_choice, check_number
 from common.errors import UserError
 from common.random import uniform
 from papers.sentence.simcse.module import SimCSE
@@ -47,8 +47,7 @@ class CompCSE(SimCSE):
             ("composed", composed, Place),
             ("positive", positive, Positive),
         ):
-            if value not in get_args(kinds):
-                raise UserError(f"model.{name} is {value!r}; it must be one of {', '.join(get_args(kinds))}")
+            check_choice(f"model.{name}", value, kinds)
         if self.masks != "independent":
             raise UserError(f"model.masks is {self.masks!r}; a sentence and its parts have masks of their own")
         check_number("model.compared", compared, least=1, most=self.encoder.width)

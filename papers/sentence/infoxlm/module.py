@@ -8,15 +8,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.batches import Translations
-from common.checks import check_number
+from common.checks import check_choice, check_number
 from common.distributed import sum_over_processes
 from common.encoders.momentum import MomentumTeacher
-from common.encoders.multilingual import MiddleState, MultilingualLM, Texts, mean_state
-from common.errors import UserError
+from common.encoders.multilingual import MiddleState, MultilingualLM, Pooled, Texts, mean_state
 from common.losses import info_nce, queue_info_nce
 from common.sampling.mixtures import mixed_pairs
 from common.sampling.queue import KeyQueue
 from common.training.method import Method
+
+Contrast = Literal["queue", "batch", "none"]
+Weighting = Literal["means", "sizes"]
 
 
 class InfoXLM(Method):
@@ -26,10 +28,10 @@ class InfoXLM(Method):
         weights: folder of an XLM-R to start from, with its tokenizer; without it weights are random, and the pieces are
             learnt from the benchmark's texts as a fit begins.
         vocab_size, width, layers, heads, hidden, positions: the encoder's shape.
-        dropout: as in `TextEncoder`.
         max_length: tokens at which a text, or a pair of texts, is cut in training.
-        counted: the table starts with vectors counted in the benchmark's translations side by side, see `ppmi_svd`,
-            where the paper goes on from an encoder whose languages are already near each other.
+        counted: the table starts with vectors counted in each so-manyth of the benchmark's translations side by side,
+            see `ppmi_svd`, where the paper goes on from an encoder whose languages are somewhat near each other; of 0
+            it starts with random ones.
         layer: whose output is contrasted and, its mean over the tokens, embedded.
         pooling: of what is contrasted, the first token's state, as published, or the mean.
         masked: share of the tokens that are hidden, in all three tasks.
@@ -38,8 +40,8 @@ class InfoXLM(Method):
         mixup: a positive is made of two pairs, their sentences in random order on either side; else of one.
         shuffled: a control, for which translations are of other sentences.
         unit: vectors are compared by their cosine; the released code takes the inner product.
-        weighting: "means" of the three losses are summed; "sizes", as released, sums all terms and divides by the
-            masked tokens and the positives together, so that a positive weighs as much as a masked token.
+        weighting: "means" of the three losses are summed; "sizes", as released, takes the mean over all masked tokens
+            and positives together, so that a positive weighs as much as a masked token.
         weight: of XLCO.
         temperature, queue_size, momentum: of XLCO.
         optimization: the arguments of `Method`.
@@ -60,17 +62,16 @@ class InfoXLM(Method):
         heads: int = 4,
         hidden: int = 256,
         positions: int = 128,
-        dropout: float = 0.0,
         max_length: int = 48,
-        counted: bool = False,
+        counted: int = 0,
         layer: int = 1,
-        pooling: Literal["cls", "mean"] = "cls",
+        pooling: Pooled = "cls",
         masked: float = 0.15,
-        contrast: Literal["queue", "batch", "none"] = "queue",
+        contrast: Contrast = "queue",
         mixup: bool = True,
         shuffled: bool = False,
         unit: bool = True,
-        weighting: Literal["means", "sizes"] = "means",
+        weighting: Weighting = "means",
         weight: float = 1.0,
         temperature: float = 0.1,
         queue_size: int = 256,
@@ -79,15 +80,17 @@ class InfoXLM(Method):
     ) -> None:
         super().__init__(**optimization)
         check_number("model.momentum", momentum, least=0, most=1)
-        if not 1 <= layer <= layers:
-            raise UserError(f"model.layer is {layer}; it must be from 1 to model.layers, {layers}")
+        check_number("model.layer", layer, least=1, most=layers)
+        check_number("model.counted", counted, least=0)
+        check_choice("model.contrast", contrast, Contrast)
+        check_choice("model.weighting", weighting, Weighting)
         shape = dict(hidden_size=width, layers=layers, heads=heads, intermediate_size=hidden, vocab_size=vocab_size)
-        limits = dict(positions=positions, dropout=dropout, max_length=max_length)
+        # No dropout, as released.
+        limits = dict(positions=positions, dropout=0.0, max_length=max_length)
         self.encoder = MultilingualLM(masked, weights=weights, **shape, **limits)
         self.counted, self.layer, self.pooling, self.contrast = counted, layer, pooling, contrast
         self.mixup, self.shuffled, self.unit, self.weighting = mixup, shuffled, unit, weighting
-        self.weight, self.temperature = weight, temperature
-        self.momentum, self.queue_size = momentum, queue_size
+        self.weight, self.temperature, self.momentum = weight, temperature, momentum
         self.projection = self.teacher = self.queue = None
         if contrast != "none":
             self.projection = nn.Linear(width, width, bias=False)
@@ -101,15 +104,8 @@ class InfoXLM(Method):
 
     def setup(self, stage: str) -> None:
         if stage == "fit" and self.encoder.weights is None:
-            self.learn(self.trainer.datamodule.translations())
-
-    def learn(self, translations: list[tuple[str, ...]]) -> None:
-        """The vocabulary, and where the table is counted its rows and those of the momentum encoder."""
-        self.encoder.learn([text for texts in translations for text in texts])
-        if self.counted:
-            self.encoder.count([" ".join(texts) for texts in translations])
-        if self.teacher is not None:
-            self.teacher.update(self.student, 0.0)
+            self.encoder.learn_translations(self.trainer.datamodule.translations(), self.counted)
+            self.follow(0.0)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
@@ -122,14 +118,12 @@ class InfoXLM(Method):
     def on_train_start(self) -> None:
         """Fills the queue with keys of the encoder as it is, as released; a run that is resumed has it filled."""
         super().on_train_start()
-        if self.queue is not None and len(self.queue) < self.queue_size:
+        if self.queue is not None:
             loader = self.trainer.datamodule.train_dataloader()
             # In another order than the first epoch's, whose positives would all find themselves in the queue.
             loader.order.set_epoch(1)
-            for batch in cycle(loader):
-                self.queue.enqueue(self.compared(self.teacher, *self.positives(batch)[1:], "masks of keys"))
-                if len(self.queue) == self.queue_size:
-                    break
+            batches = (self.transfer_batch_to_device(batch, self.device, 0) for batch in cycle(loader))
+            self.queue.fill(self.keys(*self.positives(batch)[1:]) for batch in batches)
 
     def training_step(self, batch: Translations, batch_idx: int) -> Tensor:
         pairs = [*zip(batch.source, batch.target, strict=True)]
@@ -141,9 +135,9 @@ class InfoXLM(Method):
         }
         if self.contrast != "none":
             terms["xlco"] = self.tell_apart(batch)
-        sums, counts = zip(*terms.values(), strict=True)
-        means = {name: total / count for name, (total, count) in terms.items()}
-        return self.log_loss(sum(sums) / sum(counts) if self.weighting == "sizes" else sum(means.values()), **means)
+        means, sizes = map(torch.stack, zip(*terms.values(), strict=True))
+        loss = means @ sizes / sizes.sum() if self.weighting == "sizes" else means.sum()
+        return self.log_loss(loss, **dict(zip(terms, means, strict=True)))
 
     def positives(self, batch: Translations) -> tuple[Texts, Texts, Tensor]:
         """Both sides of what is contrasted, and the id of each."""
@@ -157,26 +151,27 @@ class InfoXLM(Method):
         return left, right[1:] + right[:1] if self.shuffled else right, ids
 
     def tell_apart(self, batch: Translations) -> tuple[Tensor, Tensor]:
-        """XLCO by its weight, summed over the positives of all processes, and how many there are."""
+        """XLCO by its weight, the mean over the positives of all processes, and how many these are."""
         left, right, ids = self.positives(batch)
-        query = self.compared(self.student, left, ids, "masks of queries")
-        key = self.compared(self.teacher or self.student, right, ids, "masks of keys")
+        query, key = self.compared(self.student, left, ids, "masks of queries"), self.keys(right, ids)
         if self.queue is None:
             loss = info_nce(query, key, temperature=self.temperature)
         else:
             loss = queue_info_nce(query, key, self.queue.keys, temperature=self.temperature)
             self.queue.enqueue(key, ids)
-        count = sum_over_processes(torch.tensor(float(len(ids)), device=loss.device))
-        return self.weight * loss * count, count
+        return self.weight * loss, sum_over_processes(loss.new_tensor(len(ids)))
+
+    def keys(self, texts: Texts, ids: Tensor) -> Tensor:
+        return self.compared(self.teacher or self.student, texts, ids, "masks of keys")
 
     def compared(self, network: nn.Module, texts: Texts, ids: Tensor, purpose: str) -> Tensor:
         """What the loss compares of texts with some tokens hidden, (n, d)."""
         rows = network(self.encoder.hide(texts, ids, *self.key(purpose))[0])
         return F.normalize(rows, dim=-1) if self.unit else rows
 
-    def follow(self) -> None:
+    def follow(self, momentum: float | None = None) -> None:
         if self.teacher is not None:
-            self.teacher.update(self.student, self.momentum)
+            self.teacher.update(self.student, self.momentum if momentum is None else momentum)
 
     @torch.no_grad()
     def embed_text(self, texts: list[str]) -> Tensor:

@@ -77,7 +77,7 @@ def one_sided(seed: int) -> float:
             query = model.compared(model.student, left, ids, "masks of queries")
             rows = model.compared(model.teacher, right, ids, "masks of keys")
             logits = torch.cat([(query * rows).sum(1, keepdim=True), query @ model.queue.keys.T], dim=1)
-            loss = -(logits / model.temperature).log_softmax(1)[:, 0].sum()
+            loss = -(logits / model.temperature).log_softmax(1)[:, 0].mean()
         else:
             loss = model.tell_apart(batch())[0]
         found = torch.autograd.grad(loss, weights, allow_unused=True)

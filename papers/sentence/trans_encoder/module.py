@@ -2,20 +2,21 @@
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from common.batches import GradedPairs
-from common.checks import check_number
+from common.checks import check_choice, check_number
 from common.distributed import global_mean
-from common.encoders.cross import BiCross, CrossEncoder, Form, Reading
-from common.encoders.text import Pooling, TextEncoder
+from common.encoders.cross import BiCross, Form, Reading
+from common.encoders.text import Pooling
 from common.errors import UserError
 from common.losses import info_nce
 from common.random import uniform
+from common.sampling.mixtures import swapped_pairs
 from common.table import take
 from common.training.method import Method
 from common.training.stages import Stages
@@ -78,9 +79,8 @@ class TransEncoder(Method):
         **optimization: Any,
     ) -> None:
         super().__init__(**optimization)
-        for name, value, kinds in (("labels", labels, Labels), ("beginning", beginning, Beginning)):
-            if value not in get_args(kinds):
-                raise UserError(f"model.{name} is {value!r}; it must be one of {', '.join(get_args(kinds))}")
+        check_choice("model.labels", labels, Labels)
+        check_choice("model.beginning", beginning, Beginning)
         if set(rounds) - {"bi", "cross"} or ("cross", "cross") in pairwise(rounds):
             raise UserError(f"model.rounds is {list(rounds)}; each is 'bi' or 'cross', and no two 'cross' meet")
         if len(lengths) != len(rounds) + 1:
@@ -90,17 +90,11 @@ class TransEncoder(Method):
         self.rounds, self.lengths, self.labels, self.highest = list(rounds), list(lengths), labels, highest
         self.beginning, self.cross_batch, self.temperature = beginning, cross_batch, temperature
         self.peaks = {"bi": bi_lr, "cross": cross_lr}
-        own = ("bi", "bi") in pairwise(["bi", *rounds])
-        self.models = torch.nn.ModuleList(
-            BiCross(
-                TextEncoder.named(name, pooling, dropout, max_length, weights=weights),
-                CrossEncoder.named(name, pooling, dropout, pair_length, cross_weights, reading)
-                if "cross" in rounds
-                else None,
-                own,
-            )
-            for name in ([encoder] if isinstance(encoder, str) else encoder)
-        )
+        forms = dict(cross="cross" in rounds, own_teacher=("bi", "bi") in pairwise(["bi", *rounds]))
+        shape = dict(pooling=pooling, dropout=dropout, max_length=max_length, pair_length=pair_length)
+        start = dict(weights=weights, cross_weights=cross_weights, reading=reading)
+        names = [encoder] if isinstance(encoder, str) else encoder
+        self.models = torch.nn.ModuleList(BiCross.named(name, **forms, **shape, **start) for name in names)
 
     def rate_factor(self, total: int) -> Callable[[int], float]:
         self.stages = Stages(self.lengths, total)
@@ -140,9 +134,7 @@ class TransEncoder(Method):
             return global_mean(sum((model.cosines(batch.first, batch.second) - y).square() for model in self.models))
         batch = take(batch, torch.arange(len(batch.ids))[: self.cross_batch])
         y = self.targets(teacher, student, batch)
-        swapped = (uniform(batch.ids, 1, *self.key("order"))[:, 0] < 0.5).tolist()
-        pairs = zip(batch.first, batch.second, swapped, strict=True)
-        sides = [*zip(*((b, a) if swap else (a, b) for a, b, swap in pairs), strict=True)]
+        sides = swapped_pairs(batch.first, batch.second, batch.ids, *self.key("order"))
         return global_mean(sum(soft_cross_entropy(model.cross(*sides), y) for model in self.models))
 
     def targets(self, teacher: Form, student: Form, batch: GradedPairs) -> Tensor:

@@ -10,6 +10,7 @@ from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 
 from common.encoders.multilingual import SCALE, MultilingualEncoder, MultilingualLM
 from common.errors import UserError
+from common.sampling.masking import IGNORED
 
 TEXTS = ["night and day", "malam dan siang", "gece ve gündüz"]
 SHAPE = dict(hidden_size=8, layers=1, heads=2, intermediate_size=16, positions=16, max_length=12)
@@ -47,6 +48,39 @@ def test_a_counted_table_has_like_rows_for_pieces_of_like_company() -> None:
     assert table[special].equal(before[special])  # which no text holds
 
 
+def test_translations_are_learnt_and_each_so_manyth_is_counted() -> None:
+    translations = [("day a", "gun b"), ("night c", "gece d"), ("sea e", "deniz f")]
+    counted, by_hand, plain = (MultilingualEncoder(vocab_size=60, **SHAPE) for _ in range(3))
+    counted.learn_translations(translations, 2)
+    plain.learn_translations(translations, 0)
+    by_hand.load_state_dict(plain.state_dict())
+    by_hand.learn([text for texts in translations for text in texts])
+    assert counted.state == plain.state == by_hand.state
+    by_hand.count(["day a gun b", "sea e deniz f"])
+    tables = [encoder.body.embeddings.word_embeddings.weight.detach() for encoder in (counted, by_hand)]
+    seen = tables[1].square().mean(dim=1).sqrt().isclose(torch.tensor(SCALE), rtol=1e-4)
+    assert 0 < int(seen.sum()) < 60 and tables[0][seen].equal(tables[1][seen])
+    rows = plain.body.embeddings.word_embeddings.weight.detach()
+    assert not rows.square().mean(dim=1).sqrt().isclose(torch.tensor(SCALE), rtol=1e-4).any()
+
+
+def test_a_loss_is_the_mean_over_the_hidden_tokens() -> None:
+    torch.manual_seed(0)
+    model = MultilingualLM(0.8, vocab_size=60, **SHAPE).eval()
+    model.learn(TEXTS)
+    visible, targets = model.hide(TEXTS, torch.arange(3), 7)
+    logits = model.head(model.hidden_states(visible)[-1], model.table).detach()
+    each = [
+        float(row.logsumexp(0) - row[target])
+        for rows, line in zip(logits, targets.tolist(), strict=True)
+        for row, target in zip(rows, line, strict=True)
+        if target != IGNORED
+    ]
+    mean, count = model.masked_lm(TEXTS, torch.arange(3), 7)
+    assert len(each) > 3 and float(count) == len(each)
+    assert float(mean.detach()) == pytest.approx(sum(each) / len(each), rel=1e-5)
+
+
 def test_weights_of_an_xlm_r_compute_what_they_did(tmp_path: Path) -> None:
     words = ["<s>", "<pad>", "</s>", "<unk>", "day", "gece", "<mask>"]
     tokenizer = Tokenizer(models.WordLevel({word: k for k, word in enumerate(words)}, unk_token="<unk>"))
@@ -69,6 +103,9 @@ def test_weights_of_an_xlm_r_compute_what_they_did(tmp_path: Path) -> None:
     expected = theirs(input_ids=tokens.ids, attention_mask=tokens.mask).logits
     found = encoder.head(encoder.hidden_states(tokens)[-1], encoder.table)
     torch.testing.assert_close(found[tokens.mask.bool()], expected[tokens.mask.bool()], rtol=1e-4, atol=1e-4)
+    encoder.hidden_states(tokens)[0].square().sum().backward()
+    learnt = encoder.table.grad.abs().sum(dim=1) > 0
+    assert learnt.tolist() == [True, False, True, True, True, True, False]  # <s> is, <pad> is not, and none is hidden
 
 
 def test_files_that_do_not_fit_are_named(tmp_path: Path) -> None:

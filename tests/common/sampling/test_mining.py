@@ -129,6 +129,16 @@ def test_the_queue_holds_the_latest_keys_whatever_the_batch(sizes):
         torch.testing.assert_close(queue.keys[order], everything[-7:])
 
 
+def test_a_queue_is_filled_and_asks_for_no_more_than_it_takes():
+    batches = iter([torch.full((3, 2), float(step)) for step in range(4)])
+    queue = KeyQueue(7, 2)
+    queue.enqueue(torch.full((1, 2), -1.0))
+    queue.fill(batches)
+    assert sorted(queue.keys[:, 0].tolist()) == [-1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
+    queue.fill(batches)
+    assert [float(rows[0, 0]) for rows in batches] == [2.0, 3.0]
+
+
 def test_the_queue_may_be_written_before_the_backward_pass_and_survives_a_checkpoint():
     queue, query = KeyQueue(4, 3), torch.randn(2, 3, requires_grad=True)
     queue.enqueue(torch.randn(3, 3))

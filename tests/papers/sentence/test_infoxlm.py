@@ -96,13 +96,13 @@ def test_positives_are_of_the_third_and_fourth_of_each_four_rows() -> None:
 
 def test_the_queue_is_full_of_the_encoders_own_keys_before_the_first_step() -> None:
     model = small(0)
-    model.queue, model.queue_size = KeyQueue(7, 8).double(), 7
+    model.queue = KeyQueue(7, 8).double()
     loader, epochs = Loader([batch()]), []
     loader.order = SimpleNamespace(set_epoch=epochs.append)
     data = SimpleNamespace(train_dataloader=lambda: loader)
     model._trainer = SimpleNamespace(datamodule=data, train_dataloader=[])
     model.on_train_start()
-    keys = model.compared(model.teacher, *model.positives(batch())[1:], "masks of keys")
+    keys = model.keys(*model.positives(batch())[1:])
     assert len(model.queue) == 7 and epochs == [1]
     distance = torch.cdist(model.queue.keys, keys).amin(dim=1)
     assert float(distance.max()) < 1e-6
@@ -111,12 +111,24 @@ def test_the_queue_is_full_of_the_encoders_own_keys_before_the_first_step() -> N
 
 
 def test_the_momentum_encoder_starts_from_the_counted_table_too() -> None:
-    model = small(0, counted=True)
+    model = small(0, counted=2)
     table = model.encoder.table
     before = table.detach().clone()
-    model.learn([tuple(TEXTS[k : k + 3]) for k in (0, 3, 6)])
+    translations = [tuple(TEXTS[k : k + 3]) for k in (0, 3, 6)]
+    model._trainer = SimpleNamespace(datamodule=SimpleNamespace(translations=lambda: translations))
+    model.setup("fit")
     assert not table.equal(before)
     assert model.teacher.body.encoder.table.equal(table)
+    text = model.encoder.state
+    model.setup("test")
+    assert model.encoder.state is not None and model.encoder.state == text
+
+
+def test_what_is_contrasted_is_a_linear_map_of_small_weights() -> None:
+    model = SilentInfoXLM(width=64, vocab_size=90)
+    assert model.projection.bias is None
+    assert float(model.projection.weight.detach().std()) == pytest.approx(0.02, rel=0.05)
+    assert model.teacher.body.projection.weight.equal(model.projection.weight)
 
 
 def test_a_text_is_the_mean_state_of_the_contrasted_layer_however_long_its_neighbours() -> None:
@@ -139,7 +151,13 @@ def test_keys_follow_and_have_no_gradient(seed: int) -> None:
 
 
 def test_bad_arguments_are_named() -> None:
-    with pytest.raises(UserError, match=r"model.layer is 3; it must be from 1 to model.layers, 2"):
-        SilentInfoXLM(layer=3)
-    with pytest.raises(UserError, match="momentum"):
-        SilentInfoXLM(momentum=1.5)
+    for wrong, says in (
+        ({"layer": 3}, "model.layer 3: expected a finite number at least 1 and at most 2"),
+        ({"momentum": 1.5}, "model.momentum 1.5"),
+        ({"counted": -1}, "model.counted -1"),
+        ({"contrast": "all"}, "model.contrast is 'all'; it must be one of queue, batch, none"),
+        ({"weighting": "sums"}, "model.weighting is 'sums'; it must be one of means, sizes"),
+        ({"pooling": "max"}, "model.pooling is 'max'; it must be one of cls, mean"),
+    ):
+        with pytest.raises(UserError, match=says):
+            SilentInfoXLM(**wrong)
