@@ -96,11 +96,6 @@ class Quran(Benchmark):
             numbers = numbers[chosen.sort().values]
         self.train = {number: self.splits["train"][number] for number in numbers.tolist()}
 
-    def translations(self) -> list[tuple[str, ...]]:
-        """Each training verse in all languages."""
-        self.setup()
-        return [tuple(verse.values()) for verse in self.train.values()]
-
     def sizes(self) -> dict[str, int]:
         sizes = super().sizes()
         return sizes | {"train": len(self.train)}

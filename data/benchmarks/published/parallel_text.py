@@ -80,11 +80,6 @@ class ParallelText(Benchmark):
         self.setup()
         return {"train": len(self.texts)}
 
-    def translations(self) -> list[tuple[str, ...]]:
-        """Both sides of each pair."""
-        self.setup()
-        return [*self.texts]
-
     def train_dataloader(self) -> ResumableLoader:
         self.setup()
         groups = Rows(torch.arange(len(self.texts) // self.together))

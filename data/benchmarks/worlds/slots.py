@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.batches import GradedPairs, SentenceParts, Sentences, SentenceTriplets
+from common.batches import GradedPairs, SentenceParts, Sentences, SentenceTriplets, Translations
 from common.benchmark import Benchmark, Metrics, digest
 from common.encoders.static import StaticVectors
 from common.errors import UserError
@@ -28,11 +28,11 @@ PAIRS = {"val": 1000, "test": 2400}
 TRIPLES = {"val": 500, "test": 1000}
 """Scored sentences, each with a paraphrase and five sentences of which one concept is another."""
 TRAIN = 20_000
-KINDS = ("sentences", "neighbours", "pairs", "triplets", "parts")
+KINDS = ("sentences", "neighbours", "pairs", "triplets", "parts", "translations")
 SHORTEST = 4
 """Words of the shorter part, which is a phrase of two roles, and of a part that is cut elsewhere at the least."""
 _VERSION = 1
-_PARTS = {"val": 0, "test": 1, "sentences": 2, "pairs": 3, "triplets": 4}
+_PARTS = {"val": 0, "test": 1, "sentences": 2, "pairs": 3, "triplets": 4, "translations": 5}
 _DRAWS, _TOPIC, _KEPT, _MISSED, _DRAWN, _CUT = 62, 0, 1, 2, 3, 4
 """Key of what is drawn here and not in the language: whether a pair has one topic, what it keeps; the role that a
 triplet misses; what is trained on; where a sentence is cut."""
@@ -86,6 +86,13 @@ def neighbours(language: Language, ids: Tensor, *key: int) -> tuple[Said, Said]:
     return first, second
 
 
+def translations(language: Language, ids: Tensor, *key: int) -> tuple[Said, Said]:
+    """Two sentences for each id of the same concepts, without a word in common, each in a style of its own."""
+    concepts = language.concepts(language.topics(ids, *key, 0), ids, *key, 0)
+    first = language.worded(concepts, ids, *key, 0)
+    return first, language.worded(concepts, ids, *key, 1, unlike=first.words)
+
+
 def cut_elsewhere(text: str, draw: float) -> tuple[str, str]:
     """A sentence cut between two words that are not its border, neither part shorter than the shorter phrase.
 
@@ -98,7 +105,7 @@ def cut_elsewhere(text: str, draw: float) -> tuple[str, str]:
     return " ".join(words[:at]), " ".join(words[at:])
 
 
-Rows = Sentences | GradedPairs | SentenceTriplets | SentenceParts
+Rows = Sentences | GradedPairs | SentenceTriplets | SentenceParts | Translations
 
 
 class World:
@@ -160,6 +167,10 @@ class World:
             rows = self._new(*sides)[:TRAIN]
             first, second = self._texts(rows, *sides)
             return GradedPairs(first, second, grades[rows].float(), ids)
+        if kind == "translations":
+            sides = translations(self.language, _candidates(TRAIN), _PARTS[kind])
+            source, target = self._texts(self._new(*sides)[:TRAIN], *sides)
+            return Translations(source, target, torch.zeros_like(ids), torch.ones_like(ids), ids)
         if kind == "triplets":
             candidates = _candidates(TRAIN)
             found = triples(self.language, candidates, _PARTS[kind])
@@ -209,7 +220,9 @@ class SlotSentences(Benchmark):
         train: "sentences", for methods without labels; "neighbours", all of the sentences, each alone and in a text
             with another of its topic, with [SEP] between the two, for masked language models; "pairs" of all grades;
             "triplets": a sentence, its concepts in other words, and as a hard negative its own words but for one of
-            another concept; or "parts", the sentences with their two parts.
+            another concept; "parts", the sentences with their two parts; or "translations", pairs that say the same
+            five concepts all in other words, for methods that read two languages: order, function words and length of
+            either side are those of a style of its own.
         train_size: sentences, pairs or triplets to train on, drawn by the seed from 20,000.
         graded: pairs come with their grades, in place of -1.
         learnt: which domains are trained on, "home" or "both", as many rows of either; the second has other content
@@ -232,7 +245,7 @@ class SlotSentences(Benchmark):
         batch_size: int = 64,
         seed: int = 0,
         data_root: str | None = None,
-        train: Literal["sentences", "neighbours", "pairs", "triplets", "parts"] = "sentences",
+        train: Literal["sentences", "neighbours", "pairs", "triplets", "parts", "translations"] = "sentences",
         train_size: int = 10_000,
         graded: bool = False,
         learnt: Literal["home", "both"] = "home",

@@ -1,7 +1,7 @@
 """InfoXLM (Chi et al. 2021): masked words, masked words beside a translation, and translations told from others."""
 
 from itertools import cycle
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from common.batches import Translations
 from common.checks import check_choice, check_number
 from common.distributed import sum_over_processes
 from common.encoders.momentum import MomentumTeacher
-from common.encoders.multilingual import MiddleState, MultilingualLM, Pooled, Texts, mean_state
+from common.encoders.multilingual import MiddleState, MultilingualLM, Pooled, Texts
 from common.losses import info_nce, queue_info_nce
 from common.sampling.mixtures import mixed_pairs
 from common.sampling.queue import KeyQueue
@@ -25,13 +25,9 @@ class InfoXLM(Method):
     """MMLM + TLM + weight * XLCO over each four rows of a batch: one text, one pair, and a positive made of two pairs.
 
     Args:
-        weights: folder of an XLM-R to start from, with its tokenizer; without it weights are random, and the pieces are
-            learnt from the benchmark's texts as a fit begins.
-        vocab_size, width, layers, heads, hidden, positions: the encoder's shape.
+        encoder: the BERT that is trained on, with its masked-LM head; one of `SHAPES`.
+        weights: folder of its files, where they are not the repository's own.
         max_length: tokens at which a text, or a pair of texts, is cut in training.
-        counted: the table starts with vectors counted in each so-manyth of the benchmark's translations side by side,
-            see `ppmi_svd`, where the paper goes on from an encoder whose languages are somewhat near each other; of 0
-            it starts with random ones.
         layer: whose output is contrasted and, its mean over the tokens, embedded.
         pooling: of what is contrasted, the first token's state, as published, or the mean.
         masked: share of the tokens that are hidden, in all three tasks.
@@ -55,15 +51,9 @@ class InfoXLM(Method):
     def __init__(
         self,
         *,
+        encoder: str = "slot-bert",
         weights: str | None = None,
-        vocab_size: int = 4000,
-        width: int = 128,
-        layers: int = 2,
-        heads: int = 4,
-        hidden: int = 256,
-        positions: int = 128,
-        max_length: int = 48,
-        counted: int = 0,
+        max_length: int = 32,
         layer: int = 1,
         pooling: Pooled = "cls",
         masked: float = 0.15,
@@ -80,19 +70,16 @@ class InfoXLM(Method):
     ) -> None:
         super().__init__(**optimization)
         check_number("model.momentum", momentum, least=0, most=1)
-        check_number("model.layer", layer, least=1, most=layers)
-        check_number("model.counted", counted, least=0)
         check_choice("model.contrast", contrast, Contrast)
         check_choice("model.weighting", weighting, Weighting)
-        shape = dict(hidden_size=width, layers=layers, heads=heads, intermediate_size=hidden, vocab_size=vocab_size)
-        # No dropout, as released.
-        limits = dict(positions=positions, dropout=0.0, max_length=max_length)
-        self.encoder = MultilingualLM(masked, weights=weights, **shape, **limits)
-        self.counted, self.layer, self.pooling, self.contrast = counted, layer, pooling, contrast
+        self.encoder = MultilingualLM(encoder, masked, max_length, weights)
+        check_number("model.layer", layer, least=1, most=self.encoder.layers)
+        self.layer, self.pooling, self.contrast = layer, pooling, contrast
         self.mixup, self.shuffled, self.unit, self.weighting = mixup, shuffled, unit, weighting
         self.weight, self.temperature, self.momentum = weight, temperature, momentum
         self.projection = self.teacher = self.queue = None
         if contrast != "none":
+            width = self.encoder.width
             self.projection = nn.Linear(width, width, bias=False)
             nn.init.normal_(self.projection.weight, std=0.02)
         if contrast == "queue":
@@ -101,19 +88,6 @@ class InfoXLM(Method):
     @property
     def student(self) -> MiddleState:
         return MiddleState(self.encoder, self.projection, self.layer, self.pooling)
-
-    def setup(self, stage: str) -> None:
-        if stage == "fit" and self.encoder.weights is None:
-            self.encoder.learn_translations(self.trainer.datamodule.translations(), self.counted)
-            self.follow(0.0)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["vocabulary"] = self.encoder.state
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_load_checkpoint(checkpoint)
-        self.encoder.state = checkpoint["vocabulary"]
 
     def on_train_start(self) -> None:
         """Fills the queue with keys of the encoder as it is, as released; a run that is resumed has it filled."""
@@ -169,12 +143,11 @@ class InfoXLM(Method):
         rows = network(self.encoder.hide(texts, ids, *self.key(purpose))[0])
         return F.normalize(rows, dim=-1) if self.unit else rows
 
-    def follow(self, momentum: float | None = None) -> None:
+    def follow(self) -> None:
         if self.teacher is not None:
-            self.teacher.update(self.student, self.momentum if momentum is None else momentum)
+            self.teacher.update(self.student, self.momentum)
 
     @torch.no_grad()
     def embed_text(self, texts: list[str]) -> Tensor:
         """The mean state of the contrasted layer, (n, d)."""
-        tokens = self.encoder.tokenize(texts, self.encoder.positions)
-        return mean_state(self.encoder.hidden_states(tokens)[self.layer], tokens.mask)
+        return self.encoder.embed_layer(texts, self.layer)

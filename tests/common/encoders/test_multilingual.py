@@ -1,4 +1,4 @@
-"""A vocabulary learnt from texts of several languages, and how texts and pairs are framed."""
+"""How texts and pairs are framed and hidden, and that an XLM-R's weights compute what they did."""
 
 from pathlib import Path
 
@@ -8,66 +8,44 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 
-from common.encoders.multilingual import SCALE, MultilingualEncoder, MultilingualLM
+import data.checkpoints
+from common.encoders import multilingual
+from common.encoders.multilingual import MultilingualLM
+from common.encoders.pretrained import Architecture, PretrainedFiles
 from common.errors import UserError
 from common.sampling.masking import IGNORED
+from data.slot_language import vocabulary
 
-TEXTS = ["night and day", "malam dan siang", "gece ve gündüz"]
-SHAPE = dict(hidden_size=8, layers=1, heads=2, intermediate_size=16, positions=16, max_length=12)
+assert data.checkpoints
+WORDS = vocabulary()
+TEXTS = [" ".join(WORDS[:9]), " ".join(WORDS[9:12]), WORDS[0]]
 
 
-def test_texts_and_pairs_are_framed() -> None:
-    encoder = MultilingualEncoder(vocab_size=60, **SHAPE)
-    with pytest.raises(UserError, match="no vocabulary yet; it is learnt when a fit begins"):
-        encoder.tokenize(TEXTS)
-    encoder.learn(TEXTS)
-    first, end = encoder.special_id("[CLS]"), encoder.special_id("[SEP]")
-    texts, pairs = encoder.tokenize(["day", "gece"]), encoder.tokenize([("day", "gece")])
+def test_texts_and_pairs_are_framed_and_read_by_the_names_own_weights() -> None:
+    model = MultilingualLM("slot-bert")
+    first, end = model.special_id("[CLS]"), model.special_id("[SEP]")
+    texts, pairs = model.tokenize(TEXTS[1:]), model.tokenize([(TEXTS[1], TEXTS[2])])
     lines = [row[mask.bool()].tolist() for row, mask in zip(*texts, strict=True)]
     assert all(line[0] == first and line[-1] == end for line in lines)
     assert pairs.ids[0].tolist() == lines[0] + lines[1][1:]
-    assert len({*encoder.special_ids.tolist()}) == 5 and encoder.mask_id == encoder.special_id("[MASK]")
-    again = MultilingualEncoder(vocab_size=60, **SHAPE)
-    again.state = encoder.state
-    assert again.tokenize(TEXTS).ids.equal(encoder.tokenize(TEXTS).ids)
+    assert len({*model.special_ids.tolist()}) == 5 and model.mask_id == model.special_id("[MASK]")
+    weights = PretrainedFiles("slot-bert").weights()
+    assert model.table.equal(weights["embeddings.word_embeddings.weight"])
+    assert model.head.bias.equal(weights["cls.predictions.bias"])
 
 
-def test_a_counted_table_has_like_rows_for_pieces_of_like_company() -> None:
-    encoder = MultilingualEncoder(vocab_size=60, **SHAPE)
-    texts = ["a x m", "b x m", "c y n", "d y n", "a x n", "b x n", "c y m", "d y m"]
-    encoder.learn(texts)
-    table = encoder.body.embeddings.word_embeddings.weight
-    before, ids = table.detach().clone(), [encoder.tokenizer.encode(word).ids[1] for word in "abcd"]
-    encoder.count(texts)
-    a, b, c, d = table.detach()[ids]
-    for row in (a, b, c, d):
-        assert float(row.square().mean().sqrt()) == pytest.approx(SCALE, rel=1e-5)
-    near, far = torch.cosine_similarity(a, b, dim=0), torch.cosine_similarity(a, d, dim=0)
-    assert float(near) > 0.99 > 0.5 > float(far) and float(torch.cosine_similarity(c, d, dim=0)) > 0.99
-    special = encoder.special_ids
-    assert table[special].equal(before[special])  # which no text holds
-
-
-def test_translations_are_learnt_and_each_so_manyth_is_counted() -> None:
-    translations = [("day a", "gun b"), ("night c", "gece d"), ("sea e", "deniz f")]
-    counted, by_hand, plain = (MultilingualEncoder(vocab_size=60, **SHAPE) for _ in range(3))
-    counted.learn_translations(translations, 2)
-    plain.learn_translations(translations, 0)
-    by_hand.load_state_dict(plain.state_dict())
-    by_hand.learn([text for texts in translations for text in texts])
-    assert counted.state == plain.state == by_hand.state
-    by_hand.count(["day a gun b", "sea e deniz f"])
-    tables = [encoder.body.embeddings.word_embeddings.weight.detach() for encoder in (counted, by_hand)]
-    seen = tables[1].square().mean(dim=1).sqrt().isclose(torch.tensor(SCALE), rtol=1e-4)
-    assert 0 < int(seen.sum()) < 60 and tables[0][seen].equal(tables[1][seen])
-    rows = plain.body.embeddings.word_embeddings.weight.detach()
-    assert not rows.square().mean(dim=1).sqrt().isclose(torch.tensor(SCALE), rtol=1e-4).any()
+def test_a_text_is_the_mean_state_of_a_layer_however_long_its_neighbours() -> None:
+    model = MultilingualLM("slot-bert", max_length=5)
+    alone, beside = model.embed_layer(TEXTS[:1], 1), model.embed_layer(TEXTS, 1)
+    torch.testing.assert_close(alone[0], beside[0])
+    states = model.hidden_states(model.tokenize(TEXTS[:1], 32))
+    assert states[1].shape[1] == 11  # it is not cut at max_length
+    torch.testing.assert_close(alone[0], states[1][0].mean(dim=0))
+    assert not torch.allclose(alone[0], states[2][0].mean(dim=0))
 
 
 def test_a_loss_is_the_mean_over_the_hidden_tokens() -> None:
-    torch.manual_seed(0)
-    model = MultilingualLM(0.8, vocab_size=60, **SHAPE).eval()
-    model.learn(TEXTS)
+    model = MultilingualLM("slot-bert", 0.4)
     visible, targets = model.hide(TEXTS, torch.arange(3), 7)
     logits = model.head(model.hidden_states(visible)[-1], model.table).detach()
     each = [
@@ -81,7 +59,7 @@ def test_a_loss_is_the_mean_over_the_hidden_tokens() -> None:
     assert float(mean.detach()) == pytest.approx(sum(each) / len(each), rel=1e-5)
 
 
-def test_weights_of_an_xlm_r_compute_what_they_did(tmp_path: Path) -> None:
+def test_weights_of_an_xlm_r_compute_what_they_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["<s>", "<pad>", "</s>", "<unk>", "day", "gece", "<mask>"]
     tokenizer = Tokenizer(models.WordLevel({word: k for k, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -96,7 +74,8 @@ def test_weights_of_an_xlm_r_compute_what_they_did(tmp_path: Path) -> None:
         torch.nn.init.normal_(parameter, std=0.5)
     tensors = {name: value.clone() for name, value in theirs.state_dict().items() if not name.startswith("lm_head.dec")}
     save_file(tensors, tmp_path / "model.safetensors")
-    encoder = MultilingualLM(weights=str(tmp_path), vocab_size=7, **SHAPE | {"layers": 2}).eval()
+    monkeypatch.setitem(multilingual.SHAPES, multilingual.XLM_R, Architecture(8, 2, 2, 16, 7, 16))
+    encoder = MultilingualLM(multilingual.XLM_R, max_length=12, weights=str(tmp_path)).eval()
     tokens = encoder.tokenize([("day", "gece gece"), ("new", "day")])
     assert tokens.ids.tolist() == [[0, 4, 2, 5, 5, 2], [0, 3, 2, 4, 2, 1]]
     assert encoder.special_ids.equal(torch.tensor([1, 3, 0, 2, 6])) and encoder.mask_id == 6
@@ -108,12 +87,10 @@ def test_weights_of_an_xlm_r_compute_what_they_did(tmp_path: Path) -> None:
     assert learnt.tolist() == [True, False, True, True, True, True, False]  # <s> is, <pad> is not, and none is hidden
 
 
-def test_files_that_do_not_fit_are_named(tmp_path: Path) -> None:
+def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"model.masked is 1.0; it must be between 0 and 1"):
-        MultilingualLM(1.0, vocab_size=60, **SHAPE)
-    with pytest.raises(UserError, match=r"tokenizer\.json"):
-        MultilingualEncoder(str(tmp_path), vocab_size=7, **SHAPE).tokenize(TEXTS)
-    encoder = MultilingualEncoder(vocab_size=60, **SHAPE)
-    encoder.learn(TEXTS)
-    with pytest.raises(UserError, match=r"model.vocab_size is 9; the vocabulary has \d+ tokens"):
-        MultilingualEncoder(vocab_size=9, **SHAPE).state = encoder.state
+        MultilingualLM("slot-bert", 1.0)
+    with pytest.raises(UserError, match=r"encoder is 'bert'; it must be one of mini-bert, .*xlm-roberta-base"):
+        MultilingualLM("bert")
+    with pytest.raises(UserError, match=r"model\.safetensors"):
+        MultilingualLM("slot-bert", weights=str(tmp_path))

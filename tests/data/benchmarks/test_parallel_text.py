@@ -41,7 +41,7 @@ def test_lines_go_in_groups_of_one_pair_of_languages(folder: Path) -> None:
     benchmark = ParallelText(batch_size=6, together=2, data_root=str(folder))
     benchmark.prepare_data()
     assert benchmark.sizes() == {"train": 6} and benchmark.languages == ["en", "fr", "tr"]  # the fifth line is over
-    assert benchmark.translations()[0] == ("one", "un") and len(benchmark.translations()) == 6
+    assert next(iter(benchmark.texts)) == ("one", "un") and len(benchmark.texts) == 6
     loader = benchmark.train_dataloader()
     seen = set()
     for epoch in range(8):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.batches import GradedPairs, SentenceParts, Sentences, SentenceTriplets
+from common.batches import GradedPairs, SentenceParts, Sentences, SentenceTriplets, Translations
 from common.encoders.static import StaticVectors
 from common.errors import UserError
 from common.evaluation.means import Mean
@@ -147,7 +147,7 @@ def test_counts_and_that_nothing_is_said_twice(slots: SlotSentences) -> None:
         assert len(every) == len(set(every))
 
 
-@pytest.mark.parametrize("kind", ["sentences", "pairs", "triplets"])
+@pytest.mark.parametrize("kind", ["sentences", "pairs", "triplets", "translations"])
 def test_what_is_trained_on_says_nothing_that_is_scored(
     kind: str, slots: SlotSentences, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,7 +155,7 @@ def test_what_is_trained_on_says_nothing_that_is_scored(
     monkeypatch.setattr(Language, "texts", lambda self, rows: said.append(rows.concepts) or texts_of(self, rows))
     world = slots.worlds["home"]
     texts = [text for column in world.rows(kind) if isinstance(column, list) for text in column]
-    assert len(texts) == len(set(texts)) == {"sentences": 1, "pairs": 2, "triplets": 3}[kind] * TRAIN
+    assert len(texts) == len(set(texts)) == {"sentences": 1, "pairs": 2, "triplets": 3, "translations": 2}[kind] * TRAIN
     trained = set(map(tuple, torch.cat(said).tolist()))
     assert len(trained) > 0.8 * TRAIN and trained.isdisjoint(map(tuple, world.meant.values()))
 
@@ -172,6 +172,19 @@ def test_a_triplet_to_train_on(slots: SlotSentences) -> None:
         for a, n in zip(benchmark.pool.anchor, benchmark.pool.negative, strict=True)
     ])  # fmt: skip
     assert missed_roles.bincount().div(TRAIN).sub(0.2).abs().max() < 0.02
+
+
+def test_translations_say_the_same_in_other_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    said, texts_of = [], Language.texts
+    monkeypatch.setattr(Language, "texts", lambda self, rows: said.append(rows) or texts_of(self, rows))
+    benchmark = SlotSentences(train="translations", batch_size=8)
+    batch = next(iter(benchmark.train_dataloader()))
+    assert isinstance(batch, Translations) and (batch.source_language != batch.target_language).all()
+    source, target = said[-2:]
+    assert source.concepts.equal(target.concepts) and not (source.words == target.words).any()
+    assert 0.7 < float((source.style != target.style).float().mean()) < 0.8
+    for one, other in zip(batch.source, batch.target, strict=True):
+        assert not set(words_of(one)) & set(words_of(other))
 
 
 def test_pairs_to_train_on_hide_their_grades(slots: SlotSentences) -> None:

@@ -9,7 +9,16 @@ from torch.nn import functional as F
 from common.errors import UserError
 from common.sampling.masking import IGNORED
 from common.sampling.queue import KeyQueue
-from papers.sentence.infoxlm.properties import TEXTS, SilentInfoXLM, batch, followed, one_sided, small
+from papers.sentence.infoxlm import properties
+from papers.sentence.infoxlm.properties import (
+    TEXTS,
+    SilentInfoXLM,
+    batch,
+    below_information,
+    followed,
+    one_sided,
+    small,
+)
 from tests.processes import assert_steps_agree
 
 
@@ -96,7 +105,7 @@ def test_positives_are_of_the_third_and_fourth_of_each_four_rows() -> None:
 
 def test_the_queue_is_full_of_the_encoders_own_keys_before_the_first_step() -> None:
     model = small(0)
-    model.queue = KeyQueue(7, 8).double()
+    model.queue = KeyQueue(7, 128).double()
     loader, epochs = Loader([batch()]), []
     loader.order = SimpleNamespace(set_epoch=epochs.append)
     data = SimpleNamespace(train_dataloader=lambda: loader)
@@ -110,34 +119,17 @@ def test_the_queue_is_full_of_the_encoders_own_keys_before_the_first_step() -> N
     assert int(model.queue._written) == 8
 
 
-def test_the_momentum_encoder_starts_from_the_counted_table_too() -> None:
-    model = small(0, counted=2)
-    table = model.encoder.table
-    before = table.detach().clone()
-    translations = [tuple(TEXTS[k : k + 3]) for k in (0, 3, 6)]
-    model._trainer = SimpleNamespace(datamodule=SimpleNamespace(translations=lambda: translations))
-    model.setup("fit")
-    assert not table.equal(before)
-    assert model.teacher.body.encoder.table.equal(table)
-    text = model.encoder.state
-    model.setup("test")
-    assert model.encoder.state is not None and model.encoder.state == text
-
-
 def test_what_is_contrasted_is_a_linear_map_of_small_weights() -> None:
-    model = SilentInfoXLM(width=64, vocab_size=90)
+    model = SilentInfoXLM()
     assert model.projection.bias is None
     assert float(model.projection.weight.detach().std()) == pytest.approx(0.02, rel=0.05)
     assert model.teacher.body.projection.weight.equal(model.projection.weight)
 
 
-def test_a_text_is_the_mean_state_of_the_contrasted_layer_however_long_its_neighbours() -> None:
-    model = small(0).eval()
-    alone, beside = model.embed_text(TEXTS[:1]), model.embed_text([TEXTS[0], " ".join(TEXTS[:3])])
-    torch.testing.assert_close(alone[0], beside[0])
-    states = model.encoder.hidden_states(model.encoder.tokenize(TEXTS[:1], 32))
-    torch.testing.assert_close(alone[0], states[1][0].mean(dim=0).detach())
-    assert not torch.allclose(alone[0], states[2][0].mean(dim=0).detach())
+def test_a_text_is_embedded_by_the_contrasted_layer() -> None:
+    model = SilentInfoXLM(layer=2)
+    assert model.embed_text(TEXTS).equal(model.encoder.embed_layer(TEXTS, 2))
+    assert not model.embed_text(TEXTS).requires_grad
 
 
 def test_two_processes_share_the_queue_and_the_sums() -> None:
@@ -150,11 +142,21 @@ def test_keys_follow_and_have_no_gradient(seed: int) -> None:
     assert one_sided(seed) < 1e-12
 
 
+def test_a_loss_without_its_positive_below_the_line_is_no_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert max(map(below_information, range(5))) == 0.0
+
+    def decoupled(query, key, queue, *, temperature):
+        return ((query @ queue.T).logsumexp(1) - (query * key).sum(1)).mean()
+
+    monkeypatch.setattr(properties, "queue_info_nce", decoupled)
+    assert max(map(below_information, range(5))) > 0.1
+
+
 def test_bad_arguments_are_named() -> None:
     for wrong, says in (
         ({"layer": 3}, "model.layer 3: expected a finite number at least 1 and at most 2"),
         ({"momentum": 1.5}, "model.momentum 1.5"),
-        ({"counted": -1}, "model.counted -1"),
+        ({"encoder": "bert"}, "encoder is 'bert'; it must be one of"),
         ({"contrast": "all"}, "model.contrast is 'all'; it must be one of queue, batch, none"),
         ({"weighting": "sums"}, "model.weighting is 'sums'; it must be one of means, sizes"),
         ({"pooling": "max"}, "model.pooling is 'max'; it must be one of cls, mean"),
