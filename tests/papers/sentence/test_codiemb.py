@@ -2,11 +2,13 @@
 
 import math
 from itertools import chain, product
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn import functional as F
@@ -233,6 +235,14 @@ def test_a_training_that_ends_early_is_made_of_what_it_has() -> None:
     at_two = method.named(method.saved[1])["body.embeddings.word_embeddings.weight"].clone()
     method.on_train_end()
     torch.testing.assert_close(table.detach(), at_two)
+
+
+def test_checkpoints_are_those_of_the_training_that_was_tuned() -> None:
+    folder = Path(losses.__file__).parent
+    one, fused = (yaml.safe_load((folder / f"{name}.yaml").read_text()) for name in ("mini", "mini_fusion"))
+    assert fused["model"].pop("class_path") != one["model"].pop("class_path")
+    assert [fused["model"]["init_args"].pop(name) for name in ("checkpoints", "kept")] == [4, "delta_guided"]
+    assert fused == one
 
 
 def test_the_properties_hold_and_see_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
