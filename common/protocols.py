@@ -115,6 +115,24 @@ class RanksPairs(Protocol):
 
 
 @runtime_checkable
+class EmbedsRegions(Protocol):
+    """Of a model that tells a part of a picture from the rest of it."""
+
+    def embed_regions(self, pixels: Tensor, boxes: Tensor, rows: Tensor) -> Tensor:
+        """Embeds what is inside of boxes.
+
+        Args:
+            pixels: uint8, shape (n, c, h, w), which may be larger than those that were trained on.
+            boxes: left, top, right, bottom in pixels, the last two exclusive, int64 of shape (b, 4).
+            rows: the picture of each box, int64 of shape (b,).
+
+        Returns:
+            One row per box, shape (b, d).
+        """
+        ...
+
+
+@runtime_checkable
 class EmbedsRelated(Protocol):
     """Of a model to which two pictures may be alike in one respect and not in another."""
 
