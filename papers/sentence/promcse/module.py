@@ -6,14 +6,21 @@ from torch.nn import functional as F
 from common.batches import SentenceTriplets
 from common.checks import check_number
 from common.encoders.prefix import PrefixedBody
+from common.errors import UserError
 from common.losses import pairwise_hinge
 from papers.sentence.simcse.module import SimCSE
 
 
 def frozen(encoder: nn.Module, prefix: int) -> None:
-    """Trains nothing of the encoder, or nothing but so many keys and values before the text in each layer."""
+    """Trains nothing of the encoder, or nothing but so many keys and values before the text in each layer.
+
+    Raises:
+        UserError: the prefix leaves no room for the longest text of training.
+    """
     if prefix:
         encoder.body = PrefixedBody(encoder.body, prefix)
+        if encoder.max_length > (left := encoder.positions):
+            raise UserError(f"model.max_length is {encoder.max_length}; a prefix of {prefix} leaves {left} positions")
     else:
         encoder.requires_grad_(False)
 

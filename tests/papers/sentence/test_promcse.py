@@ -46,6 +46,14 @@ def test_prompts_act_in_scoring_too() -> None:
     assert (module.embed_text(["a b"]) - before).abs().max() > 0.01
 
 
+def test_the_head_stays_on_in_scoring_where_there_are_labels() -> None:
+    texts = ["a b", "c"]
+    for made, stays in ((PromCSE, False), (SupervisedPromCSE, True)):
+        module = made(prefix=4, **SLOT)
+        below = module.encoder.embed(texts)
+        torch.testing.assert_close(module.embed_text(texts), module.head(below) if stays else below)
+
+
 @pytest.mark.parametrize("hard", [True, False])
 def test_the_hinge_is_on_the_most_offending_candidate(hard: bool) -> None:
     torch.manual_seed(0)
@@ -80,3 +88,5 @@ def test_bad_arguments() -> None:
         SupervisedPromCSE(margin=-0.1, **SLOT)
     with pytest.raises(UserError, match=r"model.prefix is 40; it must be from 1 to 29"):
         PromCSE(prefix=40, **SLOT)
+    with pytest.raises(UserError, match=r"model.max_length is 24; a prefix of 9 leaves 23 positions"):
+        PromCSE(prefix=9, **SLOT)
