@@ -40,6 +40,7 @@ from data.scenes.single import (
     shuffled_graph,
     things_in,
 )
+from data.scenes.small import concepts_of
 from data.scenes.words import CLASSES, MENTIONS, Mention, Wording, meaning
 
 SHOTS, EPISODES = 5, 200
@@ -63,6 +64,8 @@ class SingleObjects(DrawnCaptions):
         homophily: of the groups' graph, share of links that are drawn within the group.
         degree: of that graph, mean number of neighbours, even.
         shuffled: links go between as many pictures, but arbitrary ones: a control.
+        concepts: batches have `ImageText.concepts`: what the picture shows, also where its caption is another's, in the
+            columns of `data.scenes.small.CONCEPTS`; for an upper bound that knows the classes.
         kwargs: as in `DrawnCaptions`.
 
     Raises:
@@ -84,6 +87,7 @@ class SingleObjects(DrawnCaptions):
         homophily: float = 0.8,
         degree: int = 6,
         shuffled: bool = False,
+        concepts: bool = False,
         **kwargs,
     ) -> None:
         super().__init__(batch_size=batch_size, train_size=train_size, **kwargs)
@@ -96,7 +100,7 @@ class SingleObjects(DrawnCaptions):
         if degree < 2 or degree % 2:
             raise UserError(f"data.degree is {degree}; it must be even, at least 2")
         self.mentions, self.structure, self.shuffled = tuple(mentions), structure, shuffled
-        self.homophily, self.degree = homophily, degree
+        self.homophily, self.degree, self.concepts = homophily, degree, concepts
 
     def load(self) -> dict[str, Captioned]:
         nouns = read_nouns(self.data_root)
@@ -137,12 +141,16 @@ class SingleObjects(DrawnCaptions):
         return Table(self.train).loader_over(order)
 
     def augmented(self, batch: Captioned, epoch: int) -> ImageText:
-        """With the neighbours where there are links."""
+        """With the neighbours where there are links, and the concepts if they are asked for."""
         found = super().augmented(batch, epoch)
         assert isinstance(found, ImageText)
+        rows = rows_of(batch.ids, self.train.ids, "train")
+        if self.concepts:
+            shown = concepts_of([(thing,) for thing in things_in(self.things[rows])])
+            found = found._replace(concepts=shown.to(batch.ids.device))
         if self._neighbours is None:
             return found
-        linked = self._neighbours[rows_of(batch.ids, self.train.ids, "train")]
+        linked = self._neighbours[rows]
         neighbours = torch.where(linked >= 0, self.train.ids[linked.clamp(min=0)], -1)
         return found._replace(neighbours=neighbours.to(batch.ids.device))
 

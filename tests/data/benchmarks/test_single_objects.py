@@ -114,7 +114,7 @@ def test_hidden_groups_link_classes(fetched) -> None:
 
 
 def test_relations_link_what_shares_that_and_nothing_else(fetched) -> None:
-    linked = ready(fetched, structure="relations", train_size=1000)
+    linked = ready(fetched, structure="relations", train_size=1000, concepts=True, caption_noise=0.5)
     things = linked.things
     partners = relation_partners(things, linked.train.ids, 0, 7)
     for number in range(len(RELATIONS)):
@@ -126,6 +126,8 @@ def test_relations_link_what_shares_that_and_nothing_else(fetched) -> None:
     assert torch.equal(partners[:, 1] >= 0, things[:, 1] >= 0)
     assert torch.equal(linked._neighbours, partners)
     batch = linked.augmented(take(linked.train, torch.arange(5)), 0)
+    assert torch.equal(batch.concepts[:, : len(CLASSES)].int().argmax(1), things[:5, 0])
+    assert (batch.concepts.sum(1) == (things[:5] >= 0).sum(1)).all()
     expected = [linked.train.ids[row] if row >= 0 else -1 for row in partners[:5].flatten().tolist()]
     assert batch.neighbours.flatten().tolist() == [int(x) for x in expected] and -1 in expected
 
