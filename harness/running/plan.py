@@ -32,8 +32,11 @@ class Plan:
     """The sources that are not there yet, with their size, where the plan was not to fetch them."""
 
     def estimate(self, workers: int = 1) -> float | None:
-        """Seconds that the runs will take, from earlier ones; None if some arm has never been run."""
-        seconds = [run.expected_seconds for run in self.runs]
+        """Seconds that the runs will take, from earlier ones, or if some arm has never been run from its budget.
+
+        None if there is no budget either.
+        """
+        seconds = [run.guessed_seconds for run in self.runs]
         if any(s is None for s in seconds):
             return None
         return sum(seconds) / max(1, min(workers, len(seconds)))
@@ -55,7 +58,13 @@ class Plan:
             lines.append(f"would fetch: {', '.join(self.to_fetch)}; what is on record for it is trusted until then")
         if self.runs:
             seconds = self.estimate(workers)
-            time = "unknown: some arm has not been run before" if seconds is None else f"about {duration(seconds)}"
+            new = "some arm has not been run before"
+            if seconds is None:
+                time = f"unknown: {new}"
+            elif any(run.expected_seconds is None for run in self.runs):
+                time = f"at most {duration(seconds)}, as their recipes say: {new}"
+            else:
+                time = f"about {duration(seconds)}"
             lines.append(f"time with {workers} worker{'s' if workers > 1 else ''}: {time}")
         return lines
 
@@ -153,6 +162,7 @@ def _arms(card: Card, experiment: Comparison, recipe: str | None, overrides: Map
         check_arms(card, experiment)
     from harness.recipes import recipe as recipes  # imports torch
 
+    budget = recipes.load_recipe(card, recipe or experiment.recipe).data.get("budget_s")
     return [
         Run(
             card.slug,
@@ -164,6 +174,7 @@ def _arms(card: Card, experiment: Comparison, recipe: str | None, overrides: Map
             card.root,
             metrics,
             config=recipes.merge(recipes.arm_config(card, experiment, arm, recipe), dict(overrides)),
+            budget_seconds=budget,
         )
         for arm, metrics in _owed(experiment).items()
     ]

@@ -73,7 +73,7 @@ class Reporter:
             self.bars.update(self.overall, note=self._progress())
 
     def remaining(self) -> float | None:
-        """Seconds until the last run ends, from what runs of the same arm took; None before anything is known."""
+        """Seconds until the last run ends, from what runs of the same arm took; None if nothing is known."""
         if not self.left:
             return 0.0
         guesses = [self._guess(run) for run in self.left]
@@ -86,7 +86,7 @@ class Reporter:
     def _guess(self, run: Run) -> float | None:
         alike = [s for r, s in self.measured if (r.paper, r.experiment, r.arm) == (run.paper, run.experiment, run.arm)]
         alike = alike or [s for r, s in self.measured if (r.paper, r.experiment) == (run.paper, run.experiment)]
-        return sum(alike) / len(alike) if alike else run.expected_seconds
+        return sum(alike) / len(alike) if alike else run.guessed_seconds
 
     def _progress(self) -> str:
         remaining = self.remaining()

@@ -34,6 +34,8 @@ class Run:
     """The "module:function" of a property."""
     expected_seconds: float | None = None
     """As earlier runs took; None if there are none."""
+    budget_seconds: float | None = field(default=None, compare=False)
+    """As its recipe says that it takes at most."""
     split: str = "test"
     """What it is scored on."""
     knobs: dict[str, Any] | None = None
@@ -56,6 +58,11 @@ class Run:
         if self.config is None or self.knobs is not None:
             return self.name
         return f"{self.paper} {self.recipe_hash} seed {self.seed}"
+
+    @property
+    def guessed_seconds(self) -> float | None:
+        """As earlier runs took, or else as its recipe allows it to take."""
+        return self.budget_seconds if self.expected_seconds is None else self.expected_seconds
 
     @property
     def keeps_items(self) -> bool:

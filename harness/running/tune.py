@@ -29,6 +29,8 @@ class Setting:
     recipe_hash: str
     is_recipe: bool
     """Whether these are the values that the card and its recipe have."""
+    budget: float | None
+    """Seconds that a run of the recipe takes at most."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def settings(card: Card, experiment: str | None = None) -> list[Setting]:
     Raises:
         UserError: there is nothing to tune, an arm has no such knob, or a value is wrong; names the place on the card.
     """
-    from harness.recipes.recipe import arm_config, resolve  # loads torch
+    from harness.recipes.recipe import arm_config, load_recipe, resolve  # loads torch
     from harness.records.identity import arm_hash, recipe_hash
 
     chosen = [card.experiment(experiment)] if experiment is not None else card.experiments
@@ -60,6 +62,7 @@ def settings(card: Card, experiment: str | None = None) -> list[Setting]:
         raise UserError(f"{where} names nothing to tune; an experiment's 'tuning' on the card does")
     found = []
     for one in tuned:
+        budget = load_recipe(card, one.recipe).data.get("budget_s")
         for tuning in one.tuning:
             for arm, values in itertools.product(tuning.arms, itertools.product(*tuning.knobs.values())):
                 knobs = dict(zip(tuning.knobs, values, strict=True))
@@ -70,7 +73,8 @@ def settings(card: Card, experiment: str | None = None) -> list[Setting]:
                     hashed = recipe_hash(config, resolve(config))
                 except UserError as error:
                     raise UserError(f"{card.slug}/{one.name}: the arm '{arm}' with {_words(knobs)}: {error}") from None
-                found.append(Setting(one, tuning, arm, knobs, config, hashed, hashed == arm_hash(card, one, arm)))
+                is_recipe = hashed == arm_hash(card, one, arm)
+                found.append(Setting(one, tuning, arm, knobs, config, hashed, is_recipe, budget))
     return found
 
 
@@ -99,6 +103,7 @@ def plan(card: Card, ledger: TryLedger, tried: Sequence[Setting]) -> list[Run]:
                 (setting.tuning.metric,),
                 config=with_seed(setting.config, seed),
                 expected_seconds=sum(r.seconds for r in alike) / len(alike) if alike else None,
+                budget_seconds=setting.budget,
                 split="val",
                 knobs=setting.knobs,
                 planned=now,

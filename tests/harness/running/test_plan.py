@@ -102,10 +102,15 @@ def test_a_second_look_asks_for_the_seeds_of_two_arms(root, ledger):
     assert len(toy_plan(root, ledger, experiments=["main"], looks=looks, seeds=2).runs) == 6
 
 
-def test_a_budget_is_no_part_of_a_run(root, ledger):
-    before = toy_plan(root, ledger, experiments=["main"]).runs
+def test_a_budget_is_no_part_of_a_run_and_says_how_long_a_first_one_takes(root, ledger):
+    before = toy_plan(root, ledger, experiments=["main"])
+    assert before.describe()[-1] == "time with 1 worker: unknown: some arm has not been run before"
     edit(root, "seed_everything: 0\n", "seed_everything: 0\nbudget_s: 30\n")
-    assert toy_plan(root, ledger, experiments=["main"]).runs == before
+    after = toy_plan(root, ledger, experiments=["main"])
+    assert after.runs == before.runs
+    assert after.describe(workers=2)[-1] == (
+        "time with 2 workers: at most 4 min, as their recipes say: some arm has not been run before"
+    )
     edit(root, "budget_s: 30", "budget_s: -3")
     with pytest.raises(
         UserError, match=r"^papers/toys/toy/mini.yaml:3: 'budget_s' is -3; it must be a number above 0$"
