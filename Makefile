@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := $(VENV)/.peers
 
-.PHONY: help setup demo test types lint bench results site clean test-paper
+.PHONY: help setup demo test types lint bench bench-gpu results site clean test-paper
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ $(PEERS): $(STAMP) constraints-bench.txt
 
 bench: $(PEERS) ## Measure losses, recall, training steps and gradients beside other libraries, into results/bench.
 	$(BIN)/python -m bench
+
+bench-gpu: $(PEERS) ## The losses on a GPU beside other libraries, within 8 minutes, into results/bench/gpu.md.
+	$(BIN)/python -m bench.gpu
 
 results: $(STAMP) ## Write results/ and the generated blocks again from the records, then check them.
 	$(BIN)/papers report
