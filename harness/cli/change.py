@@ -8,6 +8,7 @@ from typing import Any
 from common.errors import UserError
 from common.experiments.records import Ledger
 from common.paths import as_path
+from harness.cli.hands import hands
 from harness.cli.places import results_of
 from harness.cli.show import width
 from harness.console import print_table, say, shown_path
@@ -18,6 +19,8 @@ from harness.running.knobs import read_sets, settable
 
 def change(given: argparse.Namespace) -> int:
     """Runs what the folder of the user lacks, then prints and, for a sweep, draws it beside the record."""
+    if given.all or not given.slugs:
+        raise UserError("--set and --keys are for one paper's arm: name the paper")
     if len(set(given.slugs)) > 1:
         raise UserError(f"--set changes one paper's arm; {len(set(given.slugs))} papers are named")
     from harness.running import change as changes
@@ -40,22 +43,20 @@ def change(given: argparse.Namespace) -> int:
         ledger.check_writable(card.slug)
     overrides, folder = _overrides(given), ledger.folder.parent
     planned = changes.plan_change(asked, beside, ledger, overrides, given.keep_checkpoints, fetch=not given.dry_run)
-    from harness.running.runner import cores, execute
-
-    workers = given.workers or cores()
     for warning in planned.warnings:
         say(warning)
     for value in asked.at_record:
         say(f"{asked.swept}={value} is the recorded value: it is shown from the record")
-    print(*planned.describe(workers), sep="\n", flush=True)
-    print(f"records: {shown_path(ledger.path(card.slug))}", flush=True)
-    if given.dry_run:
-        return 0
+    from harness.running.runner import execute
+
     logs, code = folder / "logs", 0
-    if planned.runs:
-        code = execute(planned.runs, ledger, workers=workers, logs=logs).exit_code
-        if code > 128:
-            return code
+    with hands(given) as (workers, hire):
+        print(*planned.describe(workers), sep="\n", flush=True)
+        print(f"records: {shown_path(ledger.path(card.slug))}", flush=True)
+        if planned.runs and not given.dry_run:
+            code = execute(planned.runs, ledger, workers=workers, logs=logs, hire=hire).exit_code
+    if given.dry_run or code > 128:
+        return code
     _conclude(asked, beside, ledger)
     if given.keep_checkpoints:
         _say_weights(asked, beside, logs)

@@ -60,6 +60,7 @@ examples:
   papers rerun supcon --dry-run                     what would run, and what is on record already
   papers rerun supcon --seeds 2 --results /tmp/try  afresh, with records of its own
   papers rerun supcon --recipe full --data-root ~/cifar --devices 8
+  papers rerun --all --cluster auto                 on the Ray cluster of this machine (docs/guides/cluster.md)
 
 change one thing, and see it beside what is on record (docs/guides/change-one-thing.md):
   papers rerun supcon --keys                              what can be set
@@ -243,7 +244,8 @@ def build_parser() -> Parser:
     one.add_argument("--open", action="store_true", help="open its page in the browser, too")
 
     one = command("rerun", "rerun", "test the claims of papers and print the verdicts", RERUN)
-    slug(one, "slugs", nargs="+", help="papers to rerun")
+    slug(one, "slugs", nargs="*", help="papers to rerun")
+    one.add_argument("--all", action="store_true", help="all papers that have experiments")
     one.add_argument(
         "--recipe", choices=["mini", "full"], default="mini", help="laptop (mini, the default) or as published"
     )
@@ -252,6 +254,11 @@ def build_parser() -> Parser:
     )
     one.add_argument("--seeds", type=count, metavar="N", help="seeds an arm (default: what the card says)")
     one.add_argument("--workers", type=count, metavar="N", help="runs at a time, a thread each (default: one a core)")
+    one.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="do the runs on this Ray cluster: auto, HOST:PORT, or local for a trial of it",
+    )
     one.add_argument("--results", metavar="DIR", help="where records and logs are kept (default: results)")
     one.add_argument("--dry-run", action="store_true", help="say what would run, and stop")
     changed = one.add_argument_group("change one thing")
@@ -281,6 +288,11 @@ def build_parser() -> Parser:
         one.add_argument("--experiment", metavar="NAME", help="only the experiment of this name"), "experiment"
     )
     one.add_argument("--workers", type=count, metavar="N", help="runs at a time, a thread each (default: one a core)")
+    one.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="do the runs on this Ray cluster: auto, HOST:PORT, or local for a trial of it",
+    )
     one.add_argument("--results", metavar="DIR", help="where tries are kept (default: results)")
     one.add_argument("--dry-run", action="store_true", help="say what would run, and what is on record, and stop")
 

@@ -9,6 +9,7 @@ from common.errors import UserError
 from common.experiments.card import Card, Comparison
 from common.experiments.records import Ledger
 from common.paths import as_path
+from harness.cli.hands import hands
 from harness.cli.places import kept_in, logs_of, results_of
 from harness.console import print_table, say, shown_path
 from harness.recipes import catalog
@@ -18,6 +19,7 @@ from harness.records.standing import standing
 
 if TYPE_CHECKING:
     from harness.running.plan import Plan
+    from harness.running.runner import Hire
 
 
 def say_doubts(card: Card, experiment: Comparison, results: Path) -> None:
@@ -34,7 +36,7 @@ def rerun(given: argparse.Namespace) -> int:
     for option in ("arm", "out", "keep_checkpoints"):
         if getattr(given, option) not in (None, False):
             raise UserError(f"--{option.replace('_', '-')} goes with --set KEY=VALUE")
-    cards = [catalog.find(slug, given.root) for slug in dict.fromkeys(given.slugs)]
+    cards = _named(given)
     ledger = Ledger(_kept(given, "runs"))
     for card in cards:
         if not card.experiments:
@@ -44,30 +46,44 @@ def rerun(given: argparse.Namespace) -> int:
         if not given.dry_run:
             ledger.check_writable(card.slug)
     jobs = _full_jobs(given, cards) if given.recipe == "full" else _mini_jobs(given, cards)
-    from harness.running import looks
-    from harness.running.runner import cores
-
-    workers = given.workers or cores()
     for card in cards:
         for experiment in card.experiments:
             if isinstance(experiment, Comparison) and given.experiment in (None, experiment.name):
                 # What is on record of a benchmark stands in the repository, whatever folder the new records go to.
                 say_doubts(card, experiment, given.root / "results")
+    with hands(given) as (workers, hire):
+        code = _run(given, jobs, ledger, workers, hire)
+    if not given.dry_run and code < 128:  # a signal wants the end now; the same command goes on and concludes
+        _conclude(given, cards, ledger)
+    return code
+
+
+def _run(given: argparse.Namespace, jobs: list[Any], ledger: Ledger, workers: int, hire: "Hire") -> int:
+    """Does the jobs, or says what they would be; returns the exit code of the first that fails."""
+    from harness.running import looks
+
     if given.dry_run or given.recipe == "full":
         for of, options in jobs:
             for planned in looks.plans(of, ledger, **options, seeds=given.seeds, fetch=False):
                 _describe(given, planned, workers)
-    if given.dry_run:
-        return 0
-    logs = logs_of(given)
-    for of, options in jobs:
-        code = looks.rerun(of, ledger, **options, seeds=given.seeds, workers=workers, logs=logs)
-        if code > 128:  # a signal wants the end now; the same command goes on and concludes
+    for of, options in [] if given.dry_run else jobs:
+        told = {"workers": workers, "logs": logs_of(given), "hire": hire}
+        if code := looks.rerun(of, ledger, **options, seeds=given.seeds, **told):
             return code
-        if code:
-            break
-    _conclude(given, cards, ledger)
-    return code
+    return 0
+
+
+def _named(given: argparse.Namespace) -> list[Card]:
+    """The papers to rerun."""
+    if not given.all:
+        if not given.slugs:
+            raise UserError("which papers? name them, or say --all; see papers rerun --help")
+        return [catalog.find(slug, given.root) for slug in dict.fromkeys(given.slugs)]
+    if given.slugs or given.experiment is not None or given.recipe == "full":
+        raise UserError(
+            "--all is all that the cards have, in mini recipes: no SLUG, --experiment or --recipe full goes with it"
+        )
+    return [card for card in catalog.cards(given.root) if card.experiments]
 
 
 def _kept(given: argparse.Namespace, folder: str) -> Path:
@@ -146,15 +162,15 @@ def tune(given: argparse.Namespace) -> int:
         card.experiment(given.experiment)  # as in `rerun`
     from common.experiments.tries import TryLedger
     from harness.running import tune as tuning
-    from harness.running.runner import cores, execute
+    from harness.running.runner import execute
 
     ledger = TryLedger(_kept(given, "tuning"))
     tried = tuning.settings(card, given.experiment)
     runs, code = tuning.plan(card, ledger, tried), 0
     print(f"{len(tried)} settings: {len(runs)} runs to do")
     if runs and not given.dry_run:
-        workers = given.workers or cores()
-        code = execute(runs, ledger, workers=workers, logs=logs_of(given) / "tuning").exit_code
+        with hands(given) as (workers, hire):
+            code = execute(runs, ledger, workers=workers, logs=logs_of(given) / "tuning", hire=hire).exit_code
     for warning in ledger.read(card.slug)[1]:
         say(warning)
     found = tuning.scores(ledger, card, tried)

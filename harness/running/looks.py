@@ -11,7 +11,7 @@ from harness.console import say
 from harness.records.measured_floors import measure_floors
 from harness.records.standing import Standing, standing
 from harness.running.plan import Plan, plan
-from harness.running.runner import execute
+from harness.running.runner import Hire, execute
 
 
 def second_looks(paper: Standing, recipe: str | None = None) -> dict[tuple[str, str], int]:
@@ -73,12 +73,14 @@ def rerun(
     overrides: Mapping[str, Any] | None = None,
     workers: int,
     logs: Path,
+    hire: Hire | None = None,
 ) -> int:
     """Runs what the rule asks for and is not on record until it asks for no more; returns the exit code.
 
     Args:
         overrides: as in `plan`.
         seeds: as in `plans`; then there is one round, whatever the verdict.
+        workers, logs, hire: as in `execute`.
 
     Raises:
         UserError: as `plan` and `execute` do.
@@ -89,7 +91,8 @@ def rerun(
         say(warning)
     for _ in LOOKS:
         print(*(line for one in planned for line in one.describe(workers)), sep="\n", flush=True)
-        code = execute([run for one in planned for run in one.runs], ledger, workers=workers, logs=logs).exit_code
+        runs = [run for one in planned for run in one.runs]
+        code = execute(runs, ledger, workers=workers, logs=logs, hire=hire).exit_code
         if code:
             return code
         # What needs no learning is a part of the verdict.

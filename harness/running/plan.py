@@ -211,11 +211,12 @@ def _expected_seconds(records: Sequence[Record], arm: Run) -> float | None:
 def _not_there(arms: Sequence[Run]) -> list[str]:
     """The sources of the arms' data that are not fetched yet, with their size."""
     sections = {json.dumps(run.config["data"], sort_keys=True) for run in arms if run.config is not None}
-    return [name for section in sorted(sections) for name in _unfetched(section)]
+    return [name for section in sorted(sections) for name in unfetched(section)]
 
 
 @functools.cache
-def _unfetched(data: str) -> list[str]:
+def unfetched(data: str) -> list[str]:
+    """The sources of a recipe's data section, as JSON, that are not fetched yet, with their size."""
     from harness.recipes.recipe import build_benchmark
 
     benchmark = build_benchmark(json.loads(data))
@@ -234,11 +235,19 @@ def prepare_data(runs: Sequence[Run]) -> None:
     """
     if all(run.config is None for run in runs):
         return
-    from harness.recipes.recipe import build_benchmark, with_seed
+    from harness.recipes.recipe import build_benchmark
 
-    sections = {json.dumps(with_seed(r.config, 0)["data"], sort_keys=True) for r in runs if r.config is not None}
-    for section in sorted(sections):
+    for section in data_sections(runs):
         build_benchmark(json.loads(section)).prepare_data()
+
+
+def data_sections(runs: Sequence[Run]) -> list[str]:
+    """The data sections of the runs' recipes, each once, as JSON."""
+    if all(run.config is None for run in runs):
+        return []
+    from harness.recipes.recipe import with_seed
+
+    return sorted({json.dumps(with_seed(r.config, 0)["data"], sort_keys=True) for r in runs if r.config is not None})
 
 
 def _ranges(numbers: Sequence[int]) -> str:

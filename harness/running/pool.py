@@ -4,13 +4,44 @@ import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any, Protocol
 
 from harness.running.run import Run
 from harness.running.worker import ENVIRONMENT, serve
+
+
+class Workers(Protocol):
+    """Who does runs: processes of this machine, as `Pool` has them, or tasks of a cluster. A context, too."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run is under way."""
+
+    @property
+    def full(self) -> bool:
+        """Whether no other run may be given for now."""
+
+    def give(self, run: Run) -> None:
+        """Begins a run; asked only of one that is not `full`."""
+
+    def ready(self, timeout: float) -> Sequence[Any]:
+        """Those that have something to say, after waiting for at most `timeout` seconds."""
+
+    def receive(self, worker: Any) -> tuple[Run | None, str, Any]:
+        """One message of a worker that is ready: its run, "step", "note", "done", "failed" or "lost", and the content.
+
+        The last three end the run; it is lost where its process ended under it.
+        """
+
+    def __enter__(self) -> "Workers": ...
+
+    def __exit__(self, *_: object) -> None:
+        """Ends what is under way."""
 
 
 class Worker:
@@ -60,8 +91,11 @@ class Pool:
     def full(self) -> bool:
         return len(self.workers) == self.size and all(worker.run is not None for worker in self.workers)
 
-    def idle(self) -> Worker:
-        """A worker without a run, a new one if need be; asked only of a pool that is not `full`."""
+    def give(self, run: Run) -> None:
+        self._idle().give(run)
+
+    def _idle(self) -> Worker:
+        """A worker without a run, a new one if need be."""
         for worker in self.workers:
             if worker.run is None:
                 return worker
@@ -75,12 +109,10 @@ class Pool:
         return self.workers[-1]
 
     def ready(self, timeout: float) -> list[Worker]:
-        """The workers that have something to say, after waiting for at most `timeout` seconds."""
         by_connection = {worker.connection: worker for worker in self.workers}
         return [by_connection[connection] for connection in wait(list(by_connection), timeout)]
 
     def receive(self, worker: Worker) -> tuple[Run | None, str, object]:
-        """One message of a worker that is ready: its run, "step", "note", "done" or "failed", and the content."""
         run = worker.run
         try:
             kind, content = worker.connection.recv()
@@ -88,8 +120,8 @@ class Pool:
             self.workers.remove(worker)
             worker.process.join()
             worker.connection.close()
-            kind, content = "failed", _last_words(worker.process.exitcode)
-        if kind in ("done", "failed"):
+            kind, content = "lost", _last_words(worker.process.exitcode)
+        if kind in ("done", "failed", "lost"):
             worker.run = None
         return run, kind, content
 
@@ -105,14 +137,23 @@ def _last_words(exit_code: int | None) -> str:
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
     """Holds Ctrl-C and SIGTERM back until the end of the block, so that what stands in it is done whole."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's alone
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    # The mask is for processes that are started meanwhile. It does not keep a signal from other threads of this
+    # process (of a progress bar, of Ray), which hand it over to this one.
+    masks, came = hasattr(signal, "pthread_sigmask"), []  # Windows has none
+    before = {n: signal.signal(n, lambda number, frame: came.append(number)) for n in (signal.SIGINT, signal.SIGTERM)}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, set(before)) if masks else set()
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        if came:
+            signal.raise_signal(came[0])
 
 
 @contextlib.contextmanager

@@ -16,7 +16,6 @@ from common.experiments.items import ItemLedger, item_line
 from common.experiments.loss_curves import CurveLedger, LossCurve
 from common.experiments.records import HASH_VERSION, ItemKey, Ledger, Record
 from common.experiments.tries import Try, TryLedger
-from harness.records import machine
 from harness.running.run import Result, Run
 
 
@@ -35,6 +34,7 @@ def record_of(run: Run, result: Result, facts: dict[str, Any]) -> Record:
         seconds=round(result.seconds, 3),
         cpu_seconds=round(result.cpu_seconds, 3),
         capability=result.capability,
+        processor=result.processor,
         first_losses=scores.first_losses,
         means=scores.means,
         peak_memory_mb=round(result.peak_memory_mb, 1),
@@ -49,16 +49,21 @@ def record_of(run: Run, result: Result, facts: dict[str, Any]) -> Record:
 
 
 def facts_of(root: Path) -> dict[str, Any]:
-    """What is the same for all runs: versions, the processor and the state of the repository."""
-    versions = {"python": platform.python_version()}
-    for name in ("torch", "lightning", "numpy", "transformers", "scikit-learn"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
+    """What is the same for all runs: versions and the state of the repository."""
     commit = _git(root, "rev-parse", "HEAD").strip()
     # Records and what is made of them change with every run; they are no part of what was run.
     changed = _git(root, "status", "--porcelain", "--", ".", ":(exclude)results", ":(exclude)logs")
     state = {"git_commit": commit or "unknown", "git_dirty": bool(changed.strip())}
-    return {"versions": versions, "processor": machine.processor(), **state}
+    return {"versions": versions(), **state}
+
+
+def versions() -> dict[str, str]:
+    """Of what numbers depend on."""
+    found = {"python": platform.python_version()}
+    for name in ("torch", "lightning", "numpy", "transformers", "scikit-learn"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def _git(root: Path, *arguments: str) -> str:

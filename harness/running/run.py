@@ -107,3 +107,4 @@ class Result(NamedTuple):
     peak_memory_mb: float
     threads: int
     capability: str
+    processor: str

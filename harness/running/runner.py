@@ -3,7 +3,7 @@
 import os
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from common.experiments.tries import Try, TryLedger
 from harness.records.metric_names import choices
 from harness.running.locks import RunLocks
 from harness.running.plan import prepare_data
-from harness.running.pool import Pool, uninterrupted
+from harness.running.pool import Pool, Workers, uninterrupted
 from harness.running.progress import Reporter
 from harness.running.recording import adopt, facts_of, keep, record_of
 from harness.running.run import Run
@@ -55,6 +55,7 @@ def execute(
     workers: int | None = None,
     logs: Path | None = None,
     console: Console | None = None,
+    hire: "Hire | None" = None,
 ) -> Outcome:
     """Does the runs and appends a record as each one ends.
 
@@ -67,6 +68,7 @@ def execute(
         runs: as from `plan`.
         workers: runs at a time, a thread each; by default as many as there are cores.
         logs: TensorBoard's files, the output and the resolved recipe of each run; by default `logs` in the repository.
+        hire: who does the runs; by default processes of this machine.
 
     Raises:
         UserError: before anything runs, if a record could not be written or data not be fetched; later, if the disk
@@ -82,7 +84,7 @@ def execute(
     with (
         RunLocks(ledger.folder.parent / ".locks") as locks,
         Reporter(runs, workers, console or Console()) as reporter,
-        Pool(workers, logs) as pool,
+        (hire or processes)(runs, workers, logs) as pool,
     ):
         execution = _Execution(runs, ledger, locks, reporter, pool)
         try:
@@ -97,6 +99,14 @@ def execute(
     return execution.outcome
 
 
+Hire = Callable[[Sequence[Run], int, Path], Workers]
+"""Of the runs, how many of them go at a time, and the folder of their logs."""
+
+
+def processes(runs: Sequence[Run], size: int, logs: Path) -> Workers:
+    return Pool(size, logs)
+
+
 def cores() -> int:
     """The processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -106,7 +116,7 @@ class _Execution:
     """The runs under way, and those that wait."""
 
     def __init__(
-        self, runs: Sequence[Run], ledger: Ledger | TryLedger, locks: RunLocks, reporter: Reporter, pool: Pool
+        self, runs: Sequence[Run], ledger: Ledger | TryLedger, locks: RunLocks, reporter: Reporter, pool: Workers
     ) -> None:
         self.ledger, self.locks, self.reporter, self.pool = ledger, locks, reporter, pool
         self.outcome = Outcome()
@@ -124,7 +134,7 @@ class _Execution:
                 if self.pool.full:
                     break
                 self._begin(self.waiting.popleft())
-            if self.pool.workers:
+            if self.pool.busy:
                 self.listen(timeout=0.5)
             elif self.waiting:
                 time.sleep(0.5)  # another process has what is left
@@ -159,7 +169,7 @@ class _Execution:
             self.locks.free(training)
             return
         metrics = tuple(dict.fromkeys(name for run in left for name in run.metrics))
-        self.pool.idle().give(replace(left[0], metrics=metrics))
+        self.pool.give(replace(left[0], metrics=metrics))
         self.reporter.start(left[0])
 
     def _done_elsewhere(self, run: Run) -> bool:
@@ -181,7 +191,7 @@ class _Execution:
             self.reporter.note(f"{run.name}: {content}")
             return
         for one in self.together[run.training]:
-            if kind == "failed":
+            if kind in ("failed", "lost"):
                 self._fail(one, content)
             else:
                 record = record_of(one, content, self.facts)

@@ -158,7 +158,7 @@ def perform(
         if not math.isfinite(value):
             raise UserError(f"the metric '{name}' is {value}")
     threads = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else 1
-    return Result(scores, seconds, cpu_seconds, _peak_memory_mb(), threads, machine.capability())
+    return Result(scores, seconds, cpu_seconds, _peak_memory_mb(), threads, machine.capability(), machine.processor())
 
 
 def _reset_peak_memory() -> None:
