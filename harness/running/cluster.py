@@ -202,7 +202,7 @@ def _knock(address: str) -> None:
         raise UserError(f"--cluster is '{address}'; it must be auto, local or HOST:PORT, as `ray start --head` says")
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         raise UserError(f"--cluster {address}: no cluster answers there: {error}") from None
 
 

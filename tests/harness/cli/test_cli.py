@@ -221,6 +221,15 @@ def test_a_broken_record_is_told_and_the_rest_is_read(root: Path, capsys: Captur
     assert "alpha.jsonl:18: skipped a broken record" in err
 
 
+def test_all_papers_are_those_that_have_experiments(
+    root: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(root))
+    monkeypatch.setattr(sys, "argv", ["papers"])
+    code, out, _ = papers(root, capsys, "rerun", "--all", "--dry-run")
+    assert code == 0 and "alpha/main (mini.yaml): 15 on record, 0 to run" in out and "beta/" not in out
+
+
 def test_rerun_of_what_is_on_record_runs_nothing_and_concludes(root: Path, capsys: Capture) -> None:
     code, out, _ = papers(root, capsys, "rerun", "alpha", "--experiment", "bound")
     assert code == 0

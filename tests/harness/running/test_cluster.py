@@ -215,7 +215,7 @@ def test_changed_code_is_another_state(root):
     assert before.pop("the code") != after.pop("the code") and before == after
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "ray://127.0.0.1:10001"])
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "nowhere:\u00b2", "ray://127.0.0.1:10001"])
 def test_an_address_that_is_not_there_is_told_in_a_line(address):
     pytest.importorskip("ray", reason="Ray is not installed: the extra [cluster]")
     with pytest.raises(UserError, match=f"^--cluster .*{address}"), connected(address):
