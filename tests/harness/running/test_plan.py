@@ -137,13 +137,13 @@ class Pinned:
 
 def test_a_plan_that_fetches_nothing_says_what_it_would(root, ledger, monkeypatch):
     write_records(root, ledger, toy_plan(root, ledger, experiments=["main"]).runs)
-    plans._unfetched.cache_clear()
+    plans.unfetched.cache_clear()
     twins.fingerprint.cache_clear()
     monkeypatch.setattr(sys.modules["toylab"].Numbers, "sources", (Pinned,))
     found = toy_plan(root, ledger, experiments=["main"], fetch=False)
     assert found.runs == () and found.to_fetch == ("numbers1k (61 MB)",)
     assert "would fetch: numbers1k (61 MB)" in found.describe()[1]
-    plans._unfetched.cache_clear()
+    plans.unfetched.cache_clear()
 
 
 def test_a_record_without_the_items_that_a_claim_asks_for_is_run_anew(root, ledger):
