@@ -15,8 +15,11 @@ from common.encoders.weights import are_read
 from common.errors import UserError
 from common.sampling.masking import IGNORED, hide_tokens_by_sample
 
-XLM_R = "xlm-roberta-base"
-SHAPES = {**ARCHITECTURES, XLM_R: Architecture(768, 12, 12, 3_072, 250_002, 512)}
+XLM_R = {
+    "xlm-roberta-base": Architecture(768, 12, 12, 3_072, 250_002, 512),
+    "xlm-roberta-large": Architecture(1024, 24, 16, 4_096, 250_002, 512),
+}
+SHAPES = ARCHITECTURES | XLM_R
 
 _ROBERTA = {"[CLS]": "<s>", "[SEP]": "</s>", "[PAD]": "<pad>", "[UNK]": "<unk>", "[MASK]": "<mask>"}
 """What XLM-R's vocabulary calls the same tokens."""
@@ -83,7 +86,7 @@ class MultilingualLM(TextEncoder):
         return mean_state(self.hidden_states(tokens)[layer], tokens.mask)
 
     def _load(self, found: dict[str, Tensor], name: str) -> None:
-        if name != XLM_R:
+        if name not in XLM_R:
             load_exactly(self.body, found, name)
             self.head.load(found, name)
             return
@@ -122,6 +125,27 @@ def _of_bert(name: str, tensor: Tensor) -> Tensor:
 
 
 Pooled = Literal["cls", "mean"]
+
+
+class EverySecondLayer(MultilingualLM):
+    """The 2nd, 4th, ... layer of a multilingual BERT without its head; the first token's state stands for a text.
+
+    Args:
+        name, max_length, weights: as in `MultilingualLM`.
+        layers: how many there are to be, at most half of them.
+
+    Raises:
+        UserError: there are not as many layers.
+    """
+
+    def __init__(self, name: str, layers: int, max_length: int = 32, weights: str | None = None) -> None:
+        super().__init__(name, max_length=max_length, weights=weights)
+        del self.head
+        found = list(self.body.encoder.layer)[1::2]
+        if not 1 <= layers <= len(found):
+            raise UserError(f"layers is {layers}; half of {name} are {len(found)}")
+        self.layers = layers
+        self.body.encoder.layer = nn.ModuleList(found[:layers])
 
 
 class MiddleState(nn.Module):

@@ -21,6 +21,8 @@ from common.protocols import RanksPairs
 
 AT = (1, 5, 10)
 """Cut-offs of the recall."""
+HARDEST = 6
+"""Up to which mean log2 rank the rank variance of queries is compared with that of others as hard."""
 
 _DIRECTIONS = ("image_to_text", "text_to_image")
 
@@ -58,20 +60,44 @@ def over_languages(found: Sequence[Metrics]) -> Metrics:
         query's rank, and the rank, vary over the languages, the lower the better: the variance (over K, not K - 1),
         averaged over the queries and both directions. The latter is the mean rank variance of Nie et al. 2024 (CCRK),
         which a few bad ranks decide. Both fall where all ranks do, and are read beside the mean reciprocal rank.
+        `languages/log2_rank_variance_matched/gallery{n}`: the former of queries that are as hard, see `_as_hard`.
     """
     gallery = next(name for name in found[0] if name.startswith("mrr/")).removeprefix("mrr/")
     metrics: Metrics = {
         f"languages/{metric}/{gallery}": average([one[f"{metric}/{gallery}"] for one in found])
         for metric in ("mrr", "log2_rank")
     }
-    for name, of_log in (("log2_rank_variance", lambda ranks: ranks), ("rank_variance", torch.exp2)):
-        sides = []
-        for way in _DIRECTIONS:
-            key = next(name for name in found[0] if name.startswith(f"{way}/log2_rank/"))
-            ranks = torch.stack([of_log(_items(one[key])) for one in found])
-            sides.append(Mean(ranks.var(dim=0, correction=0)))
-        metrics[f"languages/{name}/{gallery}"] = both(*sides)
-    return metrics
+    sides: dict[str, list[Mean]] = {"log2_rank_variance": [], "rank_variance": [], "log2_rank_variance_matched": []}
+    for way in _DIRECTIONS:
+        key = next(name for name in found[0] if name.startswith(f"{way}/log2_rank/"))
+        ranks = torch.stack([_items(one[key]) for one in found])
+        of_log, of_rank = (x.var(dim=0, correction=0) for x in (ranks, ranks.exp2()))
+        for values, value in zip(sides.values(), (Mean(of_log), Mean(of_rank), _as_hard(of_log, ranks)), strict=True):
+            values.append(value)
+    return metrics | {f"languages/{name}/{gallery}": both(*values) for name, values in sides.items()}
+
+
+def _as_hard(variance: Tensor, ranks: Tensor) -> Mean:
+    """The mean variance of queries sorted by their mean log rank, whatever the share of the easy ones.
+
+    The strata are half a doubling wide, from a mean log2 rank above 0 to `HARDEST`, and count alike; one without a
+    query is left out. Where all ranks are 1 there is nothing to vary, and those queries take no part. An item is the
+    value moved by the query's influence on it.
+
+    Args:
+        variance: of each query, (q,).
+        ranks: log2, (languages, q).
+    """
+    mean = ranks.mean(dim=0)
+    part = (mean > 0) & (mean <= HARDEST)
+    stratum = (2 * mean[part]).ceil().long() - 1
+    count = torch.zeros(2 * HARDEST, dtype=mean.dtype).index_add_(0, stratum, torch.ones_like(mean[part]))
+    within = torch.zeros_like(count).index_add_(0, stratum, variance[part]) / count.clamp(min=1)
+    strata = int((count > 0).sum())
+    value = float(within.sum()) / max(strata, 1)
+    items = torch.full_like(mean, value)
+    items[part] += (variance[part] - within[stratum]) * len(mean) / (strata * count[stratum])
+    return Mean(items, value)
 
 
 def _items(metric: float) -> Tensor:

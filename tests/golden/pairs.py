@@ -39,6 +39,7 @@ from papers.sentence.promcse.module import SupervisedPromCSE
 from papers.sentence.simcse.module import SupervisedSimCSE
 from papers.theory.contrastive_gap.module import GapLoss
 from papers.vision_language.coca.module import CoCa
+from papers.vision_language.one_to_k.module import one_to_k
 from papers.vision_ssl.macl.module import MACL
 from tests.golden.ours import like
 from tests.golden.recorded import Case
@@ -195,6 +196,22 @@ class Macl(MACL):
 def macl_views(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
     a = case.arguments
     return Macl(temperature=a["tau_0"], alpha=a["alpha"], threshold=a["A0"]).contrast(x["first"], x["second"])
+
+
+@like(
+    "one_to_k/four_languages",
+    "one_to_k/six_languages_cold",
+    "one_to_k/one_language",
+    "one_to_k/one_picture",
+    "one_to_k/whole",
+)
+def one_picture_and_its_captions(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    a = case.arguments
+    text = x["text"].view(len(x["image"]), int(a["languages"]), -1)
+    # Theirs is divided by `need_divm` instead of K where that is given.
+    return one_to_k(x["image"], text, temperature=a["temperature"]) * (
+        a["languages"] / (a["divisor"] or a["languages"])
+    )
 
 
 # --- two views, labels ------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 
 import data.checkpoints
 from common.encoders import multilingual
-from common.encoders.multilingual import MultilingualLM
+from common.encoders.multilingual import EverySecondLayer, MultilingualLM
 from common.encoders.pretrained import Architecture, PretrainedFiles
 from common.errors import UserError
 from common.sampling.masking import IGNORED
@@ -74,8 +74,8 @@ def test_weights_of_an_xlm_r_compute_what_they_did(tmp_path: Path, monkeypatch: 
         torch.nn.init.normal_(parameter, std=0.5)
     tensors = {name: value.clone() for name, value in theirs.state_dict().items() if not name.startswith("lm_head.dec")}
     save_file(tensors, tmp_path / "model.safetensors")
-    monkeypatch.setitem(multilingual.SHAPES, multilingual.XLM_R, Architecture(8, 2, 2, 16, 7, 16))
-    encoder = MultilingualLM(multilingual.XLM_R, max_length=12, weights=str(tmp_path)).eval()
+    monkeypatch.setitem(multilingual.SHAPES, "xlm-roberta-base", Architecture(8, 2, 2, 16, 7, 16))
+    encoder = MultilingualLM("xlm-roberta-base", max_length=12, weights=str(tmp_path)).eval()
     tokens = encoder.tokenize([("day", "gece gece"), ("new", "day")])
     assert tokens.ids.tolist() == [[0, 4, 2, 5, 5, 2], [0, 3, 2, 4, 2, 1]]
     assert encoder.special_ids.equal(torch.tensor([1, 3, 0, 2, 6])) and encoder.mask_id == 6
@@ -85,6 +85,17 @@ def test_weights_of_an_xlm_r_compute_what_they_did(tmp_path: Path, monkeypatch: 
     encoder.hidden_states(tokens)[0].square().sum().backward()
     learnt = encoder.table.grad.abs().sum(dim=1) > 0
     assert learnt.tolist() == [True, False, True, True, True, True, False]  # <s> is, <pad> is not, and none is hidden
+
+
+def test_every_second_layer_from_the_second_on_is_kept() -> None:
+    whole = MultilingualLM("slot-bert").eval()
+    half = EverySecondLayer("slot-bert", len(whole.body.encoder.layer) // 2).eval()
+    kept = [layer.state_dict() for layer in half.body.encoder.layer]
+    for ours, theirs in zip(kept, list(whole.body.encoder.layer)[1::2], strict=True):
+        assert all(torch.equal(tensor, theirs.state_dict()[name]) for name, tensor in ours.items())
+    assert not hasattr(half, "head") and half(["w1 w2"]).shape == (1, half.output_dim)
+    with pytest.raises(UserError, match=r"layers is 9; half of slot-bert are"):
+        EverySecondLayer("slot-bert", 9)
 
 
 def test_what_does_not_fit_is_named(tmp_path: Path) -> None:

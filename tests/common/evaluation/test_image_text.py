@@ -20,6 +20,7 @@ from common.evaluation.image_text import (
     variant_accuracy,
     zero_shot_accuracy,
 )
+from common.evaluation.means import Mean
 
 N = 24
 IDS = torch.arange(N) % 20
@@ -180,3 +181,22 @@ def test_languages_are_compared_query_by_query() -> None:
         variance = ((values - values.mean(0)) ** 2).mean(0)
         assert said[f"languages/{name}/gallery{N}"] == pytest.approx(float(variance.mean()))
         torch.testing.assert_close(said[f"languages/{name}/gallery{N}"].items, variance.mean(0))
+
+
+def test_rank_variance_of_queries_as_hard_does_not_hang_on_how_many_are_easy() -> None:
+    """Strata of half a doubling count alike, whatever they hold; where all ranks are 1 nothing can vary."""
+
+    def said(*queries: tuple[int, int]) -> Mean:
+        ranks = [Mean(torch.tensor(row).log2()) for row in zip(*queries, strict=True)]
+        names = ("mrr/gallery9", *(f"{way}log2_rank/gallery9" for way in ("", "image_to_text/", "text_to_image/")))
+        return over_languages([dict.fromkeys(names, row) for row in ranks])[
+            "languages/log2_rank_variance_matched/gallery9"
+        ]
+
+    # Mean log ranks of 0, 1/2, 1/2 and 5/2, with variances of 0, 1/4, 1/4 and 1/4; then of 3 with 1.
+    easy, near, far, apart = (1, 1), (2, 1), (4, 8), (4, 16)
+    assert said(easy, near, (1, 2), far, easy) == said(near, far) == pytest.approx(0.25)
+    assert said(easy, near, (1, 2), apart, easy) == said(near, apart) == pytest.approx((0.25 + 1) / 2)
+    assert said(easy, easy) == 0.0
+    items = said(easy, near, (1, 2), apart, easy).items
+    assert len(items) == 5 and float(items.mean()) == pytest.approx((0.25 + 1) / 2)
