@@ -121,8 +121,8 @@ class MultilingualLists(CaptionLists):
             `over_languages`, if all pictures have one caption each.
 
         Raises:
-            UserError: the module does not offer `embed_image` and `embed_text`, or there is no such split; the languages
-                have not the same pictures.
+            UserError: the module does not offer `embed_image` and `embed_text`, or there is no such split; the
+                languages have not the same pictures.
         """
         self.check_request(module, split, EmbedsImage, EmbedsText)
         file = self.scored_by_language[("val", "test").index(split)]

@@ -56,8 +56,8 @@ def one_to_k(image: Tensor, text: Tensor, *, temperature: float | Tensor, balanc
     """Half the sum of both ways between n pictures and their n K captions.
 
     To captions: mean_i 1/K sum_k -log[ exp(v_i.t_ik / tau) / sum_jl exp(v_i.t_jl / tau) ]; the other positives stay in
-    the denominator, so it is at least log K. To pictures: mean_ik -log[ exp(t_ik.v_i / tau) / sum_j exp(t_ik.v_j / tau) ],
-    divided by K unless `balanced`.
+    the denominator, so it is at least log K.
+    To pictures: mean_ik -log[ exp(t_ik.v_i / tau) / sum_j exp(t_ik.v_j / tau) ], divided by K unless `balanced`.
 
     Args:
         image: unit vectors (n, e).

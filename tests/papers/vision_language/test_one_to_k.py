@@ -108,5 +108,5 @@ def test_what_the_card_calls_a_property_holds(check) -> None:
 
 
 def test_another_form_is_refused() -> None:
-    with pytest.raises(UserError, match="model.form"):
+    with pytest.raises(UserError, match=r"model\.form"):
         module(form="two_to_k")
