@@ -39,6 +39,7 @@ from papers.sentence.promcse.module import SupervisedPromCSE
 from papers.sentence.simcse.module import SupervisedSimCSE
 from papers.theory.contrastive_gap.module import GapLoss
 from papers.vision_language.coca.module import CoCa
+from papers.vision_language.cwcl.properties import method as cwcl_method
 from papers.vision_language.one_to_k.module import one_to_k
 from papers.vision_ssl.macl.module import MACL
 from tests.golden.ours import like
@@ -212,6 +213,11 @@ def one_picture_and_its_captions(case: Case, x: dict[str, Tensor], _: dict[str, 
     return one_to_k(x["image"], text, temperature=a["temperature"]) * (
         a["languages"] / (a["divisor"] or a["languages"])
     )
+
+
+@like("cwcl/one_channel", "cwcl/cold", "cwcl/two")
+def pictures_as_alike(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    return cwcl_method(case.arguments["temperature"]).contrast(x["image"], x["text"], x["seen"])
 
 
 # --- two views, labels ------------------------------------------------------------------------------------------------
