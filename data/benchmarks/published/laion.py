@@ -4,7 +4,7 @@ import io
 import tarfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,9 +21,11 @@ from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.image_text import image_text_retrieval
+from common.paths import as_path
 from common.protocols import EmbedsImage, EmbedsText
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
+from data.benchmarks.bases.told_words import told
 from data.published import published_folder, read_json
 
 SHARDS = "laion400m"
@@ -115,6 +117,8 @@ class Laion400M(Benchmark):
         scored: pictures of MS-COCO are "cropped" to the largest square in the middle, as by CLIP, or "resized" whole,
             as by big_vision.
         threads: read and decode pictures; one process beside the training has them all.
+        words: file with the place of each word of a list, JSON; batches then have `ImageText.concepts`, which of them
+            their captions hold.
         batch_size, seed: as in `Benchmark`.
         data_root: folder with `laion400m`, img2dataset's output in webdataset format, and `coco`, Karpathy's
             `dataset_coco.json` beside the folder `val2014` of pictures.
@@ -133,6 +137,7 @@ class Laion400M(Benchmark):
         batch_size: int = 32_768,
         seed: int = 0,
         data_root: str | None = None,
+        words: str | None = None,
     ) -> None:
         super().__init__(batch_size, seed, data_root)
         if not 0 < crop <= 1:
@@ -142,6 +147,7 @@ class Laion400M(Benchmark):
         if scored not in ("cropped", "resized"):
             raise UserError(f"data.scored is {scored!r}; it must be 'cropped' or 'resized'")
         self.image_size, self.crop, self.scored_as, self.threads = image_size, crop, scored, threads
+        self.words = words
 
     def _folder(self) -> Path:
         return published_folder(
@@ -182,7 +188,14 @@ class Laion400M(Benchmark):
         """Makes floats of a training batch on its device; the names of splits pass through."""
         if not isinstance(batch, _Pairs):
             return batch
-        return ImageText(batch.pixels.float().div_(255)[None], [batch.text], batch.ids, batch.ids)
+        found = ImageText(batch.pixels.float().div_(255)[None], [batch.text], batch.ids, batch.ids)
+        if self._columns is None:
+            return found
+        return found._replace(concepts=told(batch.text, self._columns).to(batch.ids.device))
+
+    @cached_property
+    def _columns(self) -> dict[str, int] | None:
+        return None if self.words is None else read_json(as_path(self.words, "data.words"))
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """Retrieval among the 5,000 pictures of Karpathy's "val" or "test" split and five captions of each.

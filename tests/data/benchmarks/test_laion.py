@@ -13,6 +13,7 @@ from PIL import Image
 from common.augmentation import random_box
 from common.batches import ImageText
 from common.errors import UserError
+from data.benchmarks.bases.told_words import told
 from data.benchmarks.published.laion import Laion400M
 from tests.data.benchmarks.by_colour import ByColour
 
@@ -80,6 +81,18 @@ def test_every_picture_comes_once_with_its_caption(folder: Path) -> None:
     # A shard is left before the next is opened.
     shards = [sum(number >= first for first in (5, 8)) for number in orders[0]]
     assert sum(a != b for a, b in itertools.pairwise(shards)) == 2
+
+
+def test_captions_are_searched_for_the_words_of_a_list(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "words.json"
+    path.write_text(json.dumps({"picture": 1, "café": 0, "cafés": 0, "tree": 2}))
+    data = benchmark(folder, words=str(path))
+    batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+    assert batch.concepts is not None and batch.concepts.tolist() == [[True, True, False]] * 4
+    assert told(["a%20Tree, <b class=café>+cafés+</b>", "street"], data._columns).tolist() == [
+        [True, False, True],
+        [False, False, False],
+    ]
 
 
 def test_the_captions_come_without_the_pictures(folder: Path) -> None:
