@@ -11,15 +11,19 @@ from common.encoders.image import ImageEncoderName, image_encoder, to_float
 from common.encoders.names import OwnEncoder, check_encoder
 from common.encoders.norms import with_global_statistics
 from common.encoders.own import own_text_encoder
+from common.encoders.text import TextEncoder
 from common.encoders.text_tower import ClipTextTower, TextTower, TokenizerName
 from common.encoders.weights import read_file
 from common.encoders.word_tower import WordTower
 
 TextTowerName = (
-    Literal["mini", "base", "clip", "bag_of_words", "bag_of_many_words", "word_transformer"] | OwnEncoder | str
+    Literal["mini", "base", "clip", "bert_base", "bert_large", "bag_of_words", "bag_of_many_words", "word_transformer"]
+    | OwnEncoder
+    | str
 )
 """One of these, or an encoder of one's own: `OwnEncoder`, or its name alone."""
 TEXT_TOWERS = {"mini": {"width": 128, "layers": 2, "heads": 4}, "base": {"width": 768, "layers": 12, "heads": 12}}
+BERT_TOWERS = {"bert_base": "bert-base-uncased", "bert_large": "bert-large-uncased"}
 WORD_TOWERS = {
     "bag_of_words": {"layers": 0},
     "bag_of_many_words": {"layers": 0, "rows": 1 << 14},
@@ -34,7 +38,8 @@ class DualEncoder(nn.Module):
         image: name of the image tower.
         text: name of the text tower: "mini" (2 layers of width 128), "base" (12 of 768), "clip", CLIP's own, or, of
             whole words and width 64, "bag_of_words", "bag_of_many_words" (for several languages: hardly two words share
-            a row of the table) and "word_transformer" (one layer), see `WordTower`. Or an encoder of one's own, see
+            a row of the table) and "word_transformer" (one layer), see `WordTower`. Or "bert_base" or "bert_large": the
+            first state of that BERT, from random weights, under a linear map. Or an encoder of one's own, see
             `OwnEncoder`, under a linear map into the common space where its width differs.
         embed_dim: width e of the common space. The image tower gets a linear map into it where its own width differs.
         channels, width, image_size: of the image tower, see `image_encoder`.
@@ -60,6 +65,9 @@ class DualEncoder(nn.Module):
         words = dict(output_dim=embed_dim, length=text_length)
         if isinstance(text, str) and text in WORD_TOWERS:
             self.text = WordTower(**WORD_TOWERS[text], **words)
+        elif isinstance(text, str) and text in BERT_TOWERS:
+            bert = TextEncoder.named(BERT_TOWERS[text], max_length=text_length, pretrained=False)
+            self.text = nn.Sequential(bert, nn.Linear(bert.width, embed_dim))
         elif text == "clip":
             self.text = ClipTextTower(**words, tokenizer=tokenizer)
         elif isinstance(text, str) and text in TEXT_TOWERS:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from common.encoders.bottleneck import CifarBottleneck
 from common.encoders.convnext import ConvNeXt
+from common.encoders.efficientnet import EfficientNet
 from common.encoders.imagenet import ImageNetResNet
 from common.encoders.names import OwnEncoder, check_encoder
 from common.encoders.own import OwnImageEncoder, own_image_encoder
@@ -278,6 +279,8 @@ ImageEncoderName = (
         "vit_b16",
         "clip_vit_b32",
         "convnext_base",
+        "efficientnet_b7",
+        "efficientnet_l2",
     ]
     | OwnEncoder
     | str
@@ -301,6 +304,7 @@ def image_encoder(
     | VisionTransformer
     | ClipVisionTransformer
     | ConvNeXt
+    | EfficientNet
     | OwnImageEncoder
 ):
     """Builds the encoder that a recipe names; `encoder.output_dim` is the width of its vectors.
@@ -368,5 +372,9 @@ def image_encoder(
             if channels != 3:
                 raise UserError(f"convnext_base takes pictures of 3 channels; these have {channels}")
             return ConvNeXt(weights=weights)
+        case "efficientnet_b7":
+            return EfficientNet("b7", channels)
+        case "efficientnet_l2":
+            return EfficientNet("l2", channels)
         case _:
             return own_image_encoder(name, channels, image_size)

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from common.batches.inputs import inputs_of
 from common.errors import NonFiniteLoss, UserError, WrongBatch
 from common.training.adafactor import Adafactor
+from common.training.lamb import LAMB
 from common.training.lars import LARS
 from common.training.rng import RandomState, capture, restore
 from common.training.tuning import layer_rates, norms, with_layer_rates
@@ -79,13 +80,13 @@ class Method(L.LightningModule):
         weight_decay: decay on weights with two or more dimensions; biases and norms have none. With "adamw" it is
             multiplied by the learning rate, and with "sgd" it joins the gradient, which comes to the same.
         optimizer: "adamw", "adam" (whose decay joins the gradient, before the moments), "adafactor" (AdamW with less
-            memory, see `Adafactor`), "sgd" (see `sgd_momentum`), or "lars" and "larc" (its clipped form, see `LARS`),
-            which adapt the tensors that decay.
+            memory, see `Adafactor`), "sgd" (see `sgd_momentum`), or "lars", "larc" (its clipped form, see `LARS`)
+            and "lamb" (Adam with steps as long as the tensors, see `LAMB`), which adapt the tensors that decay.
         schedule: what follows the warm-up, stepped once a batch.
         warmup: share of all steps over which the learning rate rises linearly, in [0, 1].
         decay_all: biases, norms and temperatures decay too, as PyTorch's and fairseq's optimizers have it by default.
-        beta2: of Adam and AdamW, how slowly their second moment forgets.
-        eps: of Adam and AdamW, added to the root of the second moment.
+        beta2: of Adam, AdamW and LAMB, how slowly their second moment forgets.
+        eps: of Adam, AdamW and LAMB, added to the root of the second moment.
         eta: of "lars" and "larc", the trust coefficient.
         sgd_momentum: of "sgd"; 0 for plain steps, as word vectors are trained by.
         layer_decay: factor on the learning rate from each layer of an encoder to the one below, in (0, 1], see
@@ -116,7 +117,7 @@ class Method(L.LightningModule):
         *,
         lr: float = 1e-3,
         weight_decay: float = 0.0,
-        optimizer: Literal["adamw", "adam", "sgd", "adafactor", "lars", "larc"] = "adamw",
+        optimizer: Literal["adamw", "adam", "sgd", "adafactor", "lars", "larc", "lamb"] = "adamw",
         schedule: Schedule = "cosine",
         warmup: float = 0.0,
         decay_all: bool = False,
@@ -334,9 +335,12 @@ class Method(L.LightningModule):
                 optimizer = Adafactor(groups, lr=self.lr)
             case "sgd":
                 optimizer = torch.optim.SGD(groups, lr=self.lr, momentum=self.sgd_momentum)
-            case "lars" | "larc":
+            case "lars" | "larc" | "lamb":
                 groups = [g | {"adapt": self.decay_all or all(p.ndim >= 2 for p in g["params"])} for g in groups]
-                optimizer = LARS(groups, lr=self.lr, eta=self.eta, clip=self.optimizer == "larc")
+                if self.optimizer == "lamb":
+                    optimizer = LAMB(groups, lr=self.lr, betas=(0.9, self.beta2), eps=self.eps)
+                else:
+                    optimizer = LARS(groups, lr=self.lr, eta=self.eta, clip=self.optimizer == "larc")
         total = self.trainer.estimated_stepping_batches
         if math.isinf(total) and (self.schedule, self.warmup) != ("constant", 0):
             raise UserError(

@@ -8,7 +8,7 @@ import torch
 from harness.recipes.recipe import build_model
 from harness.running.run import Run
 
-_BYTES = {"adamw": 16, "sgd": 12, "lars": 12, "larc": 12, "adafactor": 8}
+_BYTES = {"adamw": 16, "lamb": 16, "sgd": 12, "lars": 12, "larc": 12, "adafactor": 8}
 """A parameter in float32, its gradient and what the optimizer keeps of it."""
 
 

@@ -110,3 +110,11 @@ def test_the_base_towers_have_the_published_sizes() -> None:
         dual = DualEncoder("vit_b16", "base", 768, image_size=224, text_length=64, tokenizer="sentencepiece")
     sizes = [sum(p.numel() for p in part.parameters()) for part in (dual.image, dual.text, dual.projection)]
     assert [round(size / 1e6, 2) for size in sizes] == [92.88, 110.27, 0.0]
+
+
+def test_a_bert_from_random_weights_is_mapped_into_the_common_space() -> None:
+    with torch.device("meta"):
+        encoder = DualEncoder("small_convnet", "bert_base", 640, text_length=64)
+    bert, into = encoder.text
+    assert bert.max_length == 64 and bert.pooling == "cls" and into.weight.shape == (640, 768)
+    assert sum(p.numel() for p in bert.parameters()) == 108_891_648
