@@ -38,6 +38,7 @@ from papers.sentence.diffcse.module import DiffCSE
 from papers.sentence.promcse.module import SupervisedPromCSE
 from papers.sentence.simcse.module import SupervisedSimCSE
 from papers.theory.contrastive_gap.module import GapLoss
+from papers.vision_language.align.module import ALIGN
 from papers.vision_language.coca.module import CoCa
 from papers.vision_language.cwcl.properties import method as cwcl_method
 from papers.vision_language.one_to_k.module import one_to_k
@@ -152,6 +153,13 @@ def moco(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
 def moco_v3(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
     # Their loss is multiplied by twice the temperature.
     return 2 * case.arguments["temperature"] * info_nce(unit(x["query"]), unit(x["key"]), **case.arguments)
+
+
+@like("align/contrast", "align/contrast_sharp", "align/contrast_pair")
+def align_contrast(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    temperature = case.arguments["base"] * x["temperature"][0].exp()
+    module = SimpleNamespace(temperature=lambda: temperature, smoothing=0.1)
+    return ALIGN.contrast(module, x["image"], x["text"])
 
 
 @like("open_clip/clip", "open_clip/clip_temperature_100")
