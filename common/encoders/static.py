@@ -29,9 +29,17 @@ def ppmi_svd(texts: list[str], words: list[str], width: int) -> Tensor:
     values, axes = map(torch.from_numpy, np.linalg.eigh(ppmi.numpy()))
     order = values.abs().argsort(descending=True, stable=True)[:width]
     vectors = axes[:, order] * values[order].abs().sqrt()
-    # A singular vector may as well point the other way: the largest entry says which.
-    largest = vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True))
-    return (vectors * largest.sign()).float()
+    return _turned(vectors).float()
+
+
+def _turned(vectors: Tensor) -> Tensor:
+    """A singular vector, a column, may as well point the other way: the first of its largest entries is positive.
+
+    Entries that rounding alone tells apart are as large as one another, lest it choose.
+    """
+    sizes = vectors.abs()
+    first = (sizes >= sizes.amax(dim=0) * (1 - 1e-6)).to(torch.int8).argmax(dim=0, keepdim=True)
+    return vectors * vectors.gather(0, first).sign()
 
 
 def ppmi_svd_of_counts(counts: csr_array, width: int) -> Tensor:
@@ -47,9 +55,7 @@ def ppmi_svd_of_counts(counts: csr_array, width: int) -> Tensor:
     values = np.log(np.maximum(found.data * found.data.sum() / (of_row[row] * of_column[column]), 1))
     ppmi = csr_array((values, (row, column)), shape=counts.shape)
     left, sizes, _ = svds(ppmi, width, v0=np.ones(min(counts.shape)))
-    vectors = torch.from_numpy(left[:, ::-1] * np.sqrt(sizes[::-1]))
-    largest = vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True))
-    return (vectors * largest.sign()).float()
+    return _turned(torch.from_numpy(left[:, ::-1] * np.sqrt(sizes[::-1]))).float()
 
 
 class StaticVectors(nn.Module):

@@ -13,6 +13,7 @@ from common.benchmark import Metrics, digest
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.image_text import image_text_retrieval, over_languages
+from common.lines import read_lines
 from common.protocols import EmbedsImage, EmbedsText
 from common.random import uniform
 from data.benchmarks.published.caption_lists import CaptionLists
@@ -78,7 +79,7 @@ class MultilingualLists(CaptionLists):
         place = self._folder() / file
         rows = []
         for part in sorted(place.iterdir()) if place.is_dir() else [place]:
-            for number, line in enumerate(part.read_text("utf-8").splitlines(), start=1):
+            for number, line in enumerate(read_lines(part), start=1):
                 try:
                     rows.append(_row(json.loads(line)))
                 except (json.JSONDecodeError, KeyError, TypeError) as error:

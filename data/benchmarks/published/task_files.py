@@ -15,6 +15,7 @@ from common.evaluation.embed import embed_dataset
 from common.evaluation.means import Mean
 from common.evaluation.retrieval import best_ranks
 from common.evaluation.similarity import spearman
+from common.lines import read_lines
 from common.protocols import EmbedsText
 from common.random import uniform
 from common.sampling.batches import ResumableLoader
@@ -166,7 +167,7 @@ class TaskFiles(Benchmark):
 
 def _read(path: Path, task: str) -> list[Row]:
     rows = []
-    for number, line in enumerate(path.read_text("utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(read_lines(path), 1):
         try:
             rows.append(_row(json.loads(line), task))
         except (ValueError, KeyError, TypeError, IndexError) as error:

@@ -39,7 +39,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     """The runs that were asked for; each scores as the recorded arm plus half of its temperature's distance to 0.1."""
     done: list[Run] = []
 
-    def execute(runs: tuple[Run, ...], ledger: Ledger, workers: int, logs: Path) -> Outcome:
+    def execute(runs: tuple[Run, ...], ledger: Ledger, workers: int, logs: Path, hire: object) -> Outcome:
         outcome = Outcome()
         for run in runs:
             done.append(run)
