@@ -178,6 +178,15 @@ class ClipTextTower(_Tokenized):
 
         super().__init__(body, output_dim, length, tokenizer)
 
+    @property
+    def last(self) -> nn.Linear:
+        """The linear map from `features` to the text's vector, without a bias."""
+        return self.body.text_projection
+
+    def features(self, texts: list[str]) -> Tensor:
+        """The state of the first end token, normalized, shape (n, width)."""
+        return self.body.text_model(input_ids=self.tokenize(texts)).pooler_output
+
     def forward(self, texts: list[str]) -> Tensor:
         """The vector of each text, shape (n, output_dim)."""
         return self.body(input_ids=self.tokenize(texts)).text_embeds

@@ -72,8 +72,18 @@ class WordTower(nn.Module):
             states = layer(states, src_key_padding_mask=ids == 0)
         return self.norm(states)
 
-    def forward(self, texts: list[str]) -> Tensor:
-        """The vector of each text, shape (n, output_dim)."""
+    @property
+    def last(self) -> nn.Linear:
+        """The linear map from `features` to the text's vector."""
+        return self.output if isinstance(self.output, nn.Linear) else self.output[-1]
+
+    def features(self, texts: list[str]) -> Tensor:
+        """What the last linear map reads, shape (n, last.in_features)."""
         ids = self.tokenize(texts)
         weights = (ids > 0).unsqueeze(-1).to(self.table.weight.dtype)
-        return self.output((self.states(ids) * weights).sum(1) / weights.sum(1))
+        mean = (self.states(ids) * weights).sum(1) / weights.sum(1)
+        return mean if isinstance(self.output, nn.Linear) else self.output[:-1](mean)
+
+    def forward(self, texts: list[str]) -> Tensor:
+        """The vector of each text, shape (n, output_dim)."""
+        return self.last(self.features(texts))

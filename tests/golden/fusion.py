@@ -1,10 +1,13 @@
 """Our side of the losses of models that align and fuse pictures and texts."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from common.losses import distilled_cross_entropy, momentum_contrast
 from common.sampling.mining import negative_weights
+from papers.vision_language.clip_rocket.module import CLIPRocket
 from tests.golden.ours import like
 from tests.golden.recorded import Case
 
@@ -45,3 +48,31 @@ def masked_words(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> 
     asked = given["labels"] != -100
     logits, teacher = x["logits"][asked], x["teacher"][asked].detach()
     return distilled_cross_entropy(logits, given["labels"][asked], teacher, case.arguments["alpha"]).mean()
+
+
+@like("clip_rocket/rocket", "clip_rocket/shared", "clip_rocket/siamlip", "clip_rocket/siamlip_basic")
+def clip_rocket(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    """Over given features, with the weights of each head out of one array."""
+    arguments, sides = dict(case.arguments), ("image", "text")
+    names = dict(smoothing="local_smoothing", hidden="hidden_dim", dim="embed_dim")
+    method = CLIPRocket(
+        **{"image_encoder": "small_convnet", "width": 4, "text_encoder": "bag_of_words"},
+        heads="shared" if case.name == "clip_rocket/shared" else "separate",
+        directions="sum" if arguments.pop("sum") else "mean",
+        siamlip=float(arguments["siamlip_dim"] > 0),
+        **{names.get(name, name): value for name, value in arguments.items()},
+    ).double()
+    heads = {"head": method.heads, "projector": method.projectors, "predictor": method.predictors}
+    with torch.no_grad():
+        # Shared heads have one temperature, so that the first is set last.
+        for name in ("local_temperature", "temperature"):
+            getattr(method, name).log_temperature.fill_(math.log(case.arguments[name]))
+        for side, own in zip(sides, method.linear, strict=True):
+            own.weight.copy_(x[f"{side}_linear"])
+            own.bias.zero_()  # theirs have none
+        for part, both in heads.items():
+            for side, own in zip(sides, both or (), strict=False):
+                torch.nn.utils.vector_to_parameters(x[f"{side}_{part}"], own.parameters())
+    views = list(zip(x["image"], x["text"], strict=True))
+    loss = method.times * method.views_contrast(views[0], views[1:])
+    return loss + method.siamlip * method.siamese(views[0], views[1:]) if method.siamlip else loss

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from common.augmentation import random_box
+from common.augmentation import Crops, random_box
 from common.batches import ImageText
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
@@ -26,6 +26,7 @@ from common.protocols import EmbedsImage, EmbedsText
 from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
 from data.benchmarks.bases.told_words import told
+from data.captions import varied
 from data.published import published_folder, read_json
 
 SHARDS = "laion400m"
@@ -119,6 +120,9 @@ class Laion400M(Benchmark):
         threads: read and decode pictures; one process beside the training has them all.
         words: file with the place of each word of a list, JSON; batches then have `ImageText.concepts`, which of them
             their captions hold.
+        local_views: further views of each picture, in `ImageText.local`, made on the device out of the crop.
+        local: how, the arguments of `Crops`.
+        text_views: further captions of each picture, in `ImageText.text_views`, see `varied`.
         batch_size, seed: as in `Benchmark`.
         data_root: folder with `laion400m`, img2dataset's output in webdataset format, and `coco`, Karpathy's
             `dataset_coco.json` beside the folder `val2014` of pictures.
@@ -138,8 +142,13 @@ class Laion400M(Benchmark):
         seed: int = 0,
         data_root: str | None = None,
         words: str | None = None,
+        local_views: int = 0,
+        local: dict[str, float] | None = None,
+        text_views: int = 0,
     ) -> None:
         super().__init__(batch_size, seed, data_root)
+        if min(local_views, text_views) < 0:
+            raise UserError(f"data.local_views is {local_views}, data.text_views {text_views}; both must be at least 0")
         if not 0 < crop <= 1:
             raise UserError(f"data.crop is {crop}; it must be in (0, 1]")
         if threads < 1:
@@ -148,6 +157,7 @@ class Laion400M(Benchmark):
             raise UserError(f"data.scored is {scored!r}; it must be 'cropped' or 'resized'")
         self.image_size, self.crop, self.scored_as, self.threads = image_size, crop, scored, threads
         self.words = words
+        self.local_views, self.local, self.text_views = local_views, Crops(**local or {}), text_views
 
     def _folder(self) -> Path:
         return published_folder(
@@ -185,13 +195,17 @@ class Laion400M(Benchmark):
         return ResumableLoader(pictures, sampler=order, batch_size=None, num_workers=1, prefetch_factor=1)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Makes floats of a training batch on its device; the names of splits pass through."""
+        """Makes floats of a training batch on its device, and further views; the names of splits pass through."""
         if not isinstance(batch, _Pairs):
             return batch
-        found = ImageText(batch.pixels.float().div_(255)[None], [batch.text], batch.ids, batch.ids)
-        if self._columns is None:
-            return found
-        return found._replace(concepts=told(batch.text, self._columns).to(batch.ids.device))
+        pixels, key = batch.pixels.float().div_(255), (self.seed, self.moment())
+        found = ImageText(pixels[None], [batch.text], batch.ids, batch.ids)
+        if self.local_views:
+            local = [self.local(pixels, batch.ids, *key, 1 + view) for view in range(self.local_views)]
+            found = found._replace(local=torch.stack(local))
+        if self._columns is not None:
+            found = found._replace(concepts=told(batch.text, self._columns).to(batch.ids.device))
+        return found._replace(text_views=[varied(batch.text, batch.ids, *key, -1 - n) for n in range(self.text_views)])
 
     @cached_property
     def _columns(self) -> dict[str, int] | None:

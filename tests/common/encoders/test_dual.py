@@ -59,6 +59,9 @@ def test_clips_text_tower_reads_up_to_the_first_end() -> None:
     one, other, cut = (tower.body(input_ids=ids).text_embeds for ids in (short, longer, short[:, :4]))
     torch.testing.assert_close(one, other)
     torch.testing.assert_close(one, cut)
+    tower.tokenize = lambda texts: short
+    assert tower.features(["text"]).shape == (1, 16) == (1, tower.last.in_features)
+    torch.testing.assert_close(tower.last(tower.features(["text"])), one)
     with pytest.raises(UserError, match="tokenizer is 'bytes'; with CLIP's text tower it must be 'clip'"):
         ClipTextTower(tokenizer="bytes")
 

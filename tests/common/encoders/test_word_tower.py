@@ -34,6 +34,14 @@ def test_a_bag_of_words_knows_no_order_and_a_transformer_does() -> None:
     torch.testing.assert_close(by_hand(["an owl"])[0], by_hand.output(mean))
 
 
+@pytest.mark.parametrize(("layers", "width"), [(0, 128), (1, 64)])
+def test_a_linear_map_reads_the_features(layers: int, width: int) -> None:
+    encoder = tower(layers)
+    features = encoder.features(TEXTS)
+    assert features.shape == (3, width) == (3, encoder.last.in_features)
+    torch.testing.assert_close(encoder.last(features), encoder(TEXTS))
+
+
 def test_words_are_cut_at_spaces_and_commas_and_keep_their_rows() -> None:
     encoder = tower(0, length=5)
     ids = encoder.tokenize(["a dog, an owl and more", "owl"])

@@ -95,6 +95,20 @@ def test_captions_are_searched_for_the_words_of_a_list(folder: Path, tmp_path: P
     ]
 
 
+def test_further_views_of_pictures_and_captions(folder: Path) -> None:
+    data = benchmark(folder, local_views=2, local={"crop": 0.3, "brightness": 0.4}, text_views=2)
+    raw = next(iter(data.train_dataloader()))
+    batch = data.on_after_batch_transfer(raw, 0)
+    assert batch.local.shape == (2, 4, 3, 16, 16) and not torch.equal(*batch.local)
+    assert [len(view) for view in batch.text_views] == [4, 4]
+    for text, *views in zip(batch.text, *batch.text_views, strict=True):
+        assert all(set(view.split()) <= set(text.split()) for view in views)
+    plain = benchmark(folder).on_after_batch_transfer(raw, 0)
+    assert plain.local is None and not plain.text_views and torch.equal(plain.pixels, batch.pixels)
+    with pytest.raises(UserError, match=r"data\.text_views -1"):
+        benchmark(folder, text_views=-1)
+
+
 def test_the_captions_come_without_the_pictures(folder: Path) -> None:
     assert list(benchmark(folder).captions()) == [f"picture {number}, café" for number in range(12)]
 
