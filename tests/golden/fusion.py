@@ -8,6 +8,8 @@ from torch import Tensor
 from common.losses import distilled_cross_entropy, momentum_contrast
 from common.sampling.mining import negative_weights
 from papers.vision_language.clip_rocket.module import CLIPRocket
+from papers.vision_language.timix.module import TiMix
+from papers.vision_language.timix.windows import pasted, window_sums
 from tests.golden.ours import like
 from tests.golden.recorded import Case
 
@@ -76,3 +78,25 @@ def clip_rocket(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tenso
     views = list(zip(x["image"], x["text"], strict=True))
     loss = method.times * method.views_contrast(views[0], views[1:])
     return loss + method.siamlip * method.siamese(views[0], views[1:]) if method.siamlip else loss
+
+
+@like("timix/pasted", "timix/pasted_wide")
+def timix_pasted(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    cells, side = (int(case.arguments[name]) for name in ("cells", "side"))
+    sums = window_sums(x["saliency"].detach(), side)
+    mixed = pasted(x["pixels"], x["pixels"].flip(0), sums.argmin(1), sums.argmax(1).flip(0), side, cells)
+    return (mixed * x["weights"]).sum()
+
+
+@like("timix/mixed", "timix/mixed_predicted")
+def timix(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    count, temperature = len(x["image"]), case.arguments["temperature"]
+    method = TiMix(image_encoder="small_convnet", text_encoder="bag_of_words").double()
+    with torch.no_grad():
+        method.temperature.log_temperature.fill_(math.log(temperature))
+        predicted = (x["plain"] @ x["text"].T / temperature).softmax(dim=1)
+    labels = torch.eye(count).double() if case.name == "timix/mixed" else predicted
+    shares = torch.full((count,), 1 - (case.arguments["side"] / case.arguments["cells"]) ** 2, dtype=torch.double)
+    partner = torch.arange(count).flip(0)
+    image, text = (x[side] / x[side].norm(dim=-1, keepdim=True) for side in ("image", "text"))
+    return method.mixed_contrast(image, text, labels, partner, (shares, shares), slice(0, count))
