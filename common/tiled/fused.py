@@ -9,6 +9,7 @@ import os
 
 import torch
 from torch import Tensor
+from torch.library import custom_op
 
 NONE = -(1 << 40)
 """As `own`: no pair is left out."""
@@ -28,7 +29,7 @@ def _offset(offset: Tensor | None, query: Tensor) -> tuple[Tensor, tuple[int, in
     return (query, (0, 0)) if offset is None else (offset, (offset.stride(0), offset.stride(1)))
 
 
-@torch.library.custom_op("contrastive_papers::logsumexp", mutates_args=())
+@custom_op("contrastive_papers::logsumexp", mutates_args=())
 def logsumexp(query: Tensor, key: Tensor, offset: Tensor | None, own: int, tf32: bool) -> Tensor:
     """log sum_j exp(<query_i, key_j> + offset_ij) by row, (m,); -inf where no pair is left.
 
@@ -57,7 +58,7 @@ def _(query: Tensor, key: Tensor, offset: Tensor | None, own: int, tf32: bool) -
     return query.new_empty(query.shape[0])
 
 
-@torch.library.custom_op("contrastive_papers::logsumexp_slope", mutates_args=())
+@custom_op("contrastive_papers::logsumexp_slope", mutates_args=())
 def slope(
     query: Tensor, key: Tensor, offset: Tensor | None, own: int, tf32: bool,
     row_total: Tensor | None, row_grad: Tensor | None, column_total: Tensor | None, column_grad: Tensor | None,

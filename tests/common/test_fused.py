@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
+from torch.library import opcheck
 
 from common.losses.registry import Example
 from common.tiled import fused
@@ -82,10 +83,10 @@ def test_the_backward_pass_goes_in_parts(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_torch_knows_the_operators() -> None:
     query, key = sides(5, 7, 3)
-    torch.library.opcheck(fused.logsumexp, (query, key, None, 1, False))
-    torch.library.opcheck(fused.logsumexp, (query, key, torch.zeros(5, 7), fused.NONE, False))
+    opcheck(fused.logsumexp, (query, key, None, 1, False))
+    opcheck(fused.logsumexp, (query, key, torch.zeros(5, 7), fused.NONE, False))
     row, column = (torch.zeros(5), torch.ones(5)), (torch.zeros(7), torch.ones(7))
-    torch.library.opcheck(fused.slope, (query.detach(), key.detach(), None, 1, False, *row, *column))
+    opcheck(fused.slope, (query.detach(), key.detach(), None, 1, False, *row, *column))
 
 
 def test_what_the_kernels_do_not_take_is_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:

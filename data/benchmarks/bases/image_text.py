@@ -137,7 +137,8 @@ class ImageTextBenchmark(Benchmark):
 
     def retrieval(self, module: nn.Module, data: Captioned, image: Tensor) -> Metrics:
         """The metrics of `evaluate` for some pictures, of which `image` are the normalized rows."""
-        metrics, found = {}, []
+        metrics: Metrics = {}
+        found = []
         ids = data.text_ids.to(image.device)
         for language, captions in zip(self.languages, data.texts, strict=True):
             text = embedded(module, "embed_text", captions)
