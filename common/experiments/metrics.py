@@ -7,7 +7,7 @@ LOWER = frozenset(
     (
         *("loss", "perplexity", "error", "mae", "mse", "rmse", "wer", "cer", "aer", "eer", "min_dcf"),
         *("median_rank", "mean_rank", "average_rank", "log2_rank", "alignment", "uniformity", "deviation"),
-        *("rank_variance", "log2_rank_variance"),
+        *("rank_variance", "log2_rank_variance", "log2_rank_variance_matched"),
         *("brier", "ece15", "ece15_scaled", "forgetting"),
         *("frame_distance", "orthogonal_distance", "simplex_distance", "scatter"),
     )
