@@ -8,8 +8,7 @@ import importlib.util
 import os
 
 import torch
-from torch import Tensor
-from torch.library import custom_op
+from torch import Tensor, library
 
 NONE = -(1 << 40)
 """As `own`: no pair is left out."""
@@ -29,7 +28,7 @@ def _offset(offset: Tensor | None, query: Tensor) -> tuple[Tensor, tuple[int, in
     return (query, (0, 0)) if offset is None else (offset, (offset.stride(0), offset.stride(1)))
 
 
-@custom_op("contrastive_papers::logsumexp", mutates_args=())
+@library.custom_op("contrastive_papers::logsumexp", mutates_args=())
 def logsumexp(query: Tensor, key: Tensor, offset: Tensor | None, own: int, tf32: bool) -> Tensor:
     """log sum_j exp(<query_i, key_j> + offset_ij) by row, (m,); -inf where no pair is left.
 
@@ -58,7 +57,7 @@ def _(query: Tensor, key: Tensor, offset: Tensor | None, own: int, tf32: bool) -
     return query.new_empty(query.shape[0])
 
 
-@custom_op("contrastive_papers::logsumexp_slope", mutates_args=())
+@library.custom_op("contrastive_papers::logsumexp_slope", mutates_args=())
 def slope(
     query: Tensor, key: Tensor, offset: Tensor | None, own: int, tf32: bool,
     row_total: Tensor | None, row_grad: Tensor | None, column_total: Tensor | None, column_grad: Tensor | None,

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from common.training.closure import evaluated
+
 
 class Adafactor(Optimizer):
     """Adafactor as large vision models use it: with a first moment, a constant beta2 and steps of absolute size.
@@ -40,10 +42,7 @@ class Adafactor(Optimizer):
 
     @torch.no_grad()
     def step(self, closure=None):
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluated(closure)
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from common.training.closure import evaluated
+
 
 class LAMB(Optimizer):
     """Layer-wise adaptive moments: with m and v the moments of Adam, corrected for their beginning at zero,
@@ -35,10 +37,7 @@ class LAMB(Optimizer):
 
     @torch.no_grad()
     def step(self, closure=None):
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluated(closure)
         for group in self.param_groups:
             beta1, beta2 = group["betas"]
             for parameter in group["params"]:

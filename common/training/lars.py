@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from common.training.closure import evaluated
+
 
 class LARS(Optimizer):
     """Layer-wise adaptive rate scaling: with g the gradient plus decay times the weights p, and v the momentum,
@@ -39,10 +41,7 @@ class LARS(Optimizer):
 
     @torch.no_grad()
     def step(self, closure=None):
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluated(closure)
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:

@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
-from torch.library import opcheck
+from torch import Tensor, library
 
 from common.losses.registry import Example
 from common.tiled import fused
@@ -83,10 +82,10 @@ def test_the_backward_pass_goes_in_parts(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_torch_knows_the_operators() -> None:
     query, key = sides(5, 7, 3)
-    opcheck(fused.logsumexp, (query, key, None, 1, False))
-    opcheck(fused.logsumexp, (query, key, torch.zeros(5, 7), fused.NONE, False))
+    library.opcheck(fused.logsumexp, (query, key, None, 1, False))
+    library.opcheck(fused.logsumexp, (query, key, torch.zeros(5, 7), fused.NONE, False))
     row, column = (torch.zeros(5), torch.ones(5)), (torch.zeros(7), torch.ones(7))
-    opcheck(fused.slope, (query.detach(), key.detach(), None, 1, False, *row, *column))
+    library.opcheck(fused.slope, (query.detach(), key.detach(), None, 1, False, *row, *column))
 
 
 def test_what_the_kernels_do_not_take_is_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:

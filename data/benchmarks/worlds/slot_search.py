@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from common.batches import TaskTexts
 from common.benchmark import Benchmark, Metrics, digest
-from common.encoders.static import StaticVectors
 from common.errors import UserError
 from common.evaluation.embed import embed_dataset
 from common.evaluation.retrieval import ranking_metrics, same_id
@@ -17,9 +16,8 @@ from common.random import uniform
 from common.sampling.batches import GlobalBatchSampler, ResumableLoader
 from common.sampling.tasks import MixedTaskSampler, SingleTaskSampler
 from common.table import Table, cut, joined, take
-from data.benchmarks.bases.floors import BagOfWords, Scattered
 from data.benchmarks.bases.rated import graded_examples, rated_metrics
-from data.benchmarks.worlds.slots import GRADES, World, pairs
+from data.benchmarks.worlds.slots import GRADES, World, counted, pairs
 from data.slot_language import BORDER, CONCEPTS, ROLES, Language, Said, who_does_what
 
 QUERIES = {"val": 200, "test": 500}
@@ -228,14 +226,7 @@ class SlotSearch(Benchmark):
     def floor(self) -> dict[str, Metrics]:
         """A random direction for each text, counted words, and words by the company they keep."""
         self.setup()
-        texts = self.world.sentences()
-        floors = {
-            "chance": Scattered(),
-            "bag of words": BagOfWords(texts),
-            # As wide as in `slots`.
-            "mean word vector": StaticVectors(texts, 16),
-            "weighted and centred": StaticVectors(texts, 96, weighted=True),
-        }
+        floors = counted(self.world.sentences())
         return {name: self.evaluate(module) for name, module in floors.items()}
 
     def sizes(self) -> dict[str, int]:

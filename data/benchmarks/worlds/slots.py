@@ -204,6 +204,17 @@ def _in_turn(rows: Tensor, grades: Tensor) -> Tensor:
     return rows[(turn * GRADES + grades[rows]).argsort(stable=True)]
 
 
+def counted(texts: list[str]) -> dict[str, nn.Module]:
+    """What embeds the language without learning, from all its texts: the floors of whatever is scored on it."""
+    return {
+        "chance": Scattered(),
+        "bag of words": BagOfWords(texts),
+        # So wide as is best on validation pairs.
+        "mean word vector": StaticVectors(texts, 16),
+        "weighted and centred": StaticVectors(texts, 96, weighted=True),
+    }
+
+
 class SlotSentences(Benchmark):
     """Who does what, where and when, in words of which half mean two things: 10,000 train sentences of 20,000 drawn;
     1,000 val, 2,400 test pairs, graded by how many of their five concepts are equal.
@@ -347,14 +358,7 @@ class SlotSentences(Benchmark):
         """A random direction for each text, counted words, and words by the company they keep."""
         self.setup()
         texts = [text for world in self.worlds.values() for text in world.sentences()]
-        floors = {
-            "chance": Scattered(),
-            "bag of words": BagOfWords(texts),
-            # So wide as is best on validation pairs.
-            "mean word vector": StaticVectors(texts, 16),
-            "weighted and centred": StaticVectors(texts, 96, weighted=True),
-        }
-        return {name: self.evaluate(module) for name, module in floors.items()}
+        return {name: self.evaluate(module) for name, module in counted(texts).items()}
 
     def sizes(self) -> dict[str, int]:
         self.setup()
