@@ -46,19 +46,27 @@ def multi_positive(
 
 
 def top_pairs(
-    first: Tensor, second: Tensor, grades: Tensor, *, temperature: float, exchange: Exchange = Exchange.LOCAL
+    first: Tensor,
+    second: Tensor,
+    grades: Tensor,
+    *,
+    temperature: float,
+    threshold: float = 1.0,
+    exchange: Exchange = Exchange.LOCAL,
 ) -> Tensor:
-    """InfoNCE of the pairs with a grade of 1 or more, the second texts of all pairs being candidates; 0 without any.
+    """InfoNCE of the pairs of high grades, the second texts of all pairs being candidates; 0 without any.
 
     Args:
         first, second: (n, d), normalized by the caller.
         grades: (n,).
+        threshold: the least grade of a pair that is drawn together.
     """
     scores = Scores(first, second, scale=inverse(temperature), exchange=exchange)
     losses = scores.logsumexp(dim=1) - scores.diagonal()
+    high = grades >= threshold
     if exchange != Exchange.LOCAL:
-        return global_mean(losses, where=grades >= 1)
-    return losses.masked_fill(grades < 1, 0.0).sum() / (grades >= 1).sum().clamp(min=1)
+        return global_mean(losses, where=high)
+    return losses.masked_fill(~high, 0.0).sum() / high.sum().clamp(min=1)
 
 
 def pearson(scores: Tensor, grades: Tensor) -> Tensor:

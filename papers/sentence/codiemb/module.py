@@ -31,6 +31,7 @@ class CoDiEmb(Method):
         middle: weight of InfoNCE of the middle layer, for pairs of the highest grade.
         pearson, pro, rank: weights of the other losses on pairs.
         grades: "all", or only which pairs have the "top" one, a control.
+        threshold: the least grade of the pairs that InfoNCE draws together; 1 as released.
         temperature: of InfoNCE and of CoSENT.
         list_temperature: of PRO and of the divergence of ranks.
         pair_exchange: whether the losses on pairs see those of all processes, "gather", so that a recipe is the same on
@@ -57,6 +58,7 @@ class CoDiEmb(Method):
         pro: float = 0.5,
         rank: float = 5.0,
         grades: Grades = "all",
+        threshold: float = 1.0,
         temperature: float = 0.02,
         list_temperature: float = 0.05,
         pair_exchange: Literal["gather", "local"] = "gather",
@@ -67,8 +69,9 @@ class CoDiEmb(Method):
             if value not in get_args(kinds):
                 raise UserError(f"model.{name} is {value!r}; it must be one of {', '.join(get_args(kinds))}")
         check_number("model.list_temperature", list_temperature, above=0)
+        check_number("model.threshold", threshold, least=0, most=1)
         self.encoder = text_encoder(encoder, pooling, dropout, max_length, weights=weights)
-        self.objective, self.grades = objective, grades
+        self.objective, self.grades, self.threshold = objective, grades, threshold
         self.weights = {"middle": middle, "pearson": pearson, "pro": pro, "rank": rank}
         for name, weight in self.weights.items():
             check_number(f"model.{name}", weight, least=0)
@@ -119,7 +122,7 @@ class CoDiEmb(Method):
     ) -> dict[str, Tensor]:
         """The weighted losses of pairs, given the vectors of both layers, (n, d) each, and grades (n,) of at most 1."""
         grades = grades if self.grades == "all" else (grades >= 1).to(grades)
-        info_nce = {"temperature": self.temperature, "exchange": self.pair_exchange}
+        info_nce = {"temperature": self.temperature, "threshold": self.threshold, "exchange": self.pair_exchange}
         if self.objective == "info_nce":
             return {"pairs": losses.top_pairs(first[-1], second[-1], grades, **info_nce)}
         found = losses.gathered((first[-1] * second[-1]).sum(dim=1), grades, self.pair_exchange)

@@ -140,6 +140,9 @@ def test_one_loss_for_both() -> None:
     expected = sum(cross_entropy(first[i], second, i, 0.2) for i in (0, 2)) / 2
     assert one.training_step(PAIRS, 0).item() == pytest.approx(expected, rel=2e-4)
     assert one.training_step(QUERIES, 0).item() == pytest.approx(search_loop(one, [], 0.2), rel=2e-4)
+    wide = silent(objective="info_nce", temperature=0.2, threshold=0.4)
+    expected = sum(cross_entropy(first[i], second, i, 0.2) for i in (0, 1, 2)) / 3
+    assert wide.training_step(PAIRS, 0).item() == pytest.approx(expected, rel=2e-4)
     other = silent(objective="cosent", temperature=0.2)
     s = (first * second).sum(dim=1).tolist()
     pairs = [(0, 1), (0, 3), (2, 1), (2, 3), (1, 3)]
@@ -266,6 +269,7 @@ def test_the_properties_hold_and_see_what_is_wrong(monkeypatch: pytest.MonkeyPat
         (CoDiEmb, {"grades": "no"}, "model.grades is 'no'; it must be one of all, top"),
         (CoDiEmb, {"rank": -1.0}, "model.rank -1.0: expected"),
         (CoDiEmb, {"list_temperature": 0.0}, "model.list_temperature 0.0: expected"),
+        (CoDiEmb, {"threshold": 1.5}, "model.threshold 1.5: expected"),
         (CoDiEmb, {"pair_exchange": "some"}, "exchange 'some': expected"),
         (FusedCoDiEmb, {"kept": "last"}, "model.kept is 'last'; it must be 'delta_guided' or 'mean'"),
         (FusedCoDiEmb, {"checkpoints": 0}, "model.checkpoints 0: expected"),
