@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.batches import ImageText
-from common.checks import check_choice
+from common.checks import check_choice, check_number
 from common.distributed import Exchange
 from common.encoders.dual import DualEncoder
 from common.encoders.remembered import Remembered
@@ -31,15 +31,16 @@ class CWCL(CLIP):
         remember: what the frozen tower makes of a picture is kept, which must then look the same each time.
         weights: of all captions for a picture. "similarity", w_ij = (1 + cos(u_i, u_j)) / 2 with u what the frozen
             tower makes of pictures, below the map; "none" is InfoNCE, the loss of locked-image tuning (LiT). Controls:
-            "uniform", as much for the own caption and all others alike; "shuffled", the similarities of other pictures;
+            "uniform", all other captions alike; "shuffled", the similarities of other pictures;
             "sharp", softmax(cos(u_i, u_j) / sharpness); "class", alike for all pictures of the class, which
             `batch.concepts` tells.
         sharpness: of "sharp", a temperature.
+        own_share: of "uniform", what the own caption has of its target; null is as much as by similarity.
         both: captions seek all pictures by the same weights; CWCL has InfoNCE that way.
         clip: the other arguments of `CLIP`, but for label smoothing.
 
     Raises:
-        UserError: unknown weights.
+        UserError: unknown weights, or a share out of range.
     """
 
     def __init__(
@@ -49,16 +50,20 @@ class CWCL(CLIP):
         remember: bool = True,
         weights: Weights = "similarity",
         sharpness: float = 0.1,
+        own_share: float | None = None,
         both: bool = False,
         embed_dim: int = 64,
         **clip,
     ) -> None:
         super().__init__(embed_dim=embed_dim, **clip)
         check_choice("model.weights", weights, Weights)
+        if own_share is not None:
+            check_number("model.own_share", own_share, least=0, most=1)
         tower = self.encoder.image if locked is None else DualEncoder.named(locked).image
         self.encoder.image = Remembered(tower)
         self.encoder.projection = nn.Linear(tower.output_dim, embed_dim)
-        self.remember, self.weights, self.sharpness, self.both = remember, weights, sharpness, both
+        self.remember, self.both = remember, both
+        self.weights, self.sharpness, self.own_share = weights, sharpness, own_share
 
     def training_step(self, batch: ImageText, batch_idx: int) -> Tensor:
         seen = self.encoder.image(batch.pixels, batch.ids if self.remember else None)
@@ -103,6 +108,7 @@ class CWCL(CLIP):
         unit = torch.cat([unit, torch.ones_like(unit[:, :1])], dim=1)
         own = 1 / Scores(unit / 2, unit, exchange=Exchange.GATHER).total()
         if self.weights == "uniform":
+            own = own if self.own_share is None else torch.full_like(own, self.own_share)
             rest = (1 - own) / max(scores.shape[1] - 1, 1)
             return scores.pairwise(
                 lambda i, own, rest, j: torch.where(i == j, own, rest), (number, own, rest), (number,)

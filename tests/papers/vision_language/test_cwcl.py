@@ -85,6 +85,8 @@ def test_controls_have_the_targets_that_the_card_says() -> None:
     torch.testing.assert_close(uniform.sum(1), torch.ones(12).double())
     others = uniform[~torch.eye(12, dtype=torch.bool)].view(12, 11)
     torch.testing.assert_close(others, others[:, :1].expand_as(others))
+    half = targets(image, text, seen, weights="uniform", own_share=0.5)
+    torch.testing.assert_close(half, torch.full((12, 12), 0.5 / 11).double().fill_diagonal_(0.5))
     unit = nn.functional.normalize(seen, dim=1)
     torch.testing.assert_close(targets(image, text, seen, weights="sharp"), (unit @ unit.T / 0.1).softmax(1))
     kinds = torch.arange(12) % 5
@@ -145,5 +147,7 @@ def test_what_the_card_calls_a_property_holds(check) -> None:
 def test_what_does_not_fit_is_named() -> None:
     with pytest.raises(UserError, match=r"model\.weights"):
         module(weights="labels")
+    with pytest.raises(UserError, match=r"model\.own_share 1\.5: expected"):
+        module(weights="uniform", own_share=1.5)
     with pytest.raises(UserError, match=r"data\.concepts"):
         module(weights="class").training_step(batch()._replace(concepts=None), 0)
