@@ -46,6 +46,10 @@ class Encoded(NamedTuple):
         return Encoded(gather(states, layout), gather(mask, layout), gather(self.vector, layout))
 
 
+Pair = tuple[Encoded, Encoded]
+"""The pictures and the texts of a batch."""
+
+
 class FusionEncoder(nn.Module):
     """A BERT cut in two: lower layers that read a text, upper layers that look at a picture as well.
 
@@ -129,6 +133,10 @@ class FusionEncoder(nn.Module):
     def table(self) -> Tensor:
         """The token table, shape (v, d)."""
         return self.text.body.embeddings.word_embeddings.weight
+
+    def fusing(self) -> list[nn.Module]:
+        """What `fuse` alone goes through."""
+        return [self.layers]
 
     def states(self, tokens: Tokens) -> Tensor:
         """What the lower layers make of a text alone, (n, t, d)."""

@@ -73,7 +73,7 @@ class WordFusion(nn.Module):
         text_layers: lower layers, see `WordTower`.
         fused_layers: upper layers: each attends to the words, to the picture, and feeds forward.
         image_width: of the picture's states.
-        dropout: of the fused layers.
+        dropout: of all layers.
         max_length: words at which a text is cut.
         width: d of all states.
         heads: attention heads; they divide `width`.
@@ -99,7 +99,7 @@ class WordFusion(nn.Module):
         if text_layers < 1 or fused_layers < 1:
             raise UserError(f"layers are {text_layers} for the text and {fused_layers} fused; there must be 1 each")
         self.width = width
-        self.text = WordReader(width=width, layers=text_layers, heads=heads, length=max_length)
+        self.text = WordReader(width=width, layers=text_layers, heads=heads, length=max_length, dropout=dropout)
         self.look = nn.Linear(image_width, width)
         options = dict(dim_feedforward=2 * width, dropout=dropout, activation="gelu", batch_first=True, norm_first=True)
         self.layers = nn.ModuleList(nn.TransformerDecoderLayer(width, heads, **options) for _ in range(fused_layers))
@@ -117,6 +117,10 @@ class WordFusion(nn.Module):
     def tokenize(self, texts: list[str], whole: bool = False) -> Tokens:
         """The ids of `texts`, cut at `max_length`, beyond which there are no positions for a `whole` text either."""
         return self.text.tokens(texts)
+
+    def fusing(self) -> list[nn.Module]:
+        """What `fuse` alone goes through."""
+        return [self.look, self.layers, self.norm]
 
     def states(self, tokens: Tokens) -> Tensor:
         """What the lower layers make of a text alone, that of the whole first, (n, t, d)."""

@@ -23,13 +23,22 @@ class WordTower(nn.Module):
         heads: attention heads; they divide `width`.
         length: words of a text at most; longer ones are cut.
         rows: of the table, of which the first is padding.
+        dropout: probability in the layers.
 
     Raises:
         UserError: the heads do not divide the width, or there is no row for a word.
     """
 
     def __init__(
-        self, *, output_dim: int, width: int = 64, layers: int = 0, heads: int = 4, length: int = 40, rows: int = 2048
+        self,
+        *,
+        output_dim: int,
+        width: int = 64,
+        layers: int = 0,
+        heads: int = 4,
+        length: int = 40,
+        rows: int = 2048,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if width % heads:
@@ -41,7 +50,7 @@ class WordTower(nn.Module):
         self.table = nn.Embedding(rows, width)
         nn.init.normal_(self.table.weight, std=0.3)
         self.positions = nn.Parameter(0.1 * torch.randn(length, width)) if layers else None
-        options = dict(dim_feedforward=2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
+        options = dict(dim_feedforward=2 * width, dropout=dropout, activation="gelu", batch_first=True, norm_first=True)
         self.layers = nn.ModuleList(nn.TransformerEncoderLayer(width, heads, **options) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         hidden = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, output_dim))

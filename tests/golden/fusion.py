@@ -4,10 +4,14 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from common.encoders.fusion import Encoded
 from common.losses import distilled_cross_entropy, momentum_contrast
 from common.sampling.mining import negative_weights
 from papers.vision_language.clip_rocket.module import CLIPRocket
+from papers.vision_language.tcl.module import TCL
+from papers.vision_language.tcl.parts import parts_of_whole, pooled
 from papers.vision_language.timix.module import TiMix
 from papers.vision_language.timix.windows import pasted, window_sums
 from tests.golden.ours import like
@@ -100,3 +104,44 @@ def timix(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
     partner = torch.arange(count).flip(0)
     image, text = (x[side] / x[side].norm(dim=-1, keepdim=True) for side in ("image", "text"))
     return method.mixed_contrast(image, text, labels, partner, (shares, shares), slice(0, count))
+
+
+def temperature_of(case: Case, x: dict[str, Tensor]) -> Tensor:
+    return case.arguments["unit"] * 0.1 * x["temperature"].exp().squeeze()
+
+
+@like("tcl/alignment", "tcl/alignment_distilled_sharp", "tcl/alignment_fine_tuning")
+def tcl(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
+    """The whole alignment of a module over given states, the teacher's projections in its place."""
+    count, queued = len(x["image"]), len(x["image_queue"])
+    small = {"image_encoder": "small_convnet", "channels": 4, "image_size": 16, "text_encoder": "words"}
+    module = TCL(**small, embed_dim=8, queue_size=queued, regions=int(case.arguments["regions"])).double()
+    del module.temperature
+    module.temperature = lambda: temperature_of(case, x)
+    there = {"image": torch.ones(x["image"].shape[:2], dtype=torch.int64), "text": given["mask"]}
+    online, taught = [], []
+    for side, mask in there.items():
+        theirs = getattr(module.teacher.body, f"{side}_projection")
+        theirs.weight.copy_(x[f"{side}_projection_m"].detach())
+        theirs.bias.zero_()
+        for found, late in ((online, ""), (taught, "_m")):
+            states = x[f"{side}{late}"]
+            vector = F.normalize(states[:, 0] @ x[f"{side}_projection{late}"].T, dim=-1)
+            found.append(Encoded(*(part.detach() if late else part for part in (states, mask, vector))))
+        earlier = given.get("idx_queue", torch.full((queued,), -100))
+        getattr(module, f"{side}_queue").enqueue(x[f"{side}_queue"], earlier)
+    ids = given.get("idx", torch.arange(count))
+    return module.itc(online, taught, [side.vector for side in taught], ids, ids, case.arguments["alpha"])
+
+
+@like("tcl/local_pictures", "tcl/local_pictures_one", "tcl/local_texts", "tcl/local_texts_sharp")
+def local(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
+    ids = torch.arange(len(x["whole"]))
+    there = given.get("mask", torch.ones(x["parts"].shape[:2])) > 0
+    known = dict(ids=ids, part_ids=ids, own=slice(0, len(ids)), temperature=temperature_of(case, x))
+    return parts_of_whole(x["whole"], x["parts"].detach(), there, **known).mean()
+
+
+@like("tcl/pooling", "tcl/pooling_fine_tuning")
+def pooling(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    return (pooled(x["patches"], int(case.arguments["regions"])) * x["weigh"]).sum()

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from common.augmentation import random_box
+from common.augmentation import ImageAugmentation, random_box
 from common.batches import ImageText
 from common.benchmark import Benchmark, Metrics, digest
 from common.errors import UserError
@@ -28,13 +28,14 @@ PRETRAINING = ("coco.json", "vg.json", "sbu.json", "cc3m_train.json", "cc3m_val.
 """The lists of the paper's 4 million pictures; for 14 million cc12m.json comes in."""
 _BOX = slice(1, 5)
 _AUGMENT = 6
+_COLOURS = 1000
 
 
 class _Pairs(NamedTuple):
     """A training batch before it is on its device."""
 
     pixels: Tensor
-    """uint8, shape (n, 3, s, s)."""
+    """uint8, shape (n, views, 3, s, s)."""
     text: list[str]
     ids: Tensor
     text_ids: Tensor
@@ -49,21 +50,27 @@ class _Rows(Dataset):
 
     def __getitem__(self, index: list[int]) -> _Pairs:
         ids, augmented = torch.tensor(index), DRAWS * self.benchmark.operations
-        draws = uniform(ids, _AUGMENT + augmented, self.order.seed, self.order.epoch).tolist()
+        keys = [(self.order.seed, self.order.epoch, *view) for view in self.benchmark.view_keys()]
+        draws = zip(*(uniform(ids, _AUGMENT + augmented, *key).tolist() for key in keys), strict=True)
         with ThreadPoolExecutor(self.benchmark.threads) as pool:
             pixels, text = zip(*pool.map(self._sample, index, draws), strict=True)
         return _Pairs(torch.stack(pixels), list(text), ids, self.numbers[ids])
 
-    def _sample(self, row: int, draws: list[float]) -> tuple[Tensor, str]:
+    def _sample(self, row: int, draws: tuple[list[float], ...]) -> tuple[Tensor, str]:
+        """All views of a picture, (views, 3, s, s), and one of its captions."""
         caption, path = self.rows[row]["caption"], self.benchmark.path(self.rows[row])
         if isinstance(caption, list):
-            caption = caption[int(draws[0] * len(caption))]
-        picture, side = Image.open(path).convert("RGB"), self.benchmark.image_size
+            caption = caption[int(draws[0][0] * len(caption))]
+        picture = Image.open(path).convert("RGB")
+        return torch.stack([self._view(picture, drawn) for drawn in draws]), self.benchmark.clean(caption)
+
+    def _view(self, picture: Image.Image, draws: list[float]) -> Tensor:
+        side = self.benchmark.image_size
         box = random_box(picture.size, self.benchmark.crop, draws[_BOX])
         pixels = pil_to_tensor(picture.resize((side, side), Image.Resampling.BICUBIC, box))
         if draws[_AUGMENT - 1] < self.benchmark.flip:
             pixels = pixels.flip(2)
-        return rand_augment(pixels, draws[_AUGMENT:]), self.benchmark.clean(caption)
+        return rand_augment(pixels, draws[_AUGMENT:])
 
 
 class CaptionLists(Benchmark):
@@ -84,6 +91,8 @@ class CaptionLists(Benchmark):
         words: at which a caption is cut.
         shortlist: candidates that a fusion model puts in order.
         threads: read and decode pictures; one process beside the training has them all.
+        views: of each picture, every one cropped, mirrored and augmented by itself.
+        colours: how each is changed after that, the arguments of `ImageAugmentation` that move nothing.
         batch_size, seed: as in `Benchmark`.
         data_root: folder with the lists and pictures.
     """
@@ -107,18 +116,23 @@ class CaptionLists(Benchmark):
         batch_size: int = 512,
         seed: int = 0,
         data_root: str | None = None,
+        views: int = 1,
+        colours: dict[str, float] | None = None,
     ) -> None:
         super().__init__(batch_size, seed, data_root)
         if not 0 < crop <= 1 or not 0 <= flip <= 1:
             raise UserError(f"data.crop and data.flip are {crop} and {flip}; they must be in (0, 1] and [0, 1]")
-        for name, value in (("words", words), ("threads", threads), ("shortlist", shortlist)):
+        for name, value in (("words", words), ("threads", threads), ("shortlist", shortlist), ("views", views)):
             if value < 1:
                 raise UserError(f"data.{name} is {value}; it must be at least 1")
         if not training or operations < 0:
             raise UserError("data.training must name a list, and data.operations be at least 0")
         self.training, self.scored_lists, self.pictures = tuple(training), tuple(scored), pictures
         self.image_size, self.crop, self.flip, self.operations = image_size, crop, flip, operations
-        self.words, self.shortlist, self.threads = words, shortlist, threads
+        self.words, self.shortlist, self.threads, self.views = words, shortlist, threads, views
+        self.colours = ImageAugmentation(**colours) if colours else None
+        if self.colours is not None and self.colours.moves:
+            raise UserError("data.colours move the picture, which crop and flip of the data do; they may not")
         self._rows: list[dict[str, Any]] = []
 
     def _folder(self) -> Path:
@@ -166,7 +180,15 @@ class CaptionLists(Benchmark):
         """Makes floats of a training batch on its device; the names of splits pass through."""
         if not isinstance(batch, _Pairs):
             return batch
-        return ImageText(batch.pixels.float().div_(255)[None], [batch.text], batch.ids, batch.text_ids)
+        views = batch.pixels.transpose(0, 1).float().div_(255)
+        if self.colours is not None:
+            keys = [(self.seed, self.moment(), _COLOURS, *view) for view in self.view_keys()]
+            views = torch.stack([self.colours(x, batch.ids, *key) for x, key in zip(views, keys, strict=True)])
+        return ImageText(views, [batch.text], batch.ids, batch.text_ids)
+
+    def view_keys(self) -> list[tuple[int, ...]]:
+        """What the draws of each view depend on besides seed and epoch: the first is the same beside any others."""
+        return [(), *((view,) for view in range(1, self.views))]
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """Retrieval among the pictures of a list and all their captions, by the cosine and re-ranked.

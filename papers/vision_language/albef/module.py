@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from common.batches import ImageText
 from common.distributed import Shards, gather, global_mean, shards
-from common.encoders.fusion import Encoded, VisionLanguageEncoder
+from common.encoders.fusion import Encoded, Pair, VisionLanguageEncoder
 from common.encoders.image import to_float
 from common.encoders.momentum import MomentumTeacher
 from common.encoders.patches import POSITIONS, PatchEncoderName, fit_positions, patch_encoder
@@ -25,8 +25,6 @@ from common.training.start import start_from
 
 Loss = Literal["itc", "itm", "mlm"]
 LOSSES: tuple[Loss, ...] = ("itc", "itm", "mlm")
-Pair = tuple[Encoded, Encoded]
-"""The pictures and the texts of a batch."""
 
 
 class ALBEF(Method):
@@ -40,7 +38,7 @@ class ALBEF(Method):
         text_encoder, text_layers, text_weights, dropout, max_length: see `fusion_encoder`.
         embed_dim: width of the common space.
         losses: some of "itc", "itm" and "mlm". What only a loss that is left out would train stays as it is: the two
-            projections and the temperature of ITC, the head of ITM.
+            projections and the temperature of ITC, the head of ITM, the fused layers without ITM and MLM.
         negatives: of ITM, "hard" (drawn in proportion to exp of the similarity) or "uniform" in the batch.
         distillation: a.
         smoothing: the teacher finds all candidates and words alike, so that a is spread evenly: a control.
@@ -105,6 +103,8 @@ class ALBEF(Method):
         for part in (self.student.image_projection, self.student.text_projection, self.temperature):
             part.requires_grad_("itc" in losses)
         self.matcher.requires_grad_("itm" in losses)
+        for part in fusion.fusing():
+            part.requires_grad_("itm" in losses or "mlm" in losses)
         self.teacher = MomentumTeacher(self.student)
         self.image_queue, self.text_queue = KeyQueue(queue_size, embed_dim), KeyQueue(queue_size, embed_dim)
         if start is not None:

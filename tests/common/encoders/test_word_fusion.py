@@ -60,6 +60,20 @@ def test_words_are_hidden_and_told() -> None:
     torch.testing.assert_close(model.fused(image, text), encoder.fuse(text.states, text.mask, image.states)[:, 0])
 
 
+def test_dropout_reaches_the_layers_that_read_and_those_that_fuse() -> None:
+    encoder, image = fusion(dropout=0.5), torch.randn(2, 3, 8)
+    tokens = encoder.tokenize(["a small dog", "a red circle"])
+    text = encoder.states(tokens)
+
+    def fused() -> torch.Tensor:
+        return encoder.fuse(text, tokens.mask, image)
+
+    for read in (lambda: encoder.states(tokens), fused):
+        assert torch.equal(read(), read())
+        assert not torch.equal(encoder.train() and read(), read())
+        encoder.eval()
+
+
 def test_a_recipe_names_them() -> None:
     assert isinstance(fusion_encoder("words", 1, 8, 0.0, 12), WordFusion)
     assert isinstance(fusion_encoder("tiny", 1, 8, 0.0, 12), FusionEncoder)

@@ -72,6 +72,23 @@ def test_augmentation_belongs_to_the_sample_and_the_epoch(folder: Path) -> None:
     assert (flipped.pixels[:, 1, :, :4] > 0.9).all()
 
 
+def test_a_second_view_is_another_and_leaves_the_first_alone(folder: Path) -> None:
+    (alone,), (both,) = batches(benchmark(folder), 2), batches(benchmark(folder, views=2), 2)
+    assert both.views.shape == (2, 3, 3, 16, 16) and both.text == alone.text
+    assert torch.equal(both.pixels, alone.pixels) and not torch.equal(*both.views)
+    with pytest.raises(UserError, match=r"data\.views is 0; it must be at least 1"):
+        benchmark(folder, views=0)
+
+
+def test_colours_change_in_each_view_by_themselves_and_nothing_moves(folder: Path) -> None:
+    options = {"views": 2, "colours": {"brightness": 0.5}, **PLAIN}
+    (plain,), (found,) = batches(benchmark(folder, views=2, **PLAIN), 0), batches(benchmark(folder, **options), 0)
+    assert torch.equal(*plain.views) and not torch.equal(*found.views)
+    assert torch.equal(found.views > 0, plain.views > 0)
+    with pytest.raises(UserError, match=r"data\.colours move the picture"):
+        benchmark(folder, colours={"crop": 0.5})
+
+
 def test_captions_of_one_picture_are_positives_of_each_other(folder: Path) -> None:
     data = benchmark(folder, training=("coco_train.json",), batch_size=6, **PLAIN)
     (batch,) = batches(data, 0)

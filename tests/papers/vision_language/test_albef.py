@@ -176,6 +176,15 @@ def test_without_itc_the_common_space_and_the_teacher_rest(monkeypatch: pytest.M
         ALBEF(distillation=1.5)
 
 
+@pytest.mark.parametrize("encoder", ["words", "tiny"])
+def test_without_matching_and_words_the_fused_layers_rest(encoder: str) -> None:
+    module = small(losses=["itc"], text_encoder=encoder)
+    module.training_step(batch(), 0).backward()
+    idle = {name for name, p in module.named_parameters() if p.grad is None}
+    assert idle == {name for name, p in module.named_parameters() if not p.requires_grad}
+    assert {name.split(".")[2] for name in idle if name.startswith("student.fusion")} >= {"layers"}
+
+
 def test_without_matching_its_head_rests_and_smoothing_finds_all_alike() -> None:
     """The share of a teacher that finds all candidates alike is spread evenly: the control is label smoothing."""
     module, given = small(losses=["itc", "mlm"], smoothing=True), batch()
