@@ -277,6 +277,8 @@ ImageEncoderName = (
         "vgg16",
         "vit_mini",
         "vit_b16",
+        "vit_small_mean",
+        "vit_b16_mean",
         "clip_vit_b32",
         "convnext_base",
         "efficientnet_b7",
@@ -313,7 +315,9 @@ def image_encoder(
 
     Args:
         name: "vit_mini" has 4 layers of width 96 over patches of 8 pixels, "vit_b16" is ViT-B/16, both in
-            SigLIP's shape; "clip_vit_b32" is CLIP's own ViT-B/32. Or an encoder of one's own, see `OwnEncoder`.
+            SigLIP's shape; "vit_b16_mean" is the mean of the latter's patches, and "vit_small_mean" that of 2 layers of
+            width 64 over patches of 8 pixels behind two convolutions. "clip_vit_b32" is CLIP's own ViT-B/32. Or an
+            encoder of one's own, see `OwnEncoder`.
         channels: colour channels of the pictures.
         width: of the first stage of "small_resnet", "small_convnet", "deep_convnet" and "imagenet_resnet50", which as
             published has 64; "small_convnet_2x2" is averaged over each quarter of the picture, and of "deep_convnet"
@@ -366,6 +370,10 @@ def image_encoder(
             return VisionTransformer(image_size, 8, 96, 4, 3, channels)
         case "vit_b16":
             return VisionTransformer(image_size, 16, 768, 12, 12, channels)
+        case "vit_small_mean":
+            return VisionTransformer(image_size, 8, 64, 2, 4, channels, pooled=False, stem=16)
+        case "vit_b16_mean":
+            return VisionTransformer(image_size, 16, 768, 12, 12, channels, pooled=False)
         case "clip_vit_b32":
             return ClipVisionTransformer(image_size)
         case "convnext_base":

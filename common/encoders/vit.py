@@ -25,7 +25,7 @@ class VisionTransformer(nn.Module):
         layers: transformer layers; the feed-forward part is four times as wide as the states.
         heads: attention heads; they divide `width`.
         channels: colour channels of the pictures.
-        pooled: whether there is a head that pools; without it there are only `patches`.
+        pooled: whether there is a head that pools; without it the mean of the patches stands for the picture.
         stem: channels of two 3x3 convolutions of stride 2 before the patches, each with a norm and GELU, as in Xiao et
             al. 2021, "Early Convolutions Help Transformers See Better"; 0 for none.
 
@@ -52,7 +52,7 @@ class VisionTransformer(nn.Module):
             raise UserError(f"heads is {heads}; it must divide the width, which is {width}")
         if stem and patch_size % 4:
             raise UserError(f"patch_size is {patch_size}; with a stem it must be a multiple of 4 pixels")
-        self.output_dim = width
+        self.output_dim, self.patch_size = width, patch_size
         self.stem = nn.Identity()
         if stem:
             self.stem = nn.Sequential(*_halving(channels, stem), *_halving(stem, stem))
@@ -70,13 +70,28 @@ class VisionTransformer(nn.Module):
             )
         )
 
-    def patches(self, pixels: Tensor) -> Tensor:
-        """The last states of the patches, shape (n, p, d), from float pixels in [0, 1] of shape (n, c, h, w)."""
-        return self.body(pixel_values=self.stem(2 * pixels - 1)).last_hidden_state
+    @property
+    def positions(self) -> nn.Parameter:
+        """The learnt embedding of the patches' positions, row by row of the picture, (p, d)."""
+        return self.body.embeddings.position_embedding.weight
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def patches(self, pixels: Tensor, positions: Tensor | None = None) -> Tensor:
+        """The last states of the patches, shape (n, p, d), from float pixels in [0, 1] of shape (n, c, h, w).
+
+        Args:
+            pixels: of the size that it was built for; of any, whole patches, with positions that fit.
+            positions: embedding of the patches' positions instead of `positions`, (p, d) or (n, p, d).
+        """
+        pixels = self.stem(2 * pixels - 1)
+        if positions is None:
+            return self.body(pixel_values=pixels).last_hidden_state
+        patches = self.body.embeddings.patch_embedding(pixels).flatten(2).transpose(1, 2)
+        return self.body.post_layernorm(self.body.encoder(inputs_embeds=patches + positions).last_hidden_state)
+
+    def forward(self, pixels: Tensor, positions: Tensor | None = None) -> Tensor:
         """Maps float pixels in [0, 1] of shape (n, channels, h, w) to vectors of shape (n, width)."""
-        return self.body(pixel_values=self.stem(2 * pixels - 1)).pooler_output
+        patches = self.patches(pixels, positions)
+        return self.body.head(patches) if self.body.use_head else patches.mean(dim=1)
 
 
 class ClipVisionTransformer(nn.Module):

@@ -5,10 +5,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from common.random import uniform
 from data.cache import cached_tensors
 from data.scenes.layout import Placed, draw_scenes, fill_splits
+from data.scenes.painting import SIDE, boxes_of
 from data.scenes.pictures import painter
 from data.scenes.words import CLASSES, Thing, meaning
 from data.sources.tuxpaint_stamps import TUXPAINT_STAMPS
@@ -22,6 +24,8 @@ RELATIONS = ("kind", "colour", "size", "place")
 """What two objects may have in common, in the order of the fields of `Thing`."""
 TEMPLATES = ("the same {}", "alike in {}", "of one {}", "one {} and no other", "one and the same {}")
 """How a relation is put into words; the last is kept for scoring."""
+MARGIN = 0.15
+"""What a cut-out shows beyond the object on either side, as a share of the longer side of its box."""
 _FIRST = 1 << 26
 """Numbers of scenes that `Scenes` and `SmallScenes` do not reach."""
 
@@ -42,13 +46,43 @@ def read_singles(data_root: str | None) -> dict[str, Singles]:
     """All splits; a meaning is where `Scenes` has it, so that mini-clip has seen none of those that are scored."""
 
     def build() -> dict[str, Tensor]:
-        drawn = (placed for placed in draw_scenes(_FIRST) if len(placed.scene) == 1)
-        splits = fill_splits(((placed, meaning(placed.scene)) for placed in drawn), COUNTS)
-        parts = {split: _stored(placed, data_root) for split, placed in splits.items()}
+        parts = {split: _stored(placed, data_root) for split, placed in _drawn_splits().items()}
         return {f"{split}/{field}": x for split, part in parts.items() for field, x in part._asdict().items()}
 
     tensors = cached_tensors("single-objects", build, [TUXPAINT_STAMPS], VERSION, data_root)
     return {split: Singles(*(tensors[f"{split}/{field}"] for field in Singles._fields)) for split in COUNTS}
+
+
+def read_cut_outs(data_root: str | None) -> dict[str, Tensor]:
+    """The pictures of all splits cut down to their objects, uint8 of shape (n, 3, 48, 48)."""
+
+    def build() -> dict[str, Tensor]:
+        painted = {split: painter("muted", data_root).paint(placed) for split, placed in _drawn_splits().items()}
+        return {split: cut_out(pixels, boxes_of(seen)[:, 0]) for split, (pixels, seen) in painted.items()}
+
+    return cached_tensors("single-objects-cut-out", build, [TUXPAINT_STAMPS], VERSION, data_root)
+
+
+def cut_out(pixels: Tensor, boxes: Tensor) -> Tensor:
+    """A square around a box of each picture, with `MARGIN`, brought to the size of the picture; edges go on outside.
+
+    Args:
+        pixels: uint8, (n, 3, 48, 48).
+        boxes: left, top, right, bottom, (n, 4).
+    """
+    start, stop = boxes.float().split(2, dim=1)
+    half = (stop - start).amax(dim=1) * (0.5 + MARGIN)
+    turn = torch.zeros(len(pixels), 2, 3)
+    turn[:, 0, 0] = turn[:, 1, 1] = 2 * half / SIDE
+    turn[:, :, 2] = (start + stop) / SIDE - 1
+    grid = F.affine_grid(turn, list(pixels.shape), align_corners=False)
+    cut = F.grid_sample(pixels.float(), grid, padding_mode="border", align_corners=False)
+    return cut.round().to(torch.uint8)
+
+
+def _drawn_splits() -> dict[str, list[Placed]]:
+    drawn = (placed for placed in draw_scenes(_FIRST) if len(placed.scene) == 1)
+    return fill_splits(((placed, meaning(placed.scene)) for placed in drawn), COUNTS)
 
 
 def _stored(placed: list[Placed], data_root: str | None) -> Singles:

@@ -10,9 +10,10 @@ from common.evaluation.embed import evaluating
 from common.evaluation.means import Mean, by_group
 from common.evaluation.retrieval import retrieval_metrics, same_id
 from common.protocols import EmbedsImage, EmbedsRegions, EmbedsText
-from data.benchmarks.bases.image_text import embedded
+from data.benchmarks.bases.image_text import Captioned, embedded
 from data.benchmarks.worlds.single_objects import SingleObjects
 from data.scenes.pictures import VERSION, read_instances, read_pictures, scenes_of
+from data.scenes.single import read_cut_outs
 from data.scenes.words import CLASSES, COLOURS, THINGS, Mention, Thing, Wording
 
 AT_ONCE = 50
@@ -27,6 +28,8 @@ class ObjectBoxes(SingleObjects):
 
     Args:
         enlarged: by how much scenes are enlarged; 1 leaves them at 48x48.
+        cut_out: pictures of one object show that and its margin alone, in the size of 48x48, all splits; scenes three
+            times as large have objects of that size.
         mentions: as in `SingleObjects`; by default captions say the colour and neither size nor place.
         kwargs: as in `SingleObjects`.
 
@@ -37,11 +40,20 @@ class ObjectBoxes(SingleObjects):
     name = "object_boxes"
     primary = "boxes/mrr/gallery96"
 
-    def __init__(self, *, enlarged: int = 2, mentions: tuple[Mention, ...] = ("colour",), **kwargs) -> None:
+    def __init__(
+        self, *, enlarged: int = 2, cut_out: bool = False, mentions: tuple[Mention, ...] = ("colour",), **kwargs
+    ) -> None:
         super().__init__(mentions=mentions, **kwargs)
         if enlarged < 1:
             raise UserError(f"data.enlarged is {enlarged}; it must be at least 1")
-        self.enlarged = enlarged
+        self.enlarged, self.cut_out = enlarged, cut_out
+
+    def load(self) -> dict[str, Captioned]:
+        found = super().load()
+        if not self.cut_out:
+            return found
+        cut = read_cut_outs(self.data_root)
+        return {split: part._replace(pixels=cut[split]) for split, part in found.items()}
 
     def boxes(self, split: str) -> tuple[Tensor, Tensor, Tensor]:
         """The boxes of the objects that are seen, in pixels of the enlarged scenes.
@@ -109,7 +121,8 @@ class ObjectBoxes(SingleObjects):
 
     def fingerprint(self) -> str:
         boxes, rows, said = self.boxes("test")
-        return digest(super().fingerprint(), VERSION, self.enlarged, boxes, rows, said)
+        switches = ("cut out",) if self.cut_out else ()
+        return digest(super().fingerprint(), VERSION, self.enlarged, boxes, rows, said, *switches)
 
 
 def _things() -> list[Thing]:

@@ -96,6 +96,20 @@ def test_a_stem_reads_the_same_patches_and_no_head_is_built_unasked() -> None:
         VisionTransformer(image_size=16, patch_size=8, width=12, layers=1, heads=5)
 
 
+def test_positions_may_be_given_and_the_mean_of_the_patches_stands_where_there_is_no_head() -> None:
+    torch.manual_seed(0)
+    pixels, larger = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 24, 32)
+    for pooled, stem in ((True, 0), (False, 0), (False, 4)):
+        vit = VisionTransformer(16, 8, width=12, layers=2, heads=2, pooled=pooled, stem=stem).eval()
+        assert vit.positions.shape == (4, 12) and vit.patch_size == 8
+        torch.testing.assert_close(vit(pixels, vit.positions), vit(pixels))
+        torch.testing.assert_close(vit(pixels, vit.positions.expand(2, -1, -1)), vit(pixels))
+        assert not torch.allclose(vit(pixels, vit.positions.flip(0)), vit(pixels), atol=1e-3)
+        assert vit.patches(larger, torch.zeros(12, 12)).shape == (2, 12, 12)
+    torch.testing.assert_close(vit(pixels), vit.patches(pixels).mean(dim=1))
+    assert image_encoder("vit_small_mean", 3, image_size=48).positions.shape == (36, 64)
+
+
 def test_a_dual_encoder_gives_unit_vectors_of_one_width() -> None:
     torch.manual_seed(0)
     dual = DualEncoder(embed_dim=24, width=8, text_length=8)

@@ -8,6 +8,7 @@ from common.errors import UserError
 from common.random import uniform
 from data.benchmarks.worlds.object_boxes import ObjectBoxes
 from data.scenes.pictures import read_pictures, scenes_of
+from data.scenes.single import cut_out
 from data.sources.tuxpaint_stamps import TUXPAINT_STAMPS
 
 
@@ -71,3 +72,29 @@ def test_scores(benchmark: ObjectBoxes) -> None:
         benchmark.evaluate(nn.Identity())
     with pytest.raises(UserError, match="enlarged"):
         ObjectBoxes(enlarged=0)
+
+
+def test_cut_outs_show_the_object_in_the_size_that_it_has_in_the_enlarged_scenes(benchmark: ObjectBoxes) -> None:
+    cut = ObjectBoxes(enlarged=3, cut_out=True)
+    cut.setup()
+    assert cut.fingerprint() != benchmark.fingerprint()
+    for split in ("val", "test"):
+        ours, theirs = cut.splits[split], benchmark.splits[split]
+        assert ours.texts == theirs.texts and torch.equal(ours.ids, theirs.ids)
+        assert ours.pixels.shape == theirs.pixels.shape and not torch.equal(ours.pixels, theirs.pixels)
+    # Longer sides fill 48 / 1.3 pixels of a cut-out; those of the boxes are about as long.
+    left, top, right, bottom = cut.boxes("val")[0].unbind(1)
+    longer = torch.maximum(right - left, bottom - top).double().mean()
+    assert 0.8 < longer / (48 / 1.3) < 1.6
+
+
+def test_a_cut_out_is_the_box_with_its_margin() -> None:
+    pixels = torch.zeros(2, 3, 48, 48, dtype=torch.uint8)
+    boxes = torch.tensor([[10, 20, 20, 30], [0, 0, 6, 12]])
+    for row, (left, top, right, bottom) in enumerate(boxes.tolist()):
+        pixels[row, :, top:bottom, left:right] = 200
+    found = cut_out(pixels, boxes)
+    assert found.shape == pixels.shape and found.dtype == torch.uint8
+    # 10 of 13 pixels each way; of the other all 12 of 15.6 down, and beyond the edge on the left it goes on as it is.
+    assert float((found[0] > 100).double().mean()) == pytest.approx((10 / 13) ** 2, abs=0.04)
+    assert float((found[1, 0] > 100).double().mean(dim=1).max()) == pytest.approx(0.5 + 3 / 15.6, abs=0.04)
