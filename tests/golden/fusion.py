@@ -7,9 +7,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from common.encoders.fusion import Encoded
-from common.losses import distilled_cross_entropy, momentum_contrast
+from common.losses import distilled_cross_entropy, focal_sigmoid, momentum_contrast
 from common.sampling.mining import negative_weights
 from papers.vision_language.clip_rocket.module import CLIPRocket
+from papers.vision_language.ro_vit.positions import cropped
 from papers.vision_language.tcl.module import TCL
 from papers.vision_language.tcl.parts import parts_of_whole, pooled
 from papers.vision_language.timix.module import TiMix
@@ -145,3 +146,24 @@ def local(case: Case, x: dict[str, Tensor], given: dict[str, Tensor]) -> Tensor:
 @like("tcl/pooling", "tcl/pooling_fine_tuning")
 def pooling(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
     return (pooled(x["patches"], int(case.arguments["regions"])) * x["weigh"]).sum()
+
+
+def crops(case: Case, positions: Tensor) -> Tensor:
+    """Of an embedding (1, side^2, d); recorded boxes are top, left, bottom, right in cells of the finer map."""
+    side, upsampled = (int(case.arguments[name]) for name in ("side", "upsampled"))
+    boxes = torch.tensor(case.given["boxes"], dtype=torch.double)[:, [1, 0, 3, 2]] / upsampled
+    return cropped(positions[0].unflatten(0, (side, side)), boxes, upsampled)
+
+
+@like("ro_vit/cropped", "ro_vit/cropped_odd", "ro_vit/cropped_small", "ro_vit/cropped_published")
+def ro_vit_positions(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    return (crops(case, x["positions"]) * x["weights"]).sum()
+
+
+@like("ro_vit/step", "ro_vit/step_cold")
+def ro_vit_step(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    states = (x["tokens"] + crops(case, x["positions"])).tanh().mean(dim=1) @ x["head"]
+    image, options = states / states.norm(dim=1, keepdim=True), dict(case.arguments)
+    # They sum over all pairs, we divide by the number of queries.
+    options = {name: options[name] for name in ("scale", "gamma", "alpha")}
+    return len(image) * focal_sigmoid(image, x["text"], **options)
