@@ -24,8 +24,6 @@ RELATIONS = ("kind", "colour", "size", "place")
 """What two objects may have in common, in the order of the fields of `Thing`."""
 TEMPLATES = ("the same {}", "alike in {}", "of one {}", "one {} and no other", "one and the same {}")
 """How a relation is put into words; the last is kept for scoring."""
-MARGIN = 0.15
-"""What a cut-out shows beyond the object on either side, as a share of the longer side of its box."""
 _FIRST = 1 << 26
 """Numbers of scenes that `Scenes` and `SmallScenes` do not reach."""
 
@@ -53,25 +51,26 @@ def read_singles(data_root: str | None) -> dict[str, Singles]:
     return {split: Singles(*(tensors[f"{split}/{field}"] for field in Singles._fields)) for split in COUNTS}
 
 
-def read_cut_outs(data_root: str | None) -> dict[str, Tensor]:
-    """The pictures of all splits cut down to their objects, uint8 of shape (n, 3, 48, 48)."""
+def read_cut_outs(margin: float, data_root: str | None) -> dict[str, Tensor]:
+    """The pictures of all splits cut down to their objects, uint8 of shape (n, 3, 48, 48); margin as in `cut_out`."""
 
     def build() -> dict[str, Tensor]:
         painted = {split: painter("muted", data_root).paint(placed) for split, placed in _drawn_splits().items()}
-        return {split: cut_out(pixels, boxes_of(seen)[:, 0]) for split, (pixels, seen) in painted.items()}
+        return {split: cut_out(pixels, boxes_of(seen)[:, 0], margin) for split, (pixels, seen) in painted.items()}
 
-    return cached_tensors("single-objects-cut-out", build, [TUXPAINT_STAMPS], VERSION, data_root)
+    return cached_tensors("single-objects-cut-out", build, [TUXPAINT_STAMPS], VERSION, data_root, margin=margin)
 
 
-def cut_out(pixels: Tensor, boxes: Tensor) -> Tensor:
-    """A square around a box of each picture, with `MARGIN`, brought to the size of the picture; edges go on outside.
+def cut_out(pixels: Tensor, boxes: Tensor, margin: float) -> Tensor:
+    """A square around a box of each picture, brought to the size of the picture; edges go on outside.
 
     Args:
         pixels: uint8, (n, 3, 48, 48).
         boxes: left, top, right, bottom, (n, 4).
+        margin: what is shown beyond the box on either side, as a share of its longer side.
     """
     start, stop = boxes.float().split(2, dim=1)
-    half = (stop - start).amax(dim=1) * (0.5 + MARGIN)
+    half = (stop - start).amax(dim=1) * (0.5 + margin)
     turn = torch.zeros(len(pixels), 2, 3)
     turn[:, 0, 0] = turn[:, 1, 1] = 2 * half / SIDE
     turn[:, :, 2] = (start + stop) / SIDE - 1

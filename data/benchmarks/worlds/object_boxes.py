@@ -28,31 +28,33 @@ class ObjectBoxes(SingleObjects):
 
     Args:
         enlarged: by how much scenes are enlarged; 1 leaves them at 48x48.
-        cut_out: pictures of one object show that and its margin alone, in the size of 48x48, all splits; scenes three
-            times as large have objects of that size.
+        cut_out: pictures of one object, of all splits, show it alone, brought to 48x48, with such a margin on either
+            side, as a share of the longer side; null leaves them whole.
         mentions: as in `SingleObjects`; by default captions say the colour and neither size nor place.
         kwargs: as in `SingleObjects`.
 
     Raises:
-        UserError: scenes are to be made smaller.
+        UserError: scenes are to be made smaller, or a margin is negative.
     """
 
     name = "object_boxes"
     primary = "boxes/mrr/gallery96"
 
     def __init__(
-        self, *, enlarged: int = 2, cut_out: bool = False, mentions: tuple[Mention, ...] = ("colour",), **kwargs
+        self, *, enlarged: int = 2, cut_out: float | None = None, mentions: tuple[Mention, ...] = ("colour",), **kwargs
     ) -> None:
         super().__init__(mentions=mentions, **kwargs)
         if enlarged < 1:
             raise UserError(f"data.enlarged is {enlarged}; it must be at least 1")
+        if cut_out is not None and not 0 <= cut_out <= 1:
+            raise UserError(f"data.cut_out is {cut_out}; it must be from 0 to 1, or null for the whole pictures")
         self.enlarged, self.cut_out = enlarged, cut_out
 
     def load(self) -> dict[str, Captioned]:
         found = super().load()
-        if not self.cut_out:
+        if self.cut_out is None:
             return found
-        cut = read_cut_outs(self.data_root)
+        cut = read_cut_outs(self.cut_out, self.data_root)
         return {split: part._replace(pixels=cut[split]) for split, part in found.items()}
 
     def boxes(self, split: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -121,7 +123,7 @@ class ObjectBoxes(SingleObjects):
 
     def fingerprint(self) -> str:
         boxes, rows, said = self.boxes("test")
-        switches = ("cut out",) if self.cut_out else ()
+        switches = () if self.cut_out is None else (self.cut_out,)
         return digest(super().fingerprint(), VERSION, self.enlarged, boxes, rows, said, *switches)
 
 

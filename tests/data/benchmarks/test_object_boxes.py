@@ -72,10 +72,12 @@ def test_scores(benchmark: ObjectBoxes) -> None:
         benchmark.evaluate(nn.Identity())
     with pytest.raises(UserError, match="enlarged"):
         ObjectBoxes(enlarged=0)
+    with pytest.raises(UserError, match=r"cut_out is -0\.1"):
+        ObjectBoxes(cut_out=-0.1)
 
 
 def test_cut_outs_show_the_object_in_the_size_that_it_has_in_the_enlarged_scenes(benchmark: ObjectBoxes) -> None:
-    cut = ObjectBoxes(enlarged=3, cut_out=True)
+    cut = ObjectBoxes(enlarged=3, cut_out=0.15)
     cut.setup()
     assert cut.fingerprint() != benchmark.fingerprint()
     for split in ("val", "test"):
@@ -93,7 +95,7 @@ def test_a_cut_out_is_the_box_with_its_margin() -> None:
     boxes = torch.tensor([[10, 20, 20, 30], [0, 0, 6, 12]])
     for row, (left, top, right, bottom) in enumerate(boxes.tolist()):
         pixels[row, :, top:bottom, left:right] = 200
-    found = cut_out(pixels, boxes)
+    found = cut_out(pixels, boxes, 0.15)
     assert found.shape == pixels.shape and found.dtype == torch.uint8
     # 10 of 13 pixels each way; of the other all 12 of 15.6 down, and beyond the edge on the left it goes on as it is.
     assert float((found[0] > 100).double().mean()) == pytest.approx((10 / 13) ** 2, abs=0.04)
