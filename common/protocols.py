@@ -136,10 +136,10 @@ class EmbedsRegions(Protocol):
 class EmbedsRelated(Protocol):
     """Of a model to which two pictures may be alike in one respect and not in another."""
 
-    def embed_related(self, pixels: Tensor, texts: list[str], relations: list[str]) -> Tensor:
-        """Takes uint8 pixels of shape (n, c, h, w), their captions, and in which respect each is to be compared.
+    def embed_related(self, pixels: Tensor, texts: list[str], relations: list[str]) -> tuple[Tensor, Tensor]:
+        """Takes uint8 pixels of shape (n, c, h, w), their captions, and r respects in which they are to be compared.
 
-        Returns one row per picture and caption together, shape (n, d).
+        Returns one row per picture and one per caption in each of these respects, shape (r, n, d) each.
         """
         ...
 

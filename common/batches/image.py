@@ -79,6 +79,8 @@ class ImageText(NamedTuple):
     neighbours: Tensor | None = None
     """Ids of the pictures that each is linked with, -1 for none, int64 of shape (n, k); a column is a kind of link
     where there are several."""
+    relations: Sequence[Sequence[str]] = ()
+    """What each column of the neighbours is about, in one or more wordings, where the data has words for it."""
 
     @property
     def pixels(self) -> Tensor:

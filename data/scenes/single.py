@@ -24,6 +24,8 @@ RELATIONS = ("kind", "colour", "size", "place")
 """What two objects may have in common, in the order of the fields of `Thing`."""
 TEMPLATES = ("the same {}", "alike in {}", "of one {}", "one {} and no other", "one and the same {}")
 """How a relation is put into words; the last is kept for scoring."""
+WORDINGS = tuple(tuple(template.format(name) for template in TEMPLATES[:-1]) for name in RELATIONS)
+"""Of each relation those to train on."""
 _FIRST = 1 << 26
 """Numbers of scenes that `Scenes` and `SmallScenes` do not reach."""
 
@@ -162,15 +164,3 @@ def shuffled_graph(neighbours: Tensor, ids: Tensor, *key: int) -> Tensor:
     moved = torch.full_like(neighbours, -1)
     moved[order] = torch.where(neighbours >= 0, order[neighbours.clamp(min=0)], -1)
     return moved
-
-
-def relation_texts(kinds: Tensor, ids: Tensor, *key: int) -> list[str]:
-    """Relations in words, in one of the wordings to train on, drawn for each.
-
-    Args:
-        kinds: positions in `RELATIONS`, (n,).
-        ids: of the samples, (n,).
-        key: what else the draws depend on.
-    """
-    draws = (uniform(ids, 1, *key).flatten() * (len(TEMPLATES) - 1)).long().tolist()
-    return [TEMPLATES[draw].format(RELATIONS[kind]) for kind, draw in zip(kinds.tolist(), draws, strict=True)]

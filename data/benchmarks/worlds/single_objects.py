@@ -32,10 +32,10 @@ from data.scenes.single import (
     RELATIONS,
     TEMPLATES,
     VERSION,
+    WORDINGS,
     group_graph,
     group_of,
     read_singles,
-    related,
     relation_partners,
     shuffled_graph,
     things_in,
@@ -47,6 +47,8 @@ SHOTS, EPISODES = 5, 200
 """Pictures of each group that are known, and draws of them."""
 WRONG = 10
 """Candidates of each of two kinds that a query by relation has beside the right one."""
+SIZE = 1 + 2 * WRONG
+OF = f"of{SIZE}"
 
 
 class SingleObjects(DrawnCaptions):
@@ -152,7 +154,8 @@ class SingleObjects(DrawnCaptions):
             return found
         linked = self._neighbours[rows]
         neighbours = torch.where(linked >= 0, self.train.ids[linked.clamp(min=0)], -1)
-        return found._replace(neighbours=neighbours.to(batch.ids.device))
+        words = WORDINGS if self.structure == "relations" else ()
+        return found._replace(neighbours=neighbours.to(batch.ids.device), relations=words)
 
     def evaluate(self, module: nn.Module, split: str = "test") -> Metrics:
         """Retrieval both ways, classes by name, and what the links are about.
@@ -163,9 +166,7 @@ class SingleObjects(DrawnCaptions):
             `zero_shot/log_likelihood`, with its scale fitted on the validation part.
             With groups `groups/top1`: each picture is of the group with the nearest mean of five other pictures, the
             mean over 200 draws of these.
-            With relations, if the module has `embed_related`, `related/mrr/of21` and `related/recall@5/of21`: a picture
-            with its caption looks for its partner under a relation among 10 others at random and 10 that share another
-            attribute with it and not this one.
+            With relations, if the module has `embed_related`, what `_related` says.
 
         Raises:
             UserError: the module does not offer `embed_image` and `embed_text`, or there is no such split.
@@ -203,40 +204,51 @@ class SingleObjects(DrawnCaptions):
         """
         things, ids = self.stored[split].things, self.stored[split].numbers
         partners, draws = relation_partners(things, ids, 9), uniform(ids, len(RELATIONS), 10)
-        same = (things[:, None] == things) & (things[:, None] >= 0)
-        same[torch.arange(len(things)), torch.arange(len(things))] = False
-        chances, others = uniform(ids, len(things), 12), []
-        asked = []
+        chances, asked, others = uniform(ids, len(things), 12), [], []
         for row in range(len(things)):
+            same = (things[row] == things) & (things >= 0)
+            something = same.any(1)
             fits = [r for r in range(len(RELATIONS)) if partners[row, r] >= 0]
             for relation in sorted(fits, key=draws[row].__getitem__):
-                near = same[row].any(1) & ~same[row, :, relation]
-                far = torch.ones_like(near)
-                far[row] = False
-                far &= ~related(things[row], things, relation)
-                if int(near.sum()) < WRONG:
+                near, far = something & ~same[:, relation], ~something
+                if min(int(near.sum()), int(far.sum())) < WRONG:
                     continue
-                wrong = [_first(mask, chances[row]) for mask in (near, far & ~near)]
+                wrong = [_first(mask, chances[row]) for mask in (near, far)]
                 asked.append((row, relation))
                 others.append(torch.cat([partners[row, relation, None], *wrong]))
                 break
         return torch.tensor(asked), torch.stack(others)
 
     def _related(self, module: nn.Module, split: str) -> Metrics:
-        asked, candidates = self.queries(split)
-        data, ranks = self.splits[split], torch.empty(len(asked), dtype=torch.int64)
-        for number, relation in enumerate(RELATIONS):
-            said = TEMPLATES[-1].format(relation)
-            rows = (asked[:, 1] == number).nonzero().flatten()
-            if not len(rows):
-                continue
-            found = embed_related(module, data.pixels, data.texts[0], said)
-            query, keys = found[asked[rows, 0]], found[candidates[rows]]
+        """A picture with its caption looks for its partner under a relation, in words that were not trained on.
+
+        Beside it stand 10 that share another attribute with it and not this one, and 10 that share nothing.
+
+        Returns:
+            `related/mrr/of21` and `related/recall@5/of21`, by the cosine of what is between picture and caption on both
+            sides, and the first for each relation as `related_kind/mrr/of21`; `related_ti/mrr/of21` by the caption of
+            the one and the picture of the other, and so on; `relation/top1`: under the relation that joins two they
+            are more alike than under the other three.
+        """
+        (asked, candidates), data = self.queries(split), self.splits[split]
+        sides = embed_related(module, data.pixels, data.texts[0], [TEMPLATES[-1].format(name) for name in RELATIONS])
+        sides["a"] = F.normalize(sides["i"] + sides["t"], dim=-1)
+        row, relation = asked.unbind(1)
+        metrics: Metrics = {}
+        for one, other in ("aa", "ti", "it", "tt", "ii"):
+            query, keys = sides[one][relation, row], sides[other][relation[:, None], candidates]
             scores = (keys @ query[:, :, None]).squeeze(2)
-            ranks[rows] = (scores >= scores[:, :1]).sum(1)
-        found = rank_metrics(ranks, at=(5,))
-        size = candidates.shape[1]
-        return {f"related/{name}/of{size}": found[name] for name in ("mrr", "recall@5")}
+            ranks = (scores >= scores[:, :1]).sum(1)
+            found = rank_metrics(ranks, at=(5,))
+            if one == "a":
+                metrics |= {f"related/{name}/{OF}": found[name] for name in ("mrr", "recall@5")}
+                for number, name in enumerate(RELATIONS):
+                    metrics[f"related_{name}/mrr/{OF}"] = rank_metrics(ranks[relation == number])["mrr"]
+            else:
+                metrics[f"related_{one}{other}/mrr/{OF}"] = found["mrr"]
+        under = (sides["a"][:, row] * sides["a"][:, candidates[:, 0]]).sum(-1)
+        beaten = (under >= under.gather(0, relation[None])).sum(0)
+        return metrics | {"relation/top1": Mean((beaten == 1).double())}
 
     def floor(self) -> dict[str, Metrics]:
         """Chance, and a linear map from pixels to counted words."""
@@ -246,9 +258,9 @@ class SingleObjects(DrawnCaptions):
         chance = self.chance() | {"zero_shot/top1": hit, "zero_shot/log_likelihood": -math.log(len(CLASSES))}
         chance |= {"groups/top1": 1 / GROUPS} if self.structure == "groups" else {}
         if self.structure == "relations":
-            size = 1 + 2 * WRONG
-            chance |= {f"related/mrr/of{size}": sum(1 / r for r in range(1, size + 1)) / size}
-            chance |= {f"related/recall@5/of{size}": 5 / size}
+            by = ["related", *(f"related_{name}" for name in (*RELATIONS, "ti", "it", "tt", "ii"))]
+            chance |= dict.fromkeys([f"{name}/mrr/{OF}" for name in by], sum(1 / r for r in range(1, SIZE + 1)) / SIZE)
+            chance |= {f"related/recall@5/{OF}": 5 / SIZE, "relation/top1": 1 / len(RELATIONS)}
         return {"chance": chance, "pixels to words": linear}
 
     def fingerprint(self) -> str:
@@ -265,8 +277,8 @@ def _first(mask: Tensor, chances: Tensor) -> Tensor:
     return rows[chances[rows].argsort(stable=True)[:WRONG]]
 
 
-def embed_related(module: nn.Module, pixels: Tensor, texts: Sequence[str], relation: str) -> Tensor:
-    """Normalized rows of pictures with captions under a relation, on the CPU, (n, d), in eval mode."""
+def embed_related(module: nn.Module, pixels: Tensor, texts: Sequence[str], relations: list[str]) -> dict[str, Tensor]:
+    """Normalized rows of pictures, "i", and captions, "t", under each relation, on the CPU, (r, n, d), in eval mode."""
     assert isinstance(module, EmbedsRelated)
     parameter = next(module.parameters(), None)
     device = parameter.device if parameter is not None else pixels.device
@@ -274,9 +286,9 @@ def embed_related(module: nn.Module, pixels: Tensor, texts: Sequence[str], relat
     with evaluating(module), torch.no_grad():
         for start in range(0, len(pixels), AT_ONCE):
             rows = slice(start, start + AT_ONCE)
-            shown, said = pixels[rows].to(device), list(texts[rows])
-            parts.append(module.embed_related(shown, said, [relation] * len(said)).float().cpu())
-    return F.normalize(torch.cat(parts), dim=1)
+            parts.append(module.embed_related(pixels[rows].to(device), list(texts[rows]), relations))
+    sides = (torch.cat(side, dim=1).float().cpu() for side in zip(*parts, strict=True))
+    return {name: F.normalize(side, dim=-1) for name, side in zip("it", sides, strict=True)}
 
 
 def few_shot(rows: Tensor, labels: Tensor) -> Mean:

@@ -18,7 +18,6 @@ from data.scenes.single import (
     group_graph,
     group_of,
     relation_partners,
-    relation_texts,
     shuffled_graph,
     things_in,
 )
@@ -60,10 +59,19 @@ class Knows(nn.Module):
     def rows(self, things: list) -> Tensor:
         return uniform(torch.tensor([hash(tuple(thing)) % 2**40 for thing in things]), 256, 1) - 0.5
 
-    def embed_related(self, pixels: Tensor, texts: list[str], relations: list[str]) -> Tensor:
-        shown = [self.shown[picture.numpy().tobytes()] for picture in pixels]
-        field = RELATIONS.index(relations[0].split()[-1])
-        return self.rows([(thing[field],) for thing in shown])
+    def embed_related(self, pixels: Tensor, texts: list[str], relations: list[str]) -> tuple[Tensor, Tensor]:
+        shown, said = [self.shown[picture.numpy().tobytes()] for picture in pixels], [self.said[text] for text in texts]
+        fields = [RELATIONS.index(relation.split()[-1]) for relation in relations]
+        sides = [torch.stack([self.rows([(k, thing[k]) for thing in part]) for k in fields]) for part in (shown, said)]
+        return sides[0], sides[1]
+
+
+class KnowsKinds(Knows):
+    """As if every relation were that of the kind."""
+
+    def embed_related(self, pixels: Tensor, texts: list[str], relations: list[str]) -> tuple[Tensor, Tensor]:
+        image, text = super().embed_related(pixels, texts, ["the same kind"])
+        return image.expand(len(relations), -1, -1), text.expand(len(relations), -1, -1)
 
 
 def test_counts_and_a_known_sample(single: SingleObjects) -> None:
@@ -140,13 +148,30 @@ def test_a_query_by_relation_has_one_right_candidate(fetched) -> None:
     one, others = things[asked[:, 0], None], things[candidates]
     same = (one == others) & (one >= 0)
     by_relation = same.gather(2, asked[:, 1, None, None].expand(-1, 1 + 2 * WRONG, 1)).squeeze(2)
-    assert by_relation[:, 0].all() and not by_relation[:, 1 : 1 + WRONG].any()
-    assert same[:, 1 : 1 + WRONG].any(2).all() and not (candidates == asked[:, :1]).any()
+    assert by_relation[:, 0].all() and not by_relation[:, 1:].any()
+    assert same[:, 1 : 1 + WRONG].any(2).all() and not same[:, 1 + WRONG :].any()
+    assert not (candidates == asked[:, :1]).any()
     found = linked.evaluate(Knows(linked))
-    # Among those at random some share what is asked and something else too, which is no partner and ties.
-    assert found["related/mrr/of21"] > 0.5 and found["related/recall@5/of21"] > 0.8
-    relation = relation_texts(torch.tensor([0, 1]), torch.tensor([5, 6]), 0)
-    assert relation[0].split()[-1] in ("kind", "other") and TEMPLATES[-1].format("kind") not in relation
+    assert {name: found[name] for name in found if name.startswith("rel")} == {
+        **{f"related{by}/mrr/of21": 1.0 for by in ("", "_kind", "_colour", "_size", "_place", "_ti", "_it", "_tt")},
+        **{"related_ii/mrr/of21": 1.0, "related/recall@5/of21": 1.0, "relation/top1": 1.0},
+    }
+    assert found["related/mrr/of21"].items.shape == found["relation/top1"].items.shape == (len(asked),)
+    other = linked.evaluate(KnowsKinds(linked))
+    assert other["related_kind/mrr/of21"] == 1 and other["related_place/mrr/of21"] < 0.1
+    assert other["relation/top1"] == 0, "alike under all relations is no answer"
+    floor = linked.floor()["chance"]
+    assert {name for name in found if name.startswith("rel")} == {name for name in floor if name.startswith("rel")}
+
+
+def test_batches_have_words_for_their_links(fetched) -> None:
+    linked = ready(fetched, structure="relations", train_size=64)
+    batch = linked.augmented(take(linked.train, torch.arange(5)), 0)
+    assert len(batch.relations) == batch.neighbours.shape[1] == len(RELATIONS)
+    for name, words in zip(RELATIONS, batch.relations, strict=True):
+        assert all(name in text.split() for text in words) and TEMPLATES[-1].format(name) not in words
+    groups = ready(fetched, structure="groups", train_size=64)
+    assert groups.augmented(take(groups.train, torch.arange(5)), 0).relations == ()
 
 
 def test_few_shots_are_told_apart() -> None:
