@@ -235,7 +235,7 @@ class SingleObjects(DrawnCaptions):
         sides["a"] = F.normalize(sides["i"] + sides["t"], dim=-1)
         row, relation = asked.unbind(1)
         metrics: Metrics = {}
-        for one, other in ("aa", "ti", "it", "tt", "ii"):
+        for one, other in (("a", "a"), ("t", "i"), ("i", "t"), ("t", "t"), ("i", "i")):
             query, keys = sides[one][relation, row], sides[other][relation[:, None], candidates]
             scores = (keys @ query[:, :, None]).squeeze(2)
             ranks = (scores >= scores[:, :1]).sum(1)

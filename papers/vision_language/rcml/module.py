@@ -71,6 +71,7 @@ class RCML(Method):
         check_number("model.within", within, least=0)
         self.image = patch_encoder(image_encoder, image_size, width, channels)
         self.text = WordReader(width=self.image.width, layers=1, length=max_length)
+        self.conditioning: Attention | Gated | Concatenated
         match conditioning:
             case "attention":
                 self.conditioning = Attention(width=self.image.width, beta=beta)

@@ -62,8 +62,12 @@ class Knows(nn.Module):
     def embed_related(self, pixels: Tensor, texts: list[str], relations: list[str]) -> tuple[Tensor, Tensor]:
         shown, said = [self.shown[picture.numpy().tobytes()] for picture in pixels], [self.said[text] for text in texts]
         fields = [RELATIONS.index(relation.split()[-1]) for relation in relations]
-        sides = [torch.stack([self.rows([(k, thing[k]) for thing in part]) for k in fields]) for part in (shown, said)]
-        return sides[0], sides[1]
+        image, text = (torch.stack([self.of(k, part) for k in fields]) for part in (shown, said))
+        return image, text
+
+    def of(self, field: int, things: list) -> Tensor:
+        # Two cut-outs do not share that they have no colour of their own.
+        return self.rows([(field, thing[field]) if thing[field] >= 0 else (field, *thing) for thing in things])
 
 
 class KnowsKinds(Knows):
