@@ -162,7 +162,7 @@ def test_a_query_by_relation_has_one_right_candidate(fetched) -> None:
     }
     assert found["related/mrr/of21"].items.shape == found["relation/top1"].items.shape == (len(asked),)
     other = linked.evaluate(KnowsKinds(linked))
-    assert other["related_kind/mrr/of21"] == 1 and other["related_place/mrr/of21"] < 0.1
+    assert other["related_kind/mrr/of21"] == 1 and other["related_place/mrr/of21"] < 0.15
     assert other["relation/top1"] == 0, "alike under all relations is no answer"
     floor = linked.floor()["chance"]
     assert {name for name in found if name.startswith("rel")} == {name for name in floor if name.startswith("rel")}
