@@ -21,35 +21,60 @@ def _layers(kind: Callable[..., nn.Module], count: int, width: int, heads: int) 
     return nn.ModuleList(kind(width, heads, 4 * width, **options) for _ in range(count))
 
 
-class AttentionPooler(nn.Module):
-    """One multi-head attention layer from learnt queries to a sequence: as many vectors as there are queries.
+class NormedAttention(nn.Module):
+    """One multi-head attention layer from queries to a sequence, both normalized beforehand, as in open_clip's poolers.
 
-    As in CoCa (Yu et al. 2022, section 3.2); queries and sequence are normalized beforehand, as in open_clip.
+    Args:
+        width: d of queries, sequence and what comes out.
+        heads: attention heads; they divide `width`.
+
+    Raises:
+        UserError: a width that the heads do not divide.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        if heads < 1 or width % heads:
+            raise UserError(f"heads is {heads}; it must divide the width, which is {width}")
+        self.query_norm = nn.LayerNorm(width)
+        self.state_norm = nn.LayerNorm(width)
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+
+    def attend(self, queries: Tensor, states: Tensor, padding: Tensor | None = None) -> Tensor:
+        """What each query finds, (n, q, d).
+
+        Args:
+            queries: (n, q, d), or (q, d), the same for all.
+            states: (n, t, d).
+            padding: which of them nothing attends to, bool (n, t).
+        """
+        queries, states = self.query_norm(queries).expand(len(states), -1, -1), self.state_norm(states)
+        return self.attention(queries, states, states, key_padding_mask=padding, need_weights=False)[0]
+
+
+class AttentionPooler(NormedAttention):
+    """Attention from learnt queries to a sequence: as many vectors as there are queries.
+
+    As in CoCa (Yu et al. 2022, section 3.2).
 
     Args:
         queries: q, vectors that come out.
-        width: d of the sequence and of the vectors.
-        heads: attention heads; they divide `width`.
+        width, heads: as in `NormedAttention`.
 
     Raises:
         UserError: no query, or a width that the heads do not divide.
     """
 
     def __init__(self, queries: int, width: int, heads: int) -> None:
-        super().__init__()
         if queries < 1:
             raise UserError(f"queries is {queries}; it must be at least 1")
-        if width % heads:
-            raise UserError(f"heads is {heads}; it must divide the width, which is {width}")
-        self.queries = nn.Parameter(torch.randn(queries, width))
-        self.query_norm = nn.LayerNorm(width)
-        self.state_norm = nn.LayerNorm(width)
-        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        drawn = torch.randn(queries, width)
+        super().__init__(width, heads)
+        self.queries = nn.Parameter(drawn)
 
     def forward(self, states: Tensor) -> Tensor:
         """(n, t, d) -> (n, q, d)."""
-        queries, states = self.query_norm(self.queries).expand(len(states), -1, -1), self.state_norm(states)
-        return self.attention(queries, states, states, need_weights=False)[0]
+        return self.attend(self.queries, states)
 
 
 class UnimodalDecoder(nn.Module):

@@ -11,10 +11,12 @@ from common.encoders.image import ImageEncoderName, image_encoder, to_float
 from common.encoders.names import OwnEncoder, check_encoder
 from common.encoders.norms import with_global_statistics
 from common.encoders.own import own_text_encoder
+from common.encoders.pooling import Read
 from common.encoders.text import TextEncoder
 from common.encoders.text_tower import ClipTextTower, TextTower, TokenizerName
 from common.encoders.weights import read_file
 from common.encoders.word_tower import WordTower
+from common.errors import UserError
 
 TextTowerName = (
     Literal["mini", "base", "clip", "bert_base", "bert_large", "bag_of_words", "bag_of_many_words", "word_transformer"]
@@ -100,6 +102,30 @@ class DualEncoder(nn.Module):
     def texts(self, texts: list[str]) -> Tensor:
         """Unit vectors (n, e)."""
         return F.normalize(self.text(texts), dim=-1)
+
+    def read_images(self, pixels: Tensor) -> Read:
+        """Vectors (n, e) before they are normalized, and the tower's states, from pixels as in `images`."""
+        found = self.image.with_states(pixels)
+        return found._replace(vector=self.projection(found.vector))
+
+    def read_texts(self, texts: list[str]) -> Read:
+        """Vectors (n, e) before they are normalized, and the tower's states."""
+        return self.text.with_states(texts)
+
+    def state_dims(self) -> tuple[int, int]:
+        """Widths of the states that `read_images` and `read_texts` give.
+
+        Raises:
+            UserError: a tower has no states.
+        """
+        have = {
+            "image_encoder": "small_convnet has",
+            "text_encoder": "those over words have, such as word_transformer,",
+        }
+        for (name, there), tower in zip(have.items(), (self.image, self.text), strict=True):
+            if not hasattr(tower, "with_states"):
+                raise UserError(f"model.{name} must be one with states to attend to, which {there} so far")
+        return self.image.state_dim, self.text.state_dim
 
     def embed_image(self, pixels: Tensor) -> Tensor:
         """Unit vectors (n, e) from uint8 pixels of shape (n, c, h, w)."""

@@ -14,6 +14,7 @@ from common.encoders.efficientnet import EfficientNet
 from common.encoders.imagenet import ImageNetResNet
 from common.encoders.names import OwnEncoder, check_encoder
 from common.encoders.own import OwnImageEncoder, own_image_encoder
+from common.encoders.pooling import Read
 from common.encoders.vgg import Vgg
 from common.encoders.vit import ClipVisionTransformer, VisionTransformer
 from common.errors import UserError
@@ -109,7 +110,20 @@ class SmallConvNet(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Maps float pixels in [0, 1] of shape (n, channels, h, w) to vectors of shape (n, 4 * width * parts^2)."""
-        return F.adaptive_avg_pool2d(self.map(pixels), self.parts).flatten(1)
+        return self._pooled(self.map(pixels))
+
+    def _pooled(self, features: Tensor) -> Tensor:
+        return F.adaptive_avg_pool2d(features, self.parts).flatten(1)
+
+    @property
+    def state_dim(self) -> int:
+        """Width of the states of `with_states`."""
+        return self.convolutions[-1].out_channels
+
+    def with_states(self, pixels: Tensor) -> Read:
+        """The vectors, and what stands at each place of the last map, row by row."""
+        features = self.map(pixels)
+        return Read(self._pooled(features), features.flatten(2).transpose(1, 2))
 
 
 class StandardizedConv2d(nn.Conv2d):

@@ -17,6 +17,17 @@ class Tokens(NamedTuple):
     """1 at tokens and 0 at padding, int64, shape (n, t)."""
 
 
+class Read(NamedTuple):
+    """What a tower of pictures or texts makes of `n` of them: a vector of each, and states that one can attend to."""
+
+    vector: Tensor
+    """Not normalized, shape (n, e)."""
+    states: Tensor
+    """Of its words, patches or places, shape (n, t, d)."""
+    padding: Tensor | None = None
+    """Which of these stand for nothing, bool of shape (n, t), where there are such."""
+
+
 class TokenPooling(nn.Module):
     """What text encoders share: a transformer over tokens whose states are pooled to one vector a text.
 

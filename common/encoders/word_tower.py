@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from common.encoders.pooling import Read
 from common.errors import UserError
 
 
@@ -89,10 +90,24 @@ class WordTower(nn.Module):
     def features(self, texts: list[str]) -> Tensor:
         """What the last linear map reads, shape (n, last.in_features)."""
         ids = self.tokenize(texts)
+        return self._features(ids, self.states(ids))
+
+    def _features(self, ids: Tensor, states: Tensor) -> Tensor:
         weights = (ids > 0).unsqueeze(-1).to(self.table.weight.dtype)
-        mean = (self.states(ids) * weights).sum(1) / weights.sum(1)
+        mean = (states * weights).sum(1) / weights.sum(1)
         return mean if isinstance(self.output, nn.Linear) else self.output[:-1](mean)
 
     def forward(self, texts: list[str]) -> Tensor:
         """The vector of each text, shape (n, output_dim)."""
         return self.last(self.features(texts))
+
+    @property
+    def state_dim(self) -> int:
+        """Width of the states of `with_states`."""
+        return self.table.embedding_dim
+
+    def with_states(self, texts: list[str]) -> Read:
+        """The vectors, and the states of the words."""
+        ids = self.tokenize(texts)
+        states = self.states(ids)
+        return Read(self.last(self._features(ids, states)), states, ids == 0)

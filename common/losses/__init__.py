@@ -15,7 +15,7 @@ from common.losses.info_nce import HardNegatives, info_nce, symmetric_info_nce
 from common.losses.listwise import circle, circle_list, listwise_kl
 from common.losses.multi_label import decoupled_softmax, multi_label_softmax, one_vs_all, soft_top_k
 from common.losses.multi_similarity import multi_similarity
-from common.losses.multi_view import multi_view_info_nce
+from common.losses.multi_view import cross_view_info_nce, multi_view_info_nce
 from common.losses.nce import NormalizationConstant, noise_contrastive
 from common.losses.nt_xent import decoupled_nt_xent, nt_xent
 from common.losses.queue import queue_info_nce
@@ -43,6 +43,7 @@ __all__ = [
     "class_pairs",
     "contrastive_margin",
     "cross_uniformity",
+    "cross_view_info_nce",
     "decoupled_nt_xent",
     "decoupled_softmax",
     "distilled",

@@ -1,6 +1,6 @@
 """Several views of each sample, contrasted pair by pair."""
 
-from itertools import combinations
+from itertools import combinations, product
 from typing import Literal
 
 import torch
@@ -61,3 +61,50 @@ def multi_view_info_nce(
         pairs = pairs[: views.shape[1] - 1]
     terms = [symmetric_info_nce(*pair, temperature=temperature, directions="sum", exchange=exchange) for pair in pairs]
     return torch.stack(terms).sum()
+
+
+def _sides(n: int, seed: int) -> Example:
+    draw = examples.generator(seed)
+    embeddings = {"first": examples.unit(draw, n, 3), "second": examples.unit(draw, n, 2)}
+    return Example(embeddings, shared={"temperature": examples.number(0.3)})
+
+
+def _smoothed(n: int, seed: int) -> Example:
+    example = _sides(n, seed)
+    return Example(example.embeddings, shared={**example.shared, "label_smoothing": 0.1})
+
+
+@loss(_sides, _smoothed, needs=Needs.KEYS)
+def cross_view_info_nce(
+    first: Tensor,
+    second: Tensor,
+    *,
+    temperature: float | Tensor,
+    label_smoothing: float = 0.0,
+    exchange: Exchange = Exchange.GATHER,
+) -> Tensor:
+    """Makes each view of a sample on one side find each of its views on the other, such as crops and sentences.
+
+    The mean over the pairs of a view on the first side and one on the second of `symmetric_info_nce`. Views of one side
+    are never compared with each other.
+
+    Args:
+        first, second: (n, v, d) and (n, w, d), normalized by the caller: row i holds the views of sample i.
+        temperature, label_smoothing, exchange: as in `info_nce`.
+
+    Returns:
+        The mean over the samples of all processes, over pairs and directions.
+
+    Raises:
+        UserError: a side that is not of three dimensions, or has no view.
+
+    Relations: with a view on each side `symmetric_info_nce`; `multi_view_info_nce` compares all views with each other.
+
+    Source: Fini et al. 2023 (CLIP rocket) and Kim et al. 2025 (COSMOS), the released losses.
+    """
+    for name, side in (("first", first), ("second", second)):
+        if side.ndim != 3 or not side.shape[1]:
+            raise UserError(f"{name} {tuple(side.shape)}: expected (n, v, d), v at least 1")
+    options = dict(temperature=temperature, label_smoothing=label_smoothing, exchange=exchange)
+    pairs = product(first.unbind(dim=1), second.unbind(dim=1))
+    return torch.stack([symmetric_info_nce(*pair, **options) for pair in pairs]).mean()

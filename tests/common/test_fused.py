@@ -112,6 +112,7 @@ def single(example: Example) -> Example:
 SERVED = {
     "attraction_repulsion",
     "cross_uniformity",
+    "cross_view_info_nce",
     "decoupled_nt_xent",
     "decoupled_softmax",
     "filtered_info_nce",

@@ -10,6 +10,7 @@ from common.encoders.fusion import Encoded
 from common.losses import distilled_cross_entropy, focal_sigmoid, momentum_contrast
 from common.sampling.mining import negative_weights
 from papers.vision_language.clip_rocket.module import CLIPRocket
+from papers.vision_language.cosmos.module import COSMOS, Side
 from papers.vision_language.ro_vit.positions import cropped
 from papers.vision_language.tcl.module import TCL
 from papers.vision_language.tcl.parts import parts_of_whole, pooled
@@ -167,3 +168,25 @@ def ro_vit_step(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tenso
     # They sum over all pairs, we divide by the number of queries.
     options = {name: options[name] for name in ("scale", "gamma", "alpha")}
     return len(image) * focal_sigmoid(image, x["text"], **options)
+
+
+@like("cosmos/whole", "cosmos/two_views", "cosmos/sharp")
+def cosmos(_: Case, x: dict[str, Tensor], __: dict[str, Tensor]) -> Tensor:
+    """Over given vectors and states, with the weights of each attention out of arrays."""
+    width, sides = x["image"].shape[-1], ("image", "text")
+    small = {"image_encoder": "small_convnet", "width": 4, "text_encoder": "word_transformer", "embed_dim": width}
+    method = COSMOS(**small).double()
+    looks = method.look_at_image, method.look_at_text
+    for side, look in zip(sides, looks, strict=True):
+        look.map = torch.nn.Linear(x[f"{side}_states"].shape[-1], width).double()
+        norms = [*look.query_norm.parameters(), *look.state_norm.parameters()]
+        for part, parameters in (("map", look.map.parameters()), ("attention", look.attention.parameters())):
+            torch.nn.utils.vector_to_parameters(x[f"{side}_{part}"].detach(), parameters)
+        torch.nn.utils.vector_to_parameters(x[f"{side}_norms"].detach(), norms)
+    # They have scales, we temperatures.
+    del method.temperature, method.distill_temperature
+    method.temperature = lambda: (-x["log_scale"].squeeze()).exp()
+    method.distill_temperature = lambda: (-x["log_distill_scale"].squeeze()).exp()
+    image, text = (Side(x[side].transpose(0, 1), x[f"{side}_states"], None) for side in sides)
+    taught = (x[f"{side}_taught"].transpose(0, 1) for side in sides)
+    return method.global_contrast(image, text, 2) + method.distill(image, text, *taught)
