@@ -37,6 +37,16 @@ def test_the_cifar_network_normalizes_colour() -> None:
     assert float(network.body.conv1.weight.std()) == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.1), "as SupContrast's"
 
 
+@pytest.mark.parametrize(("parts", "side"), [(1, 12), (2, 24)])
+def test_the_small_convolution_gives_its_places_too(parts: int, side: int) -> None:
+    net, pixels = SmallConvNet(3, 8, parts=parts), torch.rand(2, 3, side, side)
+    read = net.with_states(pixels)
+    torch.testing.assert_close(read.vector, net(pixels))
+    places = -(-side // 8)
+    assert read.states.shape == (2, places**2, net.state_dim) and read.padding is None
+    torch.testing.assert_close(read.states[:, places], net.map(pixels)[:, :, 1, 0])
+
+
 def test_the_small_convolution_looks_at_each_picture_alone() -> None:
     torch.manual_seed(0)
     net, pixels = image_encoder("small_convnet", 3, 8), torch.rand(5, 3, 24, 24)

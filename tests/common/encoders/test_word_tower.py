@@ -42,6 +42,16 @@ def test_a_linear_map_reads_the_features(layers: int, width: int) -> None:
     torch.testing.assert_close(encoder.last(features), encoder(TEXTS))
 
 
+@pytest.mark.parametrize("layers", [0, 1])
+def test_states_come_with_the_vectors(layers: int) -> None:
+    encoder = tower(layers)
+    read = encoder.with_states(TEXTS)
+    torch.testing.assert_close(read.vector, encoder(TEXTS))
+    assert read.states.shape == (3, 7, encoder.state_dim) and read.padding.sum(dim=1).tolist() == [0, 5, 0]
+    alone = encoder.with_states(TEXTS[1:2])
+    torch.testing.assert_close(read.states[1, :2], alone.states[0])
+
+
 def test_words_are_cut_at_spaces_and_commas_and_keep_their_rows() -> None:
     encoder = tower(0, length=5)
     ids = encoder.tokenize(["a dog, an owl and more", "owl"])
