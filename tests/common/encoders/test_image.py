@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from common.encoders.heads import Projected, normalized_mlp
-from common.encoders.image import CifarResNet, SmallResNet, image_encoder
+from common.encoders.image import CifarResNet, SmallConvNet, SmallResNet, image_encoder
 
 
 @pytest.mark.parametrize("batch", [0, 1, 29])
