@@ -105,6 +105,8 @@ def cross_view_info_nce(
     for name, side in (("first", first), ("second", second)):
         if side.ndim != 3 or not side.shape[1]:
             raise UserError(f"{name} {tuple(side.shape)}: expected (n, v, d), v at least 1")
-    options = dict(temperature=temperature, label_smoothing=label_smoothing, exchange=exchange)
-    pairs = product(first.unbind(dim=1), second.unbind(dim=1))
-    return torch.stack([symmetric_info_nce(*pair, **options) for pair in pairs]).mean()
+    terms = [
+        symmetric_info_nce(a, b, temperature=temperature, label_smoothing=label_smoothing, exchange=exchange)
+        for a, b in product(first.unbind(dim=1), second.unbind(dim=1))
+    ]
+    return torch.stack(terms).mean()
