@@ -161,11 +161,16 @@ def global_mean(values: Tensor, where: Tensor | None = None) -> Tensor:
     return sum_over_processes(values.masked_fill(~where, 0.0).sum()) / count.clamp(min=1)
 
 
-def global_ratio(total: Tensor, count: int) -> Tensor:
-    """The sum of `total` over the processes, divided by that of `count`: a mean whose terms are summed already."""
+def global_ratio(total: Tensor, count: int | Tensor) -> Tensor:
+    """The sum of `total` over the processes, divided by that of `count`: a mean whose terms are summed already.
+
+    Args:
+        total: 0-d.
+        count: a number, or a 0-d tensor of integers, for which a GPU need not be waited for.
+    """
     if world_size() == 1:
-        return total / max(1, count)
-    counts = torch.tensor(float(count), dtype=total.dtype, device=total.device)
+        return total / (count.clamp(min=1) if isinstance(count, Tensor) else max(1, count))
+    counts = torch.as_tensor(count, dtype=total.dtype, device=total.device)
     return sum_over_processes(total) / sum_over_processes(counts).clamp(min=1)
 
 

@@ -57,6 +57,19 @@ class FreePoints(nn.Module):
         return self()
 
 
+def degrees(nodes: Tensor, count: int) -> Tensor:
+    """How many edges start at each node; unlike `bincount`, it never asks a GPU how many nodes there are.
+
+    Args:
+        nodes: where each edge starts, int64 (e,), below `count`.
+        count: of nodes.
+
+    Returns:
+        int64 (count,).
+    """
+    return nodes.new_zeros(count).index_add_(0, nodes, torch.ones_like(nodes))
+
+
 def neighbour_means(rows: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
     """The mean row of each node's neighbours, and how many there are.
 
@@ -67,6 +80,6 @@ def neighbour_means(rows: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         (n, d), zeros for a node without any, and (n,).
     """
-    counts = edges[0].bincount(minlength=len(rows)).to(rows)
+    counts = degrees(edges[0], len(rows)).to(rows)
     total = torch.zeros_like(rows).index_add(0, edges[0], rows[edges[1]])
     return total / counts.clamp(min=1)[:, None], counts

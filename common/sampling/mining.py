@@ -108,6 +108,16 @@ def negative_weights(logits: Tensor, positives: Tensor) -> Tensor:
     return logits.double().masked_fill(positives, -torch.inf).softmax(dim=1)
 
 
+def _check_negatives(positives: Tensor) -> None:
+    lacking = positives.all(dim=1).any()
+    message = "a batch of pairs that all mean the same has no negatives to draw; raise data.batch_size"
+    if positives.device.type != "cpu":
+        # Refused by the device itself, once it gets there: to ask it would stall it at each step.
+        torch._assert_async(~lacking, message)
+    elif lacking:
+        raise UserError(message)
+
+
 @torch.no_grad()
 def draw_hard_negatives(logits: Tensor, positives: Tensor, draws: Tensor) -> Tensor:
     """One negative for each query, likelier the more the model takes it for the positive.
@@ -124,8 +134,7 @@ def draw_hard_negatives(logits: Tensor, positives: Tensor, draws: Tensor) -> Ten
     Raises:
         UserError: a query has positives alone.
     """
-    if bool(positives.all(dim=1).any()):
-        raise UserError("a batch of pairs that all mean the same has no negatives to draw; raise data.batch_size")
+    _check_negatives(positives)
     cumulated = negative_weights(logits, positives).cumsum(dim=1)
     # The first column beyond the draw: one without weight of its own never is. Where a logit is NaN there is none.
     drawn = torch.searchsorted(cumulated, draws.double()[:, None] * cumulated[:, -1:], right=True).squeeze(1)

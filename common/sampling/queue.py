@@ -1,6 +1,7 @@
 """A queue of keys from earlier batches, as further negatives."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,13 @@ class KeyQueue(nn.Module):
             raise UserError(f"queue size is {size}; it must be at least 1")
         self.register_buffer("_keys", torch.zeros(size, dim))
         self.register_buffer("_ids", torch.full((size,), -1))
+        # In a checkpoint as a tensor; beside it as a number, since a GPU would have to be waited for at each step.
         self.register_buffer("_written", torch.zeros((), dtype=torch.int64))
+        self._number: int | None = 0
+
+    def _load_from_state_dict(self, *arguments: Any, **keywords: Any) -> None:
+        super()._load_from_state_dict(*arguments, **keywords)
+        self._number = None
 
     @property
     def keys(self) -> Tensor:
@@ -42,8 +49,14 @@ class KeyQueue(nn.Module):
         """Sample id of each key, int64 (q,); -1 where none was given."""
         return self._ids[: len(self)].clone()
 
+    def _so_far(self) -> int:
+        """Keys that were ever written."""
+        if self._number is None:
+            self._number = int(self._written)
+        return self._number
+
     def __len__(self) -> int:
-        return min(int(self._written), len(self._keys))
+        return min(self._so_far(), len(self._keys))
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor, ids: Tensor | None = None) -> None:
@@ -64,11 +77,12 @@ class KeyQueue(nn.Module):
         keys = gather(keys.detach().to(self._keys), layout)
         ids = keys.new_full((len(keys),), -1, dtype=torch.int64) if ids is None else gather(ids, layout)
         # Of a batch longer than the queue only the end survives; written all at once, equal slots would race.
-        start = int(self._written) + max(0, len(keys) - len(self._keys))
+        start = self._so_far() + max(0, len(keys) - len(self._keys))
         kept = min(len(keys), len(self._keys))
         slots = (start + torch.arange(kept, device=self._keys.device)) % len(self._keys)
         self._keys[slots], self._ids[slots] = keys[-kept:], ids[-kept:]
         self._written += len(keys)
+        self._number = self._so_far() + len(keys)
 
     def fill(self, keys: Iterator[Tensor]) -> None:
         """Appends keys, as `enqueue` does, until it is full; of a queue that is full, nothing is asked.

@@ -51,10 +51,12 @@ def reduced() -> tuple[Tensor, ...]:
         distributed.global_mean(x[:, 0]),
         distributed.global_mean(x[:, 0], where=odd),
         distributed.logsumexp_over_processes(x.sum(dim=0)),
+        distributed.global_ratio(x[:, 0].sum(), len(x)),
+        distributed.global_ratio(x[:, 0].sum(), (x[:, 0] >= 0).sum()),
     ]
     gradients = [torch.autograd.grad(v.sum(), x)[0] for v in values]
     nothing = distributed.global_mean(x[:, 0] / 0, where=torch.zeros(len(x), dtype=torch.bool))
-    return *(v.detach() for v in values), *gradients, nothing.detach()
+    return *(v.detach() for v in values[:3]), *gradients[:3], nothing.detach(), *values[3:], *gradients[3:]
 
 
 @each_world
@@ -62,7 +64,7 @@ def test_reductions_are_those_of_the_whole_batch(world: int) -> None:
     x = rows(world)
     kept = x[:, 0] % 4 == 0
     sums = torch.stack([part.sum(0) for part in x.split(SIZES[world])])
-    for rank, (mean, some, log, mean_grad, some_grad, log_grad, nothing) in enumerate(run(world, reduced)):
+    for rank, (mean, some, log, mean_grad, some_grad, log_grad, nothing, *ratios) in enumerate(run(world, reduced)):
         torch.testing.assert_close(mean, x[:, 0].mean())
         torch.testing.assert_close(some, x[kept, 0].mean())
         torch.testing.assert_close(log, sums.logsumexp(0))
@@ -72,6 +74,10 @@ def test_reductions_are_those_of_the_whole_batch(world: int) -> None:
         torch.testing.assert_close(some_grad[:, 0], world * kept[own].double() / kept.sum())
         torch.testing.assert_close(log_grad, (world * sums.softmax(0)[rank]).expand_as(log_grad))
         assert nothing == 0
+        # By a number and by a tensor of it: the mean once more.
+        for value, gradient in zip(ratios[:2], ratios[2:], strict=True):
+            torch.testing.assert_close(value.detach(), mean)
+            torch.testing.assert_close(gradient, mean_grad)
 
 
 def travelled() -> tuple[list[int], list[Tensor], Tensor]:
@@ -126,3 +132,6 @@ def test_one_process_exchanges_nothing() -> None:
     assert distributed.gather(x, layout) is x and layout.own == slice(0, 3)
     assert distributed.sum_over_processes(x) is x and distributed.logsumexp_over_processes(x) is x
     assert list(distributed.ring(layout, x)) == [(0, x)]
+    six = x.sum()
+    assert distributed.global_ratio(six, 3) == distributed.global_ratio(six, torch.tensor(3)) == 2
+    assert distributed.global_ratio(six, 0) == distributed.global_ratio(six, torch.tensor(0)) == 6

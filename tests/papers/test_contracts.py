@@ -5,6 +5,7 @@ import functools
 import json
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from common.protocols import methods
 from harness.recipes import catalog, recipe
 from harness.recipes.arms import check_arms
 from harness.records import canary, identity
+from tests.common.walks import walking
+from tests.waiting import Reads
 
 SLUGS = sorted(catalog.paths())
 FILES = [
@@ -61,6 +64,26 @@ def each_once() -> list[tuple[str, str]]:
 
 
 MODULES = each_once()
+
+
+SCORED = "only the hidden words are scored, and the draw says how many there are"
+MASK = "transformers asks whether a mask hides anything"
+WAITING: dict[str, str] = {}
+
+
+class Waits(L.Callback):
+    """Where the second step waits for a number, as it would on a GPU."""
+
+    def __init__(self) -> None:
+        self.reads, self.within = Reads(), ExitStack()
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == 1:
+            self.within.enter_context(walking("streamed"))
+            self.within.enter_context(self.reads)
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        self.within.close()
 
 
 class Steps(L.Callback):
@@ -120,13 +143,13 @@ def built(data: str) -> Benchmark:
     return benchmark
 
 
-def started(slug: str, class_path: str, steps: int, callback: L.Callback) -> tuple[L.Trainer, Any, Benchmark]:
+def started(slug: str, class_path: str, steps: int, *callbacks: L.Callback) -> tuple[L.Trainer, Any, Benchmark]:
     """Trainer, module and benchmark of a short run of seed 0."""
     config = recipe.with_seed(trained_modules(slug)[class_path], 0)
     config["trainer"] = {k: v for k, v in config["trainer"].items() if k != "max_epochs"}
     config["trainer"] |= {"max_steps": steps, "accelerator": "cpu"}
     config["trainer"] |= {"limit_val_batches": 1.0, "check_val_every_n_epoch": 99}
-    trainer, module, _ = recipe.build(config, callbacks=(callback,))
+    trainer, module, _ = recipe.build(config, callbacks=callbacks)
     # As built again: what a run leaves on its benchmark stays on its copy.
     return trainer, module, copy.deepcopy(built(json.dumps(config["data"])))
 
@@ -168,15 +191,20 @@ def same(one: Any, other: Any) -> bool:
 def test_a_short_run_and_its_checkpoints(
     slug: str, class_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four steps move exactly what is to be trained; from a checkpoint come the same end and the same answers."""
-    whole, rest = Steps(save_at=2, path=tmp_path / "mid.ckpt"), Steps()
-    trainer, module, benchmark = started(slug, class_path, 4, whole)
+    """Four steps move exactly what is to be trained; from a checkpoint come the same end and the same answers.
+
+    A step waits for no number of a GPU, but where it is said why.
+    """
+    waits, whole, rest = Waits(), Steps(save_at=2, path=tmp_path / "mid.ckpt"), Steps()
+    trainer, module, benchmark = started(slug, class_path, 4, waits, whole)
     before = {name: p.detach().clone() for name, p in module.named_parameters()}
     trainer.fit(module, benchmark)
     assert len(whole.losses) == 4 and all(map(math.isfinite, whole.losses))
     trainable = {name for name, p in module.named_parameters() if p.requires_grad}
     changed = {name for name, p in module.named_parameters() if not torch.equal(p, before[name])}
     assert whole.moved == trainable == changed
+    known = WAITING.get(class_path.rpartition(".")[2], ())
+    assert {place for place in waits.reads.places if not any(part in place for part in known)} == set()
 
     # Batches, dropout masks, schedule, teacher and queue go on: the same losses and weights, to the last bit.
     again, resumed, fresh = started(slug, class_path, 4, rest)

@@ -108,7 +108,7 @@ class ConST(Method):
         # each under other dropout masks.
         again = self.network.encode(self.network.enter_speech(speech))
         # One denominator for all: the tokens of the translations, their language's included.
-        tokens = int((target != TOKENS.pad).sum())
+        tokens = (target != TOKENS.pad).sum()
         losses = {
             name: global_ratio(self.network.cross_entropy(memory, ids, self.label_smoothing), tokens)
             for name, memory, ids in (("st", spoken, target), ("asr", again, source), ("mt", written, target))

@@ -5,7 +5,7 @@ import math
 from torch import Tensor
 
 from common.batches import Graph
-from common.encoders.points import FreePoints
+from common.encoders.points import FreePoints, degrees
 from common.scores import Scores
 from common.training.method import Method
 
@@ -46,7 +46,7 @@ class GraphContrast(Method):
         scores, pull = Scores(rows, rows, scale=1 / self.temperature), (rows[node] * rows[neighbour]).sum(dim=1)
         push = clamped_logsumexp(scores, 1 / self.temperature) if self.clamp else scores.logsumexp(dim=1)
         pull = pull.clamp(min=LEAST) if self.clamp else pull
-        degree = node.bincount(minlength=n)
+        degree = degrees(node, n)
         return push.mean() - math.log(n) - (pull / degree[node]).sum() / (n * self.temperature)
 
     def embed_graph(self, graph: Graph) -> Tensor:

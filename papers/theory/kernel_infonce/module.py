@@ -8,7 +8,7 @@ from torch import Tensor
 from common.batches import Graph, Images
 from common.checks import check_number
 from common.distributed import global_mean
-from common.encoders.points import FreePoints
+from common.encoders.points import FreePoints, degrees
 from common.errors import UserError
 from common.evaluation.clusters import spectral_embedding
 from common.training.method import Method
@@ -101,7 +101,7 @@ class KernelPoints(Method):
         """The loss of vectors of all nodes, (n, dim), and edges (node, neighbour), int64 (2, e)."""
         node, neighbour = edges
         pull = self.kernel(-(rows[node] - rows[neighbour]).square().sum(dim=1))
-        degree = node.bincount(minlength=len(rows))
+        degree = degrees(node, len(rows))
         return log_total(rows, self.kernel).mean() - (pull / degree[node]).sum() / len(rows)
 
     def embed_graph(self, graph: Graph) -> Tensor:

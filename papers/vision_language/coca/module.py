@@ -96,7 +96,7 @@ class Unimodal(Method):
     def training_step(self, batch: ImageText, batch_idx: int) -> Tensor:
         ids = self.tokenize(batch.text)
         rows = cached_forward(self.rows, (batch.pixels, ids), self.chunk_size)
-        terms = self.terms(rows, int((ids[:, 1:] != TOKENS.pad).sum()))
+        terms = self.terms(rows, (ids[:, 1:] != TOKENS.pad).sum())
         return self.log_loss(
             sum(weight * term for weight, term in terms.values()), **{k: t for k, (_, t) in terms.items()}
         )
@@ -106,8 +106,8 @@ class Unimodal(Method):
         pixels, ids = pairs
         return torch.cat([self.look(pixels)[1], self.read(ids)[1]], dim=1)
 
-    def terms(self, rows: Tensor, words: int) -> dict[str, tuple[float, Tensor]]:
-        """Weight and value of each loss, from `rows` and the number of words to predict."""
+    def terms(self, rows: Tensor, words: Tensor) -> dict[str, tuple[float, Tensor]]:
+        """Weight and value of each loss, from `rows` and the number of words to predict, 0-d."""
         image, text = rows[:, : 2 * self.width].chunk(2, dim=1)
         loss = symmetric_info_nce(image, text, temperature=self.temperature(), directions="sum")
         return {"contrast": (self.contrast, loss)}
@@ -175,7 +175,7 @@ class CoCa(Unimodal):
         losses = F.cross_entropy(logits, ids[:, 1:], ignore_index=TOKENS.pad, reduction="none").sum(dim=1)
         return torch.cat([image, text, losses[:, None]], dim=1)
 
-    def terms(self, rows: Tensor, words: int) -> dict[str, tuple[float, Tensor]]:
+    def terms(self, rows: Tensor, words: Tensor) -> dict[str, tuple[float, Tensor]]:
         terms = super().terms(rows, words) if self.contrast else {}
         return terms | {"caption": (self.caption, global_ratio(rows[:, -1].sum(), words))}
 

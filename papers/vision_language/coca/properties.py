@@ -32,7 +32,7 @@ def gradients(seed: int) -> float:
     pixels, ids = torch.rand(8, 3, 48, 48).double(), captions(8, 12, seed)
 
     def gradient(model: Unimodal) -> dict[str, Tensor]:
-        terms = model.terms(model.rows((pixels, ids)), int((ids[:, 1:] != TOKENS.pad).sum()))
+        terms = model.terms(model.rows((pixels, ids)), (ids[:, 1:] != TOKENS.pad).sum())
         sum(weight * term for weight, term in terms.values()).backward()
         return {name: p.grad for name, p in model.named_parameters()}
 

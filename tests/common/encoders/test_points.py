@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from common.batches import Graph, Items
-from common.encoders.points import FreePoints, neighbour_means
+from common.encoders.points import FreePoints, degrees, neighbour_means
 from common.errors import UserError
 from common.losses import symmetric_info_nce
 from common.scores import Scores
@@ -88,6 +88,10 @@ def test_items_are_taken_by_number() -> None:
     for other in (4, 6):
         with pytest.raises(UserError, match=f"model.count is 5; it must be that of the data, {other}"):
             points.all_of(other)
+
+
+def test_degrees_are_counts() -> None:
+    assert degrees(torch.tensor([0, 2, 2, 0, 2]), 4).tolist() == [2, 0, 3, 0]
 
 
 def test_means_of_neighbours_are_those_of_a_loop() -> None:

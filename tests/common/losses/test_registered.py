@@ -1,18 +1,17 @@
 """Generated for every registered loss: right by value and gradient, bounded in memory, finite at a logit of 100."""
 
 import dataclasses
-import traceback
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from common.losses.registry import Example, Memory
 from common.tiled.tiles import tiling
 from tests.common.losses.cases import CASES, Case, arguments, call, is_leaf, leaves
 from tests.common.walks import WALKS, walking
+from tests.waiting import Reads
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 every_path = pytest.mark.parametrize("path", WALKS)
@@ -132,26 +131,6 @@ def test_a_logit_of_100_is_finite_and_right(case: Case, path: str, dtype: torch.
     digits = {torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 4e-3}[dtype]
     for ours, theirs in zip(gradients, torch.autograd.grad(expected, leaves(exact)), strict=True):
         torch.testing.assert_close(ours.double(), theirs, rtol=digits, atol=digits * float(theirs.abs().max()))
-
-
-class Reads(TorchDispatchMode):
-    """Where the program waits for a number of a tensor, or for how many there are; checks of arguments aside.
-
-    Those are made of tensors on a CPU alone, and this is where the GPU's backend runs here.
-    """
-
-    WAITS = ("_local_scalar_dense", "nonzero", "unique", "masked_select", "bincount", "is_nonzero")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.places: list[str] = []
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if any(word in str(function) for word in self.WAITS):
-            frames = traceback.extract_stack()
-            if not any(frame.name.startswith(("check_", "_check_")) for frame in frames):
-                self.places.append(f"{frames[-2].filename}:{frames[-2].lineno}")
-        return function(*args, **(kwargs or {}))
 
 
 WAITING = {

@@ -148,7 +148,9 @@ def test_the_queue_may_be_written_before_the_backward_pass_and_survives_a_checkp
     loss.backward()
     torch.testing.assert_close(query.grad, 2 * query.detach() @ keys.T @ keys)
     other = KeyQueue(4, 3)
+    assert len(other) == 0
     other.load_state_dict(queue.state_dict())
+    assert len(other) == 4
     more = torch.randn(1, 3)
     queue.enqueue(more)
     other.enqueue(more)
