@@ -13,8 +13,8 @@ WAITS = ("_local_scalar_dense", "nonzero", "unique", "masked_select", "bincount"
 class Reads(TorchDispatchMode):
     """Where the program waits for a number of a tensor, or for how many there are; checks of arguments aside.
 
-    Those are made of tensors on a CPU alone, and so are those of `one_hot`. Nor is counted what an optimizer asks of its
-    own numbers, which lie on the CPU unless it is fused, nor what a test or the trainer asks.
+    Those are made of tensors on a CPU alone, and so are those of `one_hot`. Nor is counted what an optimizer asks of
+    its own numbers, which lie on the CPU unless it is fused, nor what a test or the trainer asks.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,6 @@
 """Generated for every registered loss: right by value and gradient, bounded in memory, finite at a logit of 100."""
 
 import dataclasses
-from typing import Any
 
 import pytest
 import torch
