@@ -255,13 +255,15 @@ class Scores:
         with torch.no_grad(), full_precision(self.device):
             best = self._query.new_full((len(self._query), k), -math.inf)
             where = torch.zeros_like(best, dtype=torch.int64)
-            tiles = Tiles(self._query, self._edits)
-            for rows, columns, _ in tiles.over(0, keys):
+
+            def visit(tiles: Tiles, rows: slice, columns: slice, _: slice) -> None:
                 tile = tiles.masked(rows, columns, keys[columns])
                 value, index = tile.topk(min(k, tile.shape[1]))
                 value, index = torch.cat([best[rows], value], 1), torch.cat([where[rows], index + columns.start], 1)
                 best[rows], order = value.topk(k)
                 where[rows] = index.gather(1, order)
+
+            Tiles(self._query, self._edits).sweep(0, keys, visit, by_row=True)
         # Searched without a gradient, scored again with one; what `add` adds is a constant, -inf marks a lack of keys.
         scores = self.pairs(where)
         return scores + (self._plus_bias(best) - scores).detach(), where

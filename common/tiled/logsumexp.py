@@ -43,20 +43,30 @@ def _shared_shift(tile: Tensor, dims: tuple[int, ...], bounded: bool) -> tuple[l
 
 
 class _Kept:
-    """Exponentials of the first tiles with their shifts, as many as the bound allows, for the backward pass."""
+    """Exponentials of some tiles with their shifts, as many as the bound allows, for the backward pass.
 
-    def __init__(self) -> None:
+    Of each block the first rows, so that threads that work side by side have as much left to do, and that which are
+    kept does not depend on who comes first.
+
+    Args:
+        entries: of the matrix, that are visited.
+    """
+
+    def __init__(self, entries: int) -> None:
         self.tiling = current()  # of the CPU
-        self.room = self.tiling.kept_entries
-        self.tiles: dict[tuple[int, int], tuple[Tensor, float]] = {}
+        self.share = min(1.0, self.tiling.kept_entries / max(1, entries))
+        self.tiles: dict[tuple[int, int, int, int], tuple[Tensor, float]] = {}
 
-    def offer(self, rows: slice, columns: slice, exponentials: Tensor, shift: float) -> None:
-        if exponentials.numel() <= self.room:
-            self.room -= exponentials.numel()
-            self.tiles[rows.start, columns.start] = exponentials.clone(), shift
+    def offer(self, tiles: Tiles, rows: slice, columns: slice, exponentials: Tensor, shift: float) -> None:
+        above, across = tiles.block
+        # Above the diagonal the first rows are the longest.
+        halved = tiles.mirrored and above == across
+        share = 1 - math.sqrt(1 - self.share) if halved else self.share
+        if rows.stop - above.start <= share * (above.stop - above.start):
+            self.tiles[rows.start, rows.stop, columns.start, columns.stop] = exponentials.clone(), shift
 
     def get(self, rows: slice, columns: slice) -> tuple[Tensor, float] | None:
-        return self.tiles.get((rows.start, columns.start))
+        return self.tiles.get((rows.start, rows.stop, columns.start, columns.stop))
 
 
 def _edited(matrix: Tensor, edits: Edits) -> Tensor:
@@ -128,23 +138,26 @@ class LogSumExp(torch.autograd.Function):
     def forward(ctx, query: Tensor, key: Tensor, edits: Edits, layout: Shards, dims: tuple[int, ...], mirrored: bool):
         totals = [query.new_full((len(query) if dim == 1 else layout.total,), -math.inf) for dim in dims]
         by_dim = dict(zip((1, 0), totals * 2, strict=True)) if mirrored else dict(zip(dims, totals, strict=True))
-        kept = _Kept()
+        kept = _Kept(len(query) * layout.total // (2 if mirrored else 1))
         with full_precision(query.device):
-            tiles = Tiles(query, edits, mirrored)
+            every = Tiles(query, edits, mirrored)
             for start, visiting in ring(layout, key):
                 bounded = not edits.add and _largest_score(query, visiting) <= _SAFE_SCORE
-                for rows, columns, local in tiles.over(start, visiting):
+
+                def visit(tiles, rows, columns, local, visiting=visiting, bounded=bounded) -> None:
                     k = visiting[local]
                     wanted = (1, 0) if mirrored and local.start > rows.start else dims
                     tile = tiles.masked(rows, columns, k)
                     if shared := _shared_shift(tile, wanted, bounded):
                         parts, shift = shared
-                        kept.offer(rows, columns, tile, shift)
+                        kept.offer(tiles, rows, columns, tile, shift)
                     else:
                         parts = [tiles.masked(rows, columns, k).logsumexp(dim) for dim in wanted]
                     for dim, part in zip(wanted, parts, strict=True):
                         own = by_dim[dim][rows if dim == 1 else columns]
                         torch.logaddexp(own, part, out=own)
+
+                every.sweep(start, visiting, visit)
         ctx.save_for_backward(query, key, *totals)
         ctx.edits, ctx.layout, ctx.dims, ctx.mirrored, ctx.kept = edits, layout, dims, mirrored, kept
         return tuple(totals)
@@ -156,35 +169,37 @@ class LogSumExp(torch.autograd.Function):
         grad_query = torch.zeros_like(query) if ctx.needs_input_grad[0] else None
         by_dim = {dim: (total, grad) for dim, total, grad in zip(ctx.dims, totals, grads, strict=True)}
         with full_precision(query.device):
-            tiles = Tiles(query, ctx.edits, ctx.mirrored, ctx.kept.tiling)
-            scratch = torch.empty_like(tiles.buffer)
-            row = _Softmax(*by_dim[1], tiles.rows) if 1 in by_dim else None
+            every = Tiles(query, ctx.edits, ctx.mirrored, ctx.kept.tiling)
+            row = _Softmax(*by_dim[1], every.rows) if 1 in by_dim else None
 
-            def visit(start: int, visiting: Tensor, grad_visiting: Tensor) -> None:
+            def visit_shard(start: int, visiting: Tensor, grad_visiting: Tensor) -> None:
                 shard = slice(start, start + len(visiting))
-                column = None
+                by_column = None
                 if 0 in by_dim:
                     total, upstream = by_dim[0]
-                    column = _Softmax(total[shard], upstream[shard], tiles.columns)
-                for rows, columns, local in tiles.over(start, visiting):
-                    k = visiting[local]
+                    by_column = _Softmax(total[shard], upstream[shard], every.columns)
+
+                def visit(tiles: Tiles, rows: slice, columns: slice, local: slice) -> None:
+                    k, column = visiting[local], by_column
                     if ctx.mirrored:
                         column = row if local.start > rows.start else None
                     both = (row, rows, 1), (column, local, 0)
                     sides = [(side, part, dim) for side, part, dim in both if side is not None]
                     if kept := ctx.kept.get(rows, columns):
                         exponentials, shift = kept
-                        out = scratch[: exponentials.numel()].view_as(exponentials)
+                        out = tiles.scratch[: exponentials.numel()].view_as(exponentials)
                         grad = _weighted(exponentials, shift, sides, out)
                     else:
                         tile = tiles.masked(rows, columns, k)
-                        grad = _softmax_gradient(tile, scratch[: tile.numel()].view_as(tile), sides)
+                        grad = _softmax_gradient(tile, tiles.scratch[: tile.numel()].view_as(tile), sides)
                     if grad_query is not None:
                         grad_query[rows].addmm_(grad, k)
                     if ctx.needs_input_grad[1]:
                         grad_visiting[local].addmm_(grad.T, query[rows])
 
-            grad_key = ring_backward(ctx.layout, key, visit)
+                every.sweep(start, visiting, visit)
+
+            grad_key = ring_backward(ctx.layout, key, visit_shard)
         return grad_query, grad_key if ctx.needs_input_grad[1] else None, None, None, None, None
 
 
@@ -197,6 +212,11 @@ class _Softmax:
         self.lse, self.grad, self.step = lse.masked_fill(empty, 0.0), grad.masked_fill(empty, 0.0), step
         extremes = [torch.stack(block.aminmax()) for block in self.lse.split(step) if len(block)]
         self.extremes = torch.stack(extremes).tolist() if extremes else []
+
+    def bounds(self, part: slice) -> tuple[float, float]:
+        """Between which its lse lie at least: the extremes of the blocks that the part touches."""
+        touched = self.extremes[part.start // self.step : (part.stop - 1) // self.step + 1]
+        return min(low for low, _ in touched), max(high for _, high in touched)
 
     def factor(self, part: slice, shift: float) -> Tensor:
         return self.grad[part] * (shift - self.lse[part]).exp()
@@ -216,8 +236,8 @@ def _weighted(exponentials: Tensor, shift: float, sides: list[_Side], out: Tenso
 
 def _softmax_gradient(tile: Tensor, scratch: Tensor, sides: list[_Side]) -> Tensor:
     """d/ds of the log-sum-exps, from the scores; overwrites the tile and the scratch space."""
-    extremes = [side.extremes[part.start // side.step] for side, part, _ in sides]
-    low, high = min(e[0] for e in extremes), max(e[1] for e in extremes)
+    bounds = [side.bounds(part) for side, part, _ in sides]
+    low, high = min(low for low, _ in bounds), max(high for _, high in bounds)
     if high - low <= _SAFE_RANGE:
         # s <= lse, so with a shift between the extremes exp() stays below e^30 and drops only softmaxes below 1e-24.
         shift = 0.0 if max(-low, high) <= _SAFE_RANGE / 2 else (low + high) / 2

@@ -68,22 +68,22 @@ class SoftplusTotal(torch.autograd.Function):
         differentiate: bool,
     ):
         wants_query, wants_key, wants_bias = (differentiate and wanted for wanted in ctx.needs_input_grad[:3])
-        total, own_total = query.new_zeros(len(query)), query.new_zeros(())
+        total, own_total = query.new_zeros(len(query)), query.new_zeros(len(query))
         grad_query = torch.zeros_like(query) if wants_query else None
         slopes = query.new_zeros(len(query))
         with full_precision(query.device):
-            tiles = Tiles(query, edits)
+            every = Tiles(query, edits)
 
-            def visit(start: int, visiting: Tensor, grad_visiting: Tensor) -> None:
-                for rows, columns, local in tiles.over(start, visiting):
+            def visit_shard(start: int, visiting: Tensor, grad_visiting: Tensor) -> None:
+                def visit(tiles: Tiles, rows: slice, columns: slice, local: slice) -> None:
                     k = visiting[local]
                     scores = tiles.scores(rows, columns, k).add_(bias)
                     edits.fill(scores, rows, columns, -torch.inf)
                     total[rows] += _softplus(scores).sum(1)
                     if positive is not None:
-                        own_total.add_(positive.diagonal(scores, rows, columns).sum())
+                        own_total[rows.start] += positive.diagonal(scores, rows, columns).sum()
                     if not (wants_query or wants_key or wants_bias):
-                        continue
+                        return
                     slope = scores.sigmoid_()
                     if positive is not None:
                         positive.diagonal(slope, rows, columns).sub_(1.0)
@@ -94,9 +94,11 @@ class SoftplusTotal(torch.autograd.Function):
                     if wants_bias:
                         slopes[rows] += slope.sum(1)
 
-            grad_key = ring_backward(layout, key, visit)
+                every.sweep(start, visiting, visit)
+
+            grad_key = ring_backward(layout, key, visit_shard)
         ctx.save_for_backward(grad_query, grad_key if wants_key else None, slopes.sum() if wants_bias else None)
-        return total.sum() - own_total
+        return total.sum() - own_total.sum()
 
     @staticmethod
     @once_differentiable

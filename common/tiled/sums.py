@@ -32,13 +32,16 @@ class Sum(torch.autograd.Function):
     ) -> Tensor:
         total = query.new_zeros(len(query) if dim == 1 else layout.total)
         with full_precision(query.device):
-            tiles = Tiles(query, edits)
+            every = Tiles(query, edits)
             for start, visiting in ring(layout, key):
-                for rows, columns, local in tiles.over(start, visiting):
+
+                def visit(tiles: Tiles, rows: slice, columns: slice, local: slice, visiting: Tensor = visiting) -> None:
                     scores = tiles.scores(rows, columns, visiting[local])
                     arguments = _parts(vectors, row_count, rows, columns)
                     value = apply(f, scores, arguments, pairs, edits, rows, columns)
                     total[rows if dim == 1 else columns] += value.sum(dim)
+
+                every.sweep(start, visiting, visit)
         ctx.save_for_backward(query, key, *vectors)
         ctx.constants = f, edits, layout, dim, pairs, row_count
         return total
@@ -53,10 +56,10 @@ class Sum(torch.autograd.Function):
         grad_query = torch.zeros_like(query)
         grad_vectors = {i: torch.zeros_like(vectors[i]) for i in wanted}
         with full_precision(query.device):
-            tiles = Tiles(query, edits)
+            every = Tiles(query, edits)
 
-            def visit(start: int, visiting: Tensor, grad_visiting: Tensor) -> None:
-                for rows, columns, local in tiles.over(start, visiting):
+            def visit_shard(start: int, visiting: Tensor, grad_visiting: Tensor) -> None:
+                def visit(tiles: Tiles, rows: slice, columns: slice, local: slice) -> None:
                     k = visiting[local]
                     scores = tiles.scores(rows, columns, k).requires_grad_()
                     arguments = [x.detach() for x in _parts(vectors, row_count, rows, columns)]
@@ -74,7 +77,9 @@ class Sum(torch.autograd.Function):
                     for i, part in zip(wanted, slopes, strict=True):
                         grad_vectors[i][rows if i < row_count else columns] += part.flatten()
 
-            grad_key = ring_backward(layout, key, visit)
+                every.sweep(start, visiting, visit)
+
+            grad_key = ring_backward(layout, key, visit_shard)
         vectors_out = [grad_vectors.get(i) for i in range(len(vectors))]
         return grad_query if need_query else None, grad_key if need_key else None, *[None] * 6, *vectors_out
 

@@ -1,14 +1,16 @@
 """Tiles of the matrix q kᵀ, computed where they are looked at: the ground under `common.scores`."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from common.tiled.threads import Block, at_once, rounds
 
 
 @dataclass(frozen=True)
@@ -159,19 +161,59 @@ class Tiles:
     """Computes tiles of q kᵀ into one buffer that stays in the cache.
 
     A mirrored matrix equals its transpose: only the tiles on and above the diagonal are visited, and tiles are square.
+
+    Attributes:
+        rows, columns: of a tile.
+        block: the part of the matrix whose tiles are being visited, by its rows and its columns within the shard.
     """
 
     def __init__(self, query: Tensor, edits: Edits, mirrored: bool = False, shape: Tiling | None = None) -> None:
-        shape = shape or current(query.device)
+        shape = self._shape = shape or current(query.device)
         side = min(shape.rows, shape.columns)
         self.query, self.edits, self.mirrored = query, edits, mirrored
         self.rows, self.columns = (side, side) if mirrored else (shape.rows, shape.columns)
-        self.buffer = query.new_empty(min(self.rows, len(query)) * self.columns)
+        self.block: Block = slice(0, len(query)), slice(0, 0)
+        self._others: list[Tiles] = []
+
+    @cached_property
+    def buffer(self) -> Tensor:
+        """Where the scores of a tile are computed."""
+        return self.query.new_empty(min(self.rows, len(self.query)) * self.columns)
+
+    @cached_property
+    def scratch(self) -> Tensor:
+        """As large, for what is made of them."""
+        return torch.empty_like(self.buffer)
 
     def over(self, start: int, key: Tensor) -> Iterator[tuple[slice, slice, slice]]:
         """Rows, columns of the whole matrix, and the same columns within this shard of the keys."""
-        for rows in slices(0, len(self.query), self.rows):
-            for local in slices(rows.start if self.mirrored else 0, len(key), self.columns):
+        self.block = slice(0, len(self.query)), slice(0, len(key))
+        yield from self._within_block(start)
+
+    def sweep(self, start: int, key: Tensor, visit: "Visit", by_row: bool = False) -> None:
+        """Calls `visit` with each tile as `over` gives it, and before that with whose buffers are free for it.
+
+        With several threads of a CPU several at once, of which no two share rows or columns: what belongs to those may
+        be changed in place, in an order that is the same at each call. With `by_row` they do not share rows, and those
+        of one row come in the order of the columns.
+        """
+        device = self.query.device
+        for together in rounds(len(self.query), len(key), device, mirrored=self.mirrored, by_row=by_row):
+            while len(self._others) + 1 < len(together):
+                self._others.append(Tiles(self.query, self.edits, self.mirrored, self._shape))
+            workers = [self, *self._others]
+            at_once([partial(w._visit, start, block, visit) for w, block in zip(workers, together, strict=False)])
+
+    def _visit(self, start: int, block: Block, visit: "Visit") -> None:
+        self.block = block
+        for rows, columns, local in self._within_block(start):
+            visit(self, rows, columns, local)
+
+    def _within_block(self, start: int) -> Iterator[tuple[slice, slice, slice]]:
+        above, across = self.block
+        on_diagonal = self.mirrored and above == across
+        for rows in slices(above.start, above.stop, self.rows):
+            for local in slices(rows.start if on_diagonal else across.start, across.stop, self.columns):
                 yield rows, slice(start + local.start, start + local.stop), local
 
     def scores(self, rows: slice, columns: slice, key: Tensor) -> Tensor:
@@ -183,3 +225,7 @@ class Tiles:
     def masked(self, rows: slice, columns: slice, key: Tensor) -> Tensor:
         """The scores with -inf at excluded pairs."""
         return self.edits.fill(self.scores(rows, columns, key), rows, columns, -math.inf)
+
+
+Visit = Callable[[Tiles, slice, slice, slice], None]
+"""Of a tile: what computes it, its rows, its columns, and these within the shard of the keys."""

@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from common.tiled.backends import using
+from common.tiled.threads import side_by_side
 from common.tiled.tiles import tiling
 
-# Tiles that divide neither batch; the same with the first few kept for the backward pass; the matrix built whole; and
-# the other backends, the GPU's on CPU tensors.
+# Tiles that divide neither batch; the same with some kept for the backward pass; by two threads side by side; the
+# matrix built whole; and the other backends, the GPU's on CPU tensors.
 WALKS = {
     "tiled": ("cpu", (3, 2, 0)),
     "kept": ("cpu", (3, 2, 0, 20)),
+    "threads": ("cpu", (3, 2, 0, 20)),
     "dense": ("cpu", (512, 512, 10**6)),
     "reference": ("reference", (3, 2, 0)),
     "streamed": ("cuda", (3, 2, 0)),
@@ -23,6 +25,6 @@ def walking(walk: str, rows: int | None = None, columns: int | None = None, kept
     """Takes this way within the block, by tiles of another shape if one is given."""
     backend, shape = WALKS[walk]
     if rows is not None and "dense" not in walk:
-        shape = (rows, columns, 0, kept if walk == "kept" else 0)
-    with using(backend), tiling(*shape):
+        shape = (rows, columns, 0, kept if walk in ("kept", "threads") else 0)
+    with using(backend), tiling(*shape), side_by_side(2 if walk == "threads" else 1):
         yield
