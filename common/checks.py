@@ -1,6 +1,7 @@
 """What arguments have in common, refused in one line that names the argument, its value and what is allowed."""
 
 import math
+from collections.abc import Callable
 from typing import Any, get_args
 
 import torch
@@ -81,6 +82,23 @@ def check_mask(name: str, mask: Tensor) -> None:
     """
     if mask.dtype != torch.bool:
         raise UserError(f"{name} is {_dtype(mask)}: expected bool")
+
+
+def check_all(fine: Tensor, message: str, explain: Callable[[], str] | None = None) -> None:
+    """Values that are to be as asked for; for a GPU's nobody waits, it fails by itself once it gets there.
+
+    Args:
+        fine: booleans of any shape.
+        message: what a GPU fails with, and by default the error.
+        explain: what the error says instead, where the values can be looked at.
+
+    Raises:
+        UserError: one is False, and they lie on a CPU.
+    """
+    if fine.device.type != "cpu":
+        torch._assert_async(fine.all(), message)
+    elif not fine.all():
+        raise UserError(explain() if explain else message)
 
 
 def check_number(

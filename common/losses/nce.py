@@ -82,15 +82,25 @@ class NormalizationConstant(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("_log_z", torch.zeros(()))
+        # In a checkpoint as a tensor, of which a GPU is asked once after it was loaded.
         self.register_buffer("_known", torch.zeros((), dtype=torch.bool))
+        self._is_known: bool | None = False
+        self.register_load_state_dict_post_hook(_read_anew)
 
     @torch.no_grad()
     def forward(self, query: Tensor, bank: Tensor, columns: Tensor, *, temperature: float | Tensor) -> Tensor:
         """ln Z, 0-d; arguments as in `noise_contrastive`, looked at on the first call alone."""
-        if not self._known:
+        if self._is_known is None:
+            self._is_known = bool(self._known)
+        if not self._is_known:
             scores = Scores(query, bank, scale=inverse(temperature)).pairs(columns)
             total = logsumexp_over_processes(scores.flatten().logsumexp(dim=0))
             count = sum_over_processes(total.new_tensor(scores.numel()))
             self._log_z.copy_(total - count.log() + math.log(len(bank)))
             self._known.fill_(True)
+            self._is_known = True
         return self._log_z
+
+
+def _read_anew(constant: NormalizationConstant, keys: object) -> None:
+    constant._is_known = None

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from common.checks import check_ids, check_number
+from common.checks import check_all, check_ids, check_number
 from common.distributed import Exchange, gather, rank, shards, world_size
 from common.errors import UserError
 from common.evaluation.scoring import embeddings
@@ -108,16 +108,6 @@ def negative_weights(logits: Tensor, positives: Tensor) -> Tensor:
     return logits.double().masked_fill(positives, -torch.inf).softmax(dim=1)
 
 
-def _check_negatives(positives: Tensor) -> None:
-    lacking = positives.all(dim=1).any()
-    message = "a batch of pairs that all mean the same has no negatives to draw; raise data.batch_size"
-    if positives.device.type != "cpu":
-        # Refused by the device itself, once it gets there: to ask it would stall it at each step.
-        torch._assert_async(~lacking, message)
-    elif lacking:
-        raise UserError(message)
-
-
 @torch.no_grad()
 def draw_hard_negatives(logits: Tensor, positives: Tensor, draws: Tensor) -> Tensor:
     """One negative for each query, likelier the more the model takes it for the positive.
@@ -134,7 +124,8 @@ def draw_hard_negatives(logits: Tensor, positives: Tensor, draws: Tensor) -> Ten
     Raises:
         UserError: a query has positives alone.
     """
-    _check_negatives(positives)
+    message = "a batch of pairs that all mean the same has no negatives to draw; raise data.batch_size"
+    check_all(~positives.all(dim=1), message)
     cumulated = negative_weights(logits, positives).cumsum(dim=1)
     # The first column beyond the draw: one without weight of its own never is. Where a logit is NaN there is none.
     drawn = torch.searchsorted(cumulated, draws.double()[:, None] * cumulated[:, -1:], right=True).squeeze(1)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from common.checks import check_ids, check_number
+from common.checks import check_all, check_ids, check_number
 from common.distributed import gather, shards
 from common.errors import UserError
 
@@ -60,17 +60,20 @@ class PerSample(nn.Module):
         """Where the rows of these ids stand in `at`, (n,), from 0 to len - 1.
 
         Raises:
-            UserError: names an id that is not covered. One read of a GPU a call: an id of another data set would
-                otherwise change a row that is not its own.
+            UserError: names an id that is not covered: one of another data set would change a row that is not its own.
+                A GPU, which is not waited for, fails by itself.
         """
         check_ids("ids", ids, len(ids))
         if not len(self):
             raise UserError("no sample has a row yet: call `cover` with the ids of the training set")
         places = torch.searchsorted(self._ids, ids.to(self._ids)).clamp(max=len(self) - 1)
-        unknown = self._ids[places] != ids
-        if unknown.any():
+        known = self._ids[places] == ids
+
+        def explain() -> str:
             bounds = f"{int(self._ids[0])} to {int(self._ids[-1])}"
-            raise UserError(f"id {int(ids[unknown][0])}: expected one of the {len(self)} that are covered, {bounds}")
+            return f"id {int(ids[~known][0])}: expected one of the {len(self)} that are covered, {bounds}"
+
+        check_all(known, "an id has no row: another data set was covered", explain)
         return places
 
     def read(self, ids: Tensor) -> Tensor:
@@ -109,9 +112,11 @@ class PerSample(nn.Module):
         layout = shards(len(ids), ids.device)
         places = self.places(gather(ids, layout))
         rows = gather(rows.detach().to(self._rows), layout)
-        places, which, count = places.unique(return_inverse=True, return_counts=True)
-        total = rows.new_zeros(len(places), *rows.shape[1:]).index_add(0, which, rows)
-        self._rows[places] = total / count.to(rows).view(-1, *[1] * (rows.ndim - 1))
+        # An id's rows are summed where it comes first; a GPU need not be asked how many different ones there are.
+        first = (places[:, None] == places).int().argmax(dim=1)
+        total = torch.zeros_like(rows).index_add(0, first, rows)
+        count = rows.new_zeros(len(rows)).index_add(0, first, rows.new_ones(len(rows)))
+        self._rows[places] = (total / count.clamp(min=1).view(-1, *[1] * (rows.ndim - 1)))[first]
         self._visits[places] += 1
 
     @torch.no_grad()

@@ -1,7 +1,6 @@
 """A queue of keys from earlier batches, as further negatives."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,10 +30,7 @@ class KeyQueue(nn.Module):
         # In a checkpoint as a tensor; beside it as a number, since a GPU would have to be waited for at each step.
         self.register_buffer("_written", torch.zeros((), dtype=torch.int64))
         self._number: int | None = 0
-
-    def _load_from_state_dict(self, *arguments: Any, **keywords: Any) -> None:
-        super()._load_from_state_dict(*arguments, **keywords)
-        self._number = None
+        self.register_load_state_dict_post_hook(_read_anew)
 
     @property
     def keys(self) -> Tensor:
@@ -92,3 +88,7 @@ class KeyQueue(nn.Module):
         """
         while len(self) < len(self._keys):
             self.enqueue(next(keys))
+
+
+def _read_anew(queue: KeyQueue, keys: object) -> None:
+    queue._number = None

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache, partial
 from typing import Protocol
 
 import torch
@@ -173,17 +173,16 @@ class Tiles:
         self.query, self.edits, self.mirrored = query, edits, mirrored
         self.rows, self.columns = (side, side) if mirrored else (shape.rows, shape.columns)
         self.block: Block = slice(0, len(query)), slice(0, 0)
+        self.buffer = query.new_empty(min(self.rows, len(query)) * self.columns)
+        self._scratch: Tensor | None = None
         self._others: list[Tiles] = []
 
-    @cached_property
-    def buffer(self) -> Tensor:
-        """Where the scores of a tile are computed."""
-        return self.query.new_empty(min(self.rows, len(self.query)) * self.columns)
-
-    @cached_property
+    @property
     def scratch(self) -> Tensor:
-        """As large, for what is made of them."""
-        return torch.empty_like(self.buffer)
+        """As large as the buffer of the scores, for what is made of them."""
+        if self._scratch is None:
+            self._scratch = torch.empty_like(self.buffer)
+        return self._scratch
 
     def over(self, start: int, key: Tensor) -> Iterator[tuple[slice, slice, slice]]:
         """Rows, columns of the whole matrix, and the same columns within this shard of the keys."""

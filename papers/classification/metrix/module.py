@@ -137,8 +137,7 @@ class Metrix(Method):
 
     def pairs(self, labels: Tensor, embeddings: Tensor, layout: Shards) -> tuple[AnchoredPairs, Tensor]:
         """What is mixed in this step, of the labels of all processes, and how often each pair counts."""
-        step = torch.zeros(1, dtype=torch.int64, device=labels.device)
-        of_anchors = bool(uniform(step, 1, *self.key("kind")) >= 0.5)
+        of_anchors = bool(uniform(torch.zeros(1, dtype=torch.int64), 1, *self.key("kind")) >= 0.5)
         if self.level == "input":  # where each mixture goes through the encoder: with the nearest negative alone
             pairs = (
                 anchor_negative(labels, lone=self.lone)

@@ -109,7 +109,8 @@ class HydraPairs(Method):
         if self.gate != "none":
             given["gates"] = gates = self.opening(labels, partners if self.gate == "pair" else labels)
             # What tells a gate that has shut, or opened for every pair: 1 and 0 have no entropy.
-            terms = {"gate": gates.mean(), "gate_entropy": torch.distributions.Bernoulli(gates).entropy().mean()}
+            entropy = torch.distributions.Bernoulli(gates, validate_args=False).entropy()
+            terms = {"gate": gates.mean(), "gate_entropy": entropy.mean()}
         return self.log_loss(class_pairs(embeddings, labels, partners, **given), **terms)
 
     def partners(self, labels: Tensor, ids: Tensor) -> Tensor:
