@@ -23,15 +23,16 @@ SECTIONS = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measures this repository beside its peers.")
-    parser.add_argument("sections", nargs="*", help=f"of {', '.join([*SECTIONS, 'gradients'])}; all if none is named")
+    every = [*SECTIONS, "threads", "gradients"]
+    parser.add_argument("sections", nargs="*", help=f"of {', '.join(every)}; all if none is named")
     parser.add_argument("--repeats", type=int, default=5, help="measurements of each cell (default 5)")
     parser.add_argument("--largest", type=int, help="leave out larger sizes")
     parser.add_argument("--only", help="only the tasks of this name")
     parser.add_argument("--out", type=Path, default=Path("results/bench"), help="folder for the tables")
     arguments = parser.parse_args()
-    chosen = arguments.sections or [*SECTIONS, "gradients"]
-    if unknown := [name for name in chosen if name not in (*SECTIONS, "gradients")]:
-        parser.error(f"no section {unknown[0]!r}; there are {', '.join([*SECTIONS, 'gradients'])}")
+    chosen = arguments.sections or every
+    if unknown := [name for name in chosen if name not in every]:
+        parser.error(f"no section {unknown[0]!r}; there are {', '.join(every)}")
 
     import torch
 
@@ -51,6 +52,9 @@ def main() -> int:
         module = importlib.import_module(f"bench.{section}")
         if section == "gradients":
             module.main(arguments.out)
+            continue
+        if section == "threads":
+            module.main(arguments.out, arguments.repeats, arguments.largest)
             continue
         rows = []
         tasks = [task for task in module.TASKS if arguments.only in (None, task.name)]

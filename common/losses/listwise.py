@@ -115,10 +115,9 @@ def circle_list(scores: Tensor, positive: Tensor, *, margin: float, gamma: float
     up = (-_pull_up(scores, margin, gamma)).masked_fill(~positives, -math.inf)
     down = _push_down(scores, margin, gamma).masked_fill(~negatives, -math.inf)
     both = positives.any(dim=1) & negatives.any(dim=1)
-    # Lists without one of the sides are cut out before the logarithm of nothing reaches the gradient.
-    up, down = up[both].logsumexp(dim=1), down[both].logsumexp(dim=1)
-    total = torch.zeros_like(both, dtype=scores.dtype).masked_scatter(both, F.softplus(up + down))
-    return global_mean(total, where=both)
+    # Lists without one of the sides are emptied of -inf before the logarithm of nothing reaches the gradient.
+    up, down = (side.masked_fill(~both[:, None], 0.0).logsumexp(dim=1) for side in (up, down))
+    return global_mean(F.softplus(up + down), where=both)
 
 
 def _check_lists(scores: Tensor, **lists: Tensor | None) -> None:
