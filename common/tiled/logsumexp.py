@@ -45,8 +45,8 @@ def _shared_shift(tile: Tensor, dims: tuple[int, ...], bounded: bool) -> tuple[l
 class _Kept:
     """Exponentials of some tiles with their shifts, as many as the bound allows, for the backward pass.
 
-    Of each block the first rows, so that threads that work side by side have as much left to do, and that which are
-    kept does not depend on who comes first.
+    Of each block the first tiles, by its share of the matrix, so that threads that work side by side have as much
+    left to do, and that which are kept does not depend on who comes first.
 
     Args:
         entries: of the matrix, that are visited.
@@ -54,15 +54,11 @@ class _Kept:
 
     def __init__(self, entries: int) -> None:
         self.tiling = current()  # of the CPU
-        self.share = min(1.0, self.tiling.kept_entries / max(1, entries))
+        self.share = self.tiling.kept_entries / max(1, entries)
         self.tiles: dict[tuple[int, int, int, int], tuple[Tensor, float]] = {}
 
     def offer(self, tiles: Tiles, rows: slice, columns: slice, exponentials: Tensor, shift: float) -> None:
-        above, across = tiles.block
-        # Above the diagonal the first rows are the longest.
-        halved = tiles.mirrored and above == across
-        share = 1 - math.sqrt(1 - self.share) if halved else self.share
-        if rows.stop - above.start <= share * (above.stop - above.start):
+        if tiles.done + exponentials.numel() <= self.share * tiles.block_entries:
             self.tiles[rows.start, rows.stop, columns.start, columns.stop] = exponentials.clone(), shift
 
     def get(self, rows: slice, columns: slice) -> tuple[Tensor, float] | None:

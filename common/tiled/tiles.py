@@ -165,6 +165,7 @@ class Tiles:
     Attributes:
         rows, columns: of a tile.
         block: the part of the matrix whose tiles are being visited, by its rows and its columns within the shard.
+        done: entries of the block in the tiles before the one that is visited.
     """
 
     def __init__(self, query: Tensor, edits: Edits, mirrored: bool = False, shape: Tiling | None = None) -> None:
@@ -173,6 +174,7 @@ class Tiles:
         self.query, self.edits, self.mirrored = query, edits, mirrored
         self.rows, self.columns = (side, side) if mirrored else (shape.rows, shape.columns)
         self.block: Block = slice(0, len(query)), slice(0, 0)
+        self.done = 0
         self.buffer = query.new_empty(min(self.rows, len(query)) * self.columns)
         self._scratch: Tensor | None = None
         self._others: list[Tiles] = []
@@ -208,12 +210,23 @@ class Tiles:
         for rows, columns, local in self._within_block(start):
             visit(self, rows, columns, local)
 
+    @property
+    def _is_halved(self) -> bool:
+        """Whether the block lies on the diagonal of a mirrored matrix."""
+        return self.mirrored and self.block[0] == self.block[1]
+
+    @property
+    def block_entries(self) -> int:
+        """Of the block, that are visited; on the diagonal without the lower halves of its tiles."""
+        height, width = (part.stop - part.start for part in self.block)
+        return height * width // (2 if self._is_halved else 1)
+
     def _within_block(self, start: int) -> Iterator[tuple[slice, slice, slice]]:
-        above, across = self.block
-        on_diagonal = self.mirrored and above == across
+        (above, across), self.done = self.block, 0
         for rows in slices(above.start, above.stop, self.rows):
-            for local in slices(rows.start if on_diagonal else across.start, across.stop, self.columns):
+            for local in slices(rows.start if self._is_halved else across.start, across.stop, self.columns):
                 yield rows, slice(start + local.start, start + local.stop), local
+                self.done += (rows.stop - rows.start) * (local.stop - local.start)
 
     def scores(self, rows: slice, columns: slice, key: Tensor) -> Tensor:
         height, width = rows.stop - rows.start, len(key)
