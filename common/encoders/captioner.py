@@ -13,7 +13,7 @@ def ahead(length: int, device: torch.device) -> Tensor:
     return torch.ones(length, length, dtype=torch.bool, device=device).triu(1)
 
 
-def _layers(kind: Callable[..., nn.Module], count: int, width: int, heads: int) -> nn.ModuleList:
+def pre_norm_layers(kind: Callable[..., nn.Module], count: int, width: int, heads: int) -> nn.ModuleList:
     """Pre-norm layers without dropout; the feed-forward part is four times as wide as the states."""
     if width % heads:
         raise UserError(f"heads is {heads}; it must divide the width, which is {width}")
@@ -108,7 +108,7 @@ class UnimodalDecoder(nn.Module):
         # Always behind everything: what its position would add is a part of it.
         self.summary = nn.Parameter(torch.empty(width)) if summary else None
         self.summary_norm = nn.LayerNorm(width) if summary else None
-        self.layers = _layers(nn.TransformerEncoderLayer, layers, width, heads)
+        self.layers = pre_norm_layers(nn.TransformerEncoderLayer, layers, width, heads)
         for parameter in (self.table.weight, self.positions, self.summary):
             if parameter is not None:
                 nn.init.normal_(parameter, std=0.02)
@@ -151,7 +151,7 @@ class MultimodalDecoder(nn.Module):
     def __init__(self, vocab_size: int, width: int, heads: int, layers: int) -> None:
         super().__init__()
         self.memory_norm = nn.LayerNorm(width)
-        self.layers = _layers(nn.TransformerDecoderLayer, layers, width, heads)
+        self.layers = pre_norm_layers(nn.TransformerDecoderLayer, layers, width, heads)
         self.norm = nn.LayerNorm(width)
         self.output = nn.Linear(width, vocab_size, bias=False)
 
