@@ -1,6 +1,6 @@
 """The vocabulary of the captions: read from a file, and how that file was made.
 
-python -m papers.vision_language.coca.vocabulary scenes                 # writes scenes.json beside this file
+python -m papers.vision_language.coca.vocabulary scenes                 # writes data/scenes/pieces.json
 python -m papers.vision_language.coca.vocabulary FOLDER OUTPUT.json     # of LAION-400M's captions, 64,000 pieces
 """
 
@@ -8,26 +8,20 @@ import sys
 from itertools import islice
 from pathlib import Path
 
-from common.encoders.vocabulary import Vocabulary, learn_pieces
+from common.encoders.vocabulary import learn_pieces
 from data.benchmarks.published.laion import Laion400M
 from data.benchmarks.worlds.scenes import Scenes
+from data.scenes.pieces import PIECES, START
 
-START = "[START]"
-SCENES = Path(__file__).with_name("scenes.json")
 SAMPLE = 10_000_000
 """Captions of LAION-400M to learn from; the paper, too, learns from a sample of its pairs."""
-
-
-def read_vocabulary(path: str | None, size: int) -> Vocabulary:
-    """The vocabulary in a file; by default that of the scenes."""
-    return Vocabulary(path, SCENES, size, "papers.vision_language.coca.vocabulary")
 
 
 def main(arguments: list[str]) -> None:
     if arguments == ["scenes"]:
         scenes = Scenes()
         scenes.setup()
-        texts, size, output = scenes.train.texts[0], 279, SCENES
+        texts, size, output = scenes.train.texts[0], 279, PIECES
     elif len(arguments) == 2:
         texts = islice(Laion400M(data_root=arguments[0]).captions(), SAMPLE)
         size, output = 64_000, Path(arguments[1])

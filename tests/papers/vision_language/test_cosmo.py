@@ -18,7 +18,7 @@ from common.errors import UserError
 from common.losses import LearnableTemperature
 from common.protocols import Captions
 from data.benchmarks.worlds.small_scenes import SmallScenes
-from papers.vision_language.coca.vocabulary import START
+from data.scenes.pieces import START
 from papers.vision_language.cosmo import properties
 from papers.vision_language.cosmo.module import CosMo
 
