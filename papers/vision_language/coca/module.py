@@ -17,7 +17,8 @@ from common.errors import UserError
 from common.losses import LearnableTemperature, symmetric_info_nce
 from common.training.grad_cache import cached_forward
 from common.training.method import Method
-from data.scenes.pieces import START, scene_vocabulary
+from data.scenes.pieces import START
+from papers.vision_language.coca.vocabulary import read_vocabulary
 
 
 class Unimodal(Method):
@@ -87,7 +88,7 @@ class Unimodal(Method):
         self.width, self.heads, self.text_length = width, heads, text_length
         self.contrast = contrast
         self.chunk_size = chunk_size
-        self.vocabulary = scene_vocabulary(vocabulary, vocab_size)
+        self.vocabulary = read_vocabulary(vocabulary, vocab_size)
 
     def on_fit_start(self) -> None:
         super().on_fit_start()

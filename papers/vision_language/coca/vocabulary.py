@@ -8,20 +8,25 @@ import sys
 from itertools import islice
 from pathlib import Path
 
-from common.encoders.vocabulary import learn_pieces
+from common.encoders.vocabulary import Vocabulary, learn_pieces
 from data.benchmarks.published.laion import Laion400M
 from data.benchmarks.worlds.scenes import Scenes
-from data.scenes.pieces import PIECES, START
+from data.scenes.pieces import PIECES, SIZE, START
 
 SAMPLE = 10_000_000
 """Captions of LAION-400M to learn from; the paper, too, learns from a sample of its pairs."""
+
+
+def read_vocabulary(path: str | None, size: int) -> Vocabulary:
+    """The vocabulary in a file; by default that of the scenes."""
+    return Vocabulary(path, PIECES, size, "papers.vision_language.coca.vocabulary")
 
 
 def main(arguments: list[str]) -> None:
     if arguments == ["scenes"]:
         scenes = Scenes()
         scenes.setup()
-        texts, size, output = scenes.train.texts[0], 279, PIECES
+        texts, size, output = scenes.train.texts[0], SIZE, PIECES
     elif len(arguments) == 2:
         texts = islice(Laion400M(data_root=arguments[0]).captions(), SAMPLE)
         size, output = 64_000, Path(arguments[1])

@@ -45,7 +45,7 @@ class Captioner(Method):
         resampler_layers: that make them.
         head_width: of the heads of resampler and gates.
         embed_dim: width of the vectors that contrast.
-        vocabulary, vocab_size, text_length: as in `CoCa`.
+        text_length: tokens of a caption at most, the mark of its picture and its end included.
         pictures: k of a document; with 0 there are pairs alone.
         released: the query reads the lower half one layer early, and padding too, as the released code does.
         temperature: what it starts at; kept above 0.01. Released as the scale exp(0.2), which is 0.8187.
@@ -70,8 +70,6 @@ class Captioner(Method):
         resampler_layers: int = 2,
         head_width: int = 16,
         embed_dim: int = 64,
-        vocabulary: str | None = None,
-        vocab_size: int = 279,
         text_length: int = 44,
         pictures: int = 3,
         released: bool = False,
@@ -84,9 +82,12 @@ class Captioner(Method):
             check_number(f"model.{name}", value, least=1)
         check_number("model.unimodal_layers", unimodal_layers, least=1, most=layers - 1)
         check_number("model.text_length", text_length, least=3)
+        self.vocabulary = scene_vocabulary()
         self.picture = Remembered(Fields(locked, side))
         seen, sizes = self.picture.encoder.width, (heads, head_width)
-        self.language = LanguageModel(vocab_size, TOKENS.pad, max(1, pictures) * text_length, width, heads, layers)
+        self.language = LanguageModel(
+            self.vocabulary.size, TOKENS.pad, max(1, pictures) * text_length, width, heads, layers
+        )
         self.resampler = Resampler(seen, latents + 1, resampler_layers, *sizes)
         gated = range(unimodal_layers, layers, interval)
         self.gates = nn.ModuleDict({str(i): GatedCrossAttention(width, seen, *sizes, compress) for i in gated})
@@ -98,13 +99,8 @@ class Captioner(Method):
                 "temperature": LearnableTemperature(temperature),
             }
         )
-        self.vocabulary = scene_vocabulary(vocabulary, vocab_size)
         self.text_length, self.pictures = text_length, pictures
         self.read_after, self.reads_padding = unimodal_layers - released, released
-
-    def on_fit_start(self) -> None:
-        super().on_fit_start()
-        self.vocabulary.check()
 
     def read(self, ids: Tensor, pictures: Tensor | None) -> list[Tensor]:
         """All states of texts (n, t); with vectors of k pictures each, (n, k, m, e), those of the upper half see."""

@@ -13,10 +13,11 @@ from common.encoders.vocabulary import TOKENS, learn_pieces
 from common.errors import UserError
 from common.protocols import Captions
 from data.benchmarks.worlds.small_scenes import SmallScenes
-from data.scenes.pieces import START, scene_vocabulary
+from data.scenes.pieces import START
 from papers.vision_language.coca import properties
 from papers.vision_language.coca.module import CoCa, Unimodal
 from papers.vision_language.coca.show_captions import main
+from papers.vision_language.coca.vocabulary import read_vocabulary
 
 TEXTS = ["a small dog", "a large red circle below a small fox", "a small white ring at the top left", "a large tent"]
 SIZE = dict(width=16, heads=2, image_layers=1, unimodal_layers=1, queries=3)
@@ -211,7 +212,7 @@ def test_a_few_scenes_are_learnt_by_heart(tmp_path: Path, fetched, capsys) -> No
 
 
 def test_the_vocabulary_has_whole_words() -> None:
-    vocabulary = scene_vocabulary(None, 279)
+    vocabulary = read_vocabulary(None, 279)
     text = "a small Christmas tree at the top left, a large blue crescent in the middle and a small dog on the right"
     ids = vocabulary.ids([text, "a dog"], [START, START])
     vocabulary.check()
