@@ -9,8 +9,9 @@ from torch import Tensor
 from common.errors import UserError
 
 HEIGHT = 6
-"""Of a row: five pixels and one between the rows."""
-_SPACE = 2
+"""Of a row at least: five pixels and one between the rows."""
+_SPACE = 3
+"""As wide as a letter, so that letters without a mark between them stand in columns."""
 _LETTERS = {
     **{"a": "010101111101101", "b": "110101110101110", "c": "011100100100011", "d": "110101101101110"},
     **{"e": "111100110100111", "f": "111100110100100", "g": "011100101101011", "h": "101101111101101"},
@@ -34,7 +35,7 @@ def _glyph(letter: str) -> np.ndarray:
     return dots[:, columns[0] : columns[-1] + 1]
 
 
-def rendered(texts: list[str], height: int, width: int, channels: int = 3) -> Tensor:
+def rendered(texts: list[str], height: int, width: int, channels: int = 3, row: int = HEIGHT) -> Tensor:
     """Texts as pictures: lower case, black on grey, one pixel between letters, broken at the edge and not at words.
 
     As CLIPPO renders them (Tschannen et al. 2023), with letters of three by five pixels instead of Unifont's sixteen.
@@ -44,13 +45,16 @@ def rendered(texts: list[str], height: int, width: int, channels: int = 3) -> Te
         texts: n texts.
         height, width: of the pictures in pixels, at least 6 and 4.
         channels: copies.
+        row: from the top of one row to that of the next, in pixels, at least 6.
 
     Returns:
         uint8 of shape (n, channels, height, width): 0 for letters, 127 for the ground.
 
     Raises:
-        UserError: the picture has no room for a letter.
+        UserError: the picture has no room for a letter, or rows would overlap.
     """
+    if row < HEIGHT:
+        raise UserError(f"rows of text are {row} pixels high; they must be at least {HEIGHT}")
     if height < HEIGHT or width < 4:
         raise UserError(f"pictures of texts are {height} x {width}; they must be at least {HEIGHT} x 4 pixels")
     pixels = np.full((len(texts), height, width), 127, dtype=np.uint8)
@@ -59,7 +63,7 @@ def rendered(texts: list[str], height: int, width: int, channels: int = 3) -> Te
         for letter in text.lower():
             glyph = _glyph(letter)
             if left + glyph.shape[1] > width:
-                top, left = top + HEIGHT, 0
+                top, left = top + row, 0
             if top + HEIGHT > height:
                 break
             picture[top : top + HEIGHT - 1, left : left + glyph.shape[1]][glyph] = 0

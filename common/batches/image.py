@@ -81,6 +81,8 @@ class ImageText(NamedTuple):
     where there are several."""
     relations: Sequence[Sequence[str]] = ()
     """What each column of the neighbours is about, in one or more wordings, where the data has words for it."""
+    sentences: Sequence[list[str]] = ()
+    """Where the data has texts that mean the same beside the pictures, m of them in each of two wordings."""
 
     @property
     def pixels(self) -> Tensor:

@@ -19,13 +19,21 @@ def test_letters_are_black_on_grey_and_all_different() -> None:
 
 def test_rows_break_at_the_edge_and_what_does_not_fit_is_cut() -> None:
     whole = rendered(["an owl"], 6, 40, channels=1)[0, 0]
-    # a, n: 3 pixels and 1 between; two for the space.
+    # a, n and the space: 3 pixels and 1 between.
     rows = rendered(["an owl"], 12, 11, channels=1)[0, 0]
     assert torch.equal(rows[:6, :7], whole[:, :7])
-    assert torch.equal(rows[6:, :10], whole[:, 11:21])
+    assert torch.equal(rows[6:, :10], whole[:, 12:22])
     assert torch.equal(rendered(["an owl"], 6, 11), rendered(["an owl and more"], 6, 11))
     caption = "a large purple crescent and a small Christmas tree"
     assert not torch.equal(rendered([caption], 24, 60), rendered([caption[:-1]], 24, 60))
+
+
+def test_rows_may_stand_apart() -> None:
+    close, apart = (rendered(["an owl"], 16, 11, row=row)[0, 0] for row in (6, 8))
+    assert torch.equal(apart[:5], close[:5]) and torch.equal(apart[8:13], close[6:11])
+    assert (apart[5:8] == 127).all() and (apart[13:] == 127).all()
+    with pytest.raises(UserError, match="at least 6"):
+        rendered(["a"], 16, 20, row=5)
 
 
 def test_a_picture_without_room_is_named() -> None:
