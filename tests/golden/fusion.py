@@ -1,6 +1,7 @@
 """Our side of the losses of models that align and fuse pictures and texts."""
 
 import math
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from common.encoders.fusion import Encoded
 from common.losses import distilled_cross_entropy, focal_sigmoid, momentum_contrast
 from common.sampling.mining import negative_weights
 from papers.vision_language.clip_rocket.module import CLIPRocket
+from papers.vision_language.clippo.module import CLIPPO
 from papers.vision_language.cosmos.module import COSMOS, Side
 from papers.vision_language.ro_vit.positions import cropped
 from papers.vision_language.tcl.module import TCL
@@ -190,3 +192,12 @@ def cosmos(_: Case, x: dict[str, Tensor], __: dict[str, Tensor]) -> Tensor:
     image, text = (Side(x[side].transpose(0, 1), x[f"{side}_states"], None) for side in sides)
     taught = (x[f"{side}_taught"].transpose(0, 1) for side in sides)
     return method.global_contrast(image, text, 2) + method.distill(image, text, *taught)
+
+
+@like("clippo/start", "clippo/cold", "clippo/two_devices")
+def clippo(case: Case, x: dict[str, Tensor], _: dict[str, Tensor]) -> Tensor:
+    temperature = (-math.log(10) - x["log_scale"][0]).exp()
+    module = SimpleNamespace(temperature=lambda: temperature, label_smoothing=0.0)
+    # Their division; by the norm alone the last digits differ.
+    first, second = (side / (side.norm(dim=1, keepdim=True) + 1e-8) for side in (x["first"], x["second"]))
+    return CLIPPO.contrast(module, first, second)
