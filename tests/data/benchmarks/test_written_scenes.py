@@ -86,7 +86,7 @@ def test_scores(written: WrittenScenes) -> None:
     floor = written.floor()
     assert floor["pixels to words"]["mrr/gallery2500"] > 2 * floor["chance"]["mrr/gallery2500"]
     assert floor["pixels of the sentences"].keys() < floor["chance"].keys()
-    assert Pixels().embed_text(["a", "owl"]).sum(1).tolist() == [8.0, 25.0]
+    assert Pixels().embed_text(["a", "owl"]).sum(1).tolist() == [10.0, 27.0]
 
 
 def test_a_share_of_the_samples_are_sentences(written: WrittenScenes, fetched) -> None:
