@@ -49,6 +49,7 @@ def step(method: ALBEF, given: ImageText, share: float = 0.4) -> Tensor:
     return method.training_step(given, 0)
 
 
+@torch.no_grad()
 def loops(method: ALBEF, given: ImageText, share: float, positives: Tensor) -> dict[str, float]:
     """Each term by itself, of a module before the step."""
     tokens = method.student.fusion.tokenize(given.text)
