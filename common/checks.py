@@ -21,14 +21,18 @@ def check_embeddings(*, same_rows: bool = False, **given: Tensor) -> None:
         UserError: one has another shape than (n, d), another d than the first or, with `same_rows`, another n; or holds
             no floating-point numbers.
     """
-    first = next(iter(given.values()))
-    shapes = " and ".join(f"{name} {tuple(x.shape)}" for name, x in given.items())
-    if any(x.ndim != 2 or x.shape[1] != first.shape[1] for x in given.values()):
+    shapes = [x.shape for x in given.values()]
+    first = shapes[0]
+    if any(len(shape) != 2 or shape[1] != first[1] for shape in shapes):
         letters = "n" * len(given) if same_rows or len(given) == 1 else "mnk"
-        raise UserError(f"{shapes}: expected {' and '.join(f'({n}, d)' for n in letters[: len(given)])}")
-    if same_rows and any(len(x) != len(first) for x in given.values()):
-        raise UserError(f"{shapes}: expected as many rows of each")
+        raise UserError(f"{_shapes(given)}: expected {' and '.join(f'({n}, d)' for n in letters[: len(given)])}")
+    if same_rows and any(shape[0] != first[0] for shape in shapes):
+        raise UserError(f"{_shapes(given)}: expected as many rows of each")
     check_floating(**given)
+
+
+def _shapes(given: dict[str, Tensor]) -> str:
+    return " and ".join(f"{name} {tuple(x.shape)}" for name, x in given.items())
 
 
 def check_floating(**given: Tensor) -> None:

@@ -19,7 +19,15 @@ import torch
 from torch import Tensor
 
 from common.checks import check_embeddings, check_ids, check_number
-from common.distributed import Exchange, Shards, gather, logsumexp_over_processes, shards, sum_over_processes
+from common.distributed import (
+    Exchange,
+    Shards,
+    gather,
+    global_mean,
+    logsumexp_over_processes,
+    shards,
+    sum_over_processes,
+)
 from common.errors import UserError
 from common.observing import compared
 from common.tiled import reference
@@ -31,7 +39,7 @@ from common.tiled.softplus import SoftplusTotal, WholeSoftplusTotal
 from common.tiled.stream import StreamedLogSumExp
 from common.tiled.sums import Sum, apply
 from common.tiled.tiles import Edits, Matrix, Tiles, current, full_precision
-from common.tiled.whole import Gram, Product
+from common.tiled.whole import Gram, OwnCrossEntropy, Product
 
 
 class Positives(NamedTuple):
@@ -181,6 +189,25 @@ class Scores:
         return [
             total if dim == 1 else self._own_columns(total, log=True) for dim, total in zip(dims, totals, strict=True)
         ]
+
+    def own_cross_entropy(self, dims: Sequence[int] = (1,)) -> Tensor:
+        """The mean over the queries of all processes of log-sum-exp less own score, summed over these directions, 0-d.
+
+        Each query has a key of its own.
+        """
+        if self._is_plain:
+            total = OwnCrossEntropy.apply(self._unscaled, self._own_key, self._scale, tuple(dims))
+            return total / len(self._unscaled)
+        totals = self._logsumexp(tuple(dims))
+        return global_mean(sum(totals[1:], start=totals[0]) - len(dims) * self.diagonal())
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether it is a small matrix of one process and one scale, without bias and edits."""
+        rows, columns = self.shape
+        alone = self.backend is Backend.CPU and self._is_whole and len(self.layout.sizes) == 1 and rows == columns
+        number = not isinstance(self._scale, Tensor) or self._scale.ndim == 0
+        return alone and number and self._bias is None and self._edits == Edits()
 
     def sum(
         self,

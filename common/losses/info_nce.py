@@ -112,6 +112,9 @@ def info_nce(
     check_embeddings(query=query, key=key)
     scale = inverse(temperature, rows=len(query))
     scores = Scores(query, key, scale=scale, exchange=exchange)
+    options = (ids, ignore_ids, hard_negatives, queue, log_weights)
+    if all(option is None for option in options) and not label_smoothing and not margin and len(query) == len(key):
+        return scores.own_cross_entropy()
     candidates = _candidates(scores, ids, ignore_ids, label_smoothing, margin)
     if log_weights is not None:
         candidates = candidates.add(log_weights)
@@ -212,6 +215,9 @@ def symmetric_info_nce(
     if directions not in ("mean", "sum"):
         raise UserError(f"directions '{directions}': expected 'mean' or 'sum'")
     scores = Scores(query, key, scale=inverse(temperature, rows=len(query)), exchange=exchange)
+    if ids is None and ignore_ids is None and not label_smoothing and not margin:
+        both = scores.own_cross_entropy((1, 0))
+        return both if directions == "sum" else both / 2
     row, column = _candidates(scores, ids, ignore_ids, label_smoothing, margin).logsumexps()
     target = _target(scores, ids, label_smoothing, margin, dim=1)
     if ids is None and not label_smoothing:

@@ -13,10 +13,10 @@ from torch.autograd.function import once_differentiable
 
 from common.distributed import Shards, ring, ring_backward
 from common.tiled.tiles import Edits, Tiles, current, full_precision
+from common.tiled.whole import SAFE_SUM
 
 # Within these bounds exp() neither overflows nor loses what matters in float32; see LogSumExp.
 _SAFE_SCORE = 40.0
-_SAFE_SUM = 1e-25
 _SAFE_RANGE = 60.0
 
 
@@ -37,7 +37,7 @@ def _shared_shift(tile: Tensor, dims: tuple[int, ...], bounded: bool) -> tuple[l
         return None
     exponentials = (tile.sub_(shift) if shift else tile).exp_()
     sums = [exponentials.sum(dim) for dim in dims]
-    if not bounded and min(float(total.min()) for total in sums) < _SAFE_SUM:
+    if not bounded and min(float(total.min()) for total in sums) < SAFE_SUM:
         return None
     return [total.log_().add_(shift) for total in sums], shift
 
@@ -88,7 +88,7 @@ class WholeLogSumExp(torch.autograd.Function):
         exponentials = (scores.sub(shift) if scores is matrix else scores.sub_(shift)).exp_()
         sums = [exponentials.sum(dim) for dim in dims]
         ctx.dims = dims
-        ctx.shared = min(float(total.min()) for total in sums) >= _SAFE_SUM  # False for NaN too
+        ctx.shared = min(float(total.min()) for total in sums) >= SAFE_SUM  # False for NaN too
         if ctx.shared:
             ctx.save_for_backward(targets, exponentials, *sums)
             totals = [total.log().add_(shift) for total in sums]

@@ -178,6 +178,21 @@ def test_cross_entropy_against_the_keys_of_an_id(size: float, offset: float | No
     assert ours.count.tolist() == [2, 1, 1, 2, 1, 0, 2, 1, 0]
 
 
+# Scores of a few units; of thousands, where one shift for all loses whole rows; rows of very different size.
+@pytest.mark.parametrize("dims", [(1,), (0,), (1, 0)])
+@pytest.mark.parametrize("size", [1.0, 3000.0, "uneven"])
+def test_cross_entropy_against_the_own_key(size: float | str, dims: tuple[int, ...]) -> None:
+    query, key = vectors(7, 1), vectors(7, 2)
+    sizes = torch.logspace(-2, 4, 7, dtype=torch.float64)[:, None] if size == "uneven" else size
+    query = (query.detach() * sizes).requires_grad_()
+    scale = torch.tensor(1.5, dtype=torch.float64, requires_grad=True)
+    matrix = scale * query @ key.T
+    expected = sum((matrix.logsumexp(dim) - matrix.diagonal()).mean() for dim in dims)
+    assert_same(Scores(query, key, scale=scale).own_cross_entropy(dims), expected, query, key, scale)
+    with torch.no_grad():
+        torch.testing.assert_close(Scores(query, key, scale=1.5).own_cross_entropy(dims), expected)
+
+
 def test_what_is_kept_for_the_backward_pass_is_bounded() -> None:
     query, key = vectors(64, 24), vectors(48, 25)
 
