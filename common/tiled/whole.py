@@ -82,7 +82,7 @@ class OwnCrossEntropy(torch.autograd.Function):
                 inverse = [part.reciprocal_().unsqueeze(dim) for part, dim in zip(sums, dims, strict=True)]
                 slope = exponentials.mul_(inverse[0] + inverse[1] if len(dims) == 2 else inverse[0])
             else:
-                slope = sum(scores.softmax(dim) for dim in dims)
+                slope = torch.stack([scores.softmax(dim) for dim in dims]).sum(0)
             slope.diagonal().sub_(len(dims))
             ctx.save_for_backward(query, key, slope, scale if isinstance(scale, Tensor) else None)
             ctx.scale = scale
@@ -94,11 +94,14 @@ class OwnCrossEntropy(torch.autograd.Function):
         query, key, slope, learnt = ctx.saved_tensors
         scale = ctx.scale if learnt is None else learnt
         wants_query, wants_key, wants_scale, _ = ctx.needs_input_grad
+        grad_query = grad_scale = None
         with full_precision(query.device):
-            toward = slope @ key if wants_query or wants_scale else None
-            grad_scale = (query * toward).sum() * grad if wants_scale else None
+            if wants_query or wants_scale:
+                toward = slope @ key
+                grad_scale = (query * toward).sum() * grad if wants_scale else None
+                grad_query = toward.mul_(scale * grad) if wants_query else None
             grad_key = (slope.T @ query).mul_(scale * grad) if wants_key else None
-        return toward.mul_(scale * grad) if wants_query else None, grad_key, grad_scale, None
+        return grad_query, grad_key, grad_scale, None
 
 
 def _scaled_product(a: Tensor, b: Tensor, scale: float) -> Tensor:
