@@ -38,8 +38,9 @@ def module(cls: type[ALBEF] = TCL, **arguments) -> ALBEF:
             parameter.add_(0.05 * torch.randn_like(parameter))
         for queue in (made.image_queue, made.text_queue):
             # Not by `enqueue`, which on several processes has the keys of each of them.
-            queue._keys[:3], queue._ids[:3] = F.normalize(torch.randn(3, 8).double(), dim=-1), QUEUED
-            queue._written.fill_(3)
+            stored = queue.state_dict()
+            stored["_keys"][:3], stored["_ids"][:3] = F.normalize(torch.randn(3, 8).double(), dim=-1), QUEUED
+            queue.load_state_dict(stored | {"_written": torch.tensor(3)})
     return made.eval()
 
 
