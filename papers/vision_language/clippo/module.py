@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from common.batches import ImageText
 from common.encoders.image import to_float
+from common.encoders.vit import VisionTransformer
 from common.errors import UserError
 from common.lettering import rendered
 from common.losses import LearnableTemperature
@@ -28,7 +29,7 @@ class CLIPPO(CLIP):
         clip: the other arguments of `CLIP`; there is no text encoder.
 
     Raises:
-        UserError: neither one tower nor two.
+        UserError: neither one tower nor two; texts have more or fewer patches than pictures, and the tower is a ViT.
     """
 
     def __init__(
@@ -44,6 +45,12 @@ class CLIPPO(CLIP):
         super().__init__(text_encoder="bag_of_words", **clip)
         if towers not in (1, 2):
             raise UserError(f"model.towers is {towers}; it must be 1 or 2")
+        tower = self.encoder.image
+        if isinstance(tower, VisionTransformer):
+            patches, here = len(tower.positions), (text_height // tower.patch_size) * (text_width // tower.patch_size)
+            if here != patches:
+                size = f"model.text_height and model.text_width are {text_height} and {text_width}, {here} patches"
+                raise UserError(f"{size}; they must have {patches} as the pictures of this tower have")
         self.temperature = LearnableTemperature(temperature, minimum=0)
         self.text_size, self.row = (text_height, text_width), row
         # In place of the tower over words.

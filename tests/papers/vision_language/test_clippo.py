@@ -1,9 +1,11 @@
 """CLIPPO: its objective by loops, sentences in the batch included, one tower and two, and pairs on two processes."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch import Tensor
 
 from common.batches import ImageText
@@ -76,6 +78,27 @@ def test_chunks_give_the_same_gradient() -> None:
         torch.testing.assert_close(whole, cut)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("chunk_size", [None, 2])
+def test_a_batch_of_one_kind_alone_is_trained_on(count: int, chunk_size: int | None) -> None:
+    module = ready(count)
+    module.chunk_size = chunk_size
+    pictures = float(module.training_step(batch()._replace(sentences=[[], []]), 0).detach())
+    assert pictures == pytest.approx(float(module.training_step(batch(sentences=slice(0)), 0).detach()), rel=1e-12)
+    loss = module.training_step(batch(slice(0)), 0)
+    both = [module.read(texts).detach() for texts in (TEXTS[2:], TURNED)]
+    assert float(loss.detach()) == pytest.approx(loop(*both, 2.0), rel=1e-9)
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+def test_the_full_recipe_forgets_as_slowly_as_the_released_optimizer() -> None:
+    recipe = Path(properties.__file__).with_name("full.yaml").read_text(encoding="utf-8")
+    given = yaml.safe_load(recipe)["model"]["init_args"]
+    made = CLIPPO(image_encoder="small_convnet", **{name: given[name] for name in ("optimizer", "beta2", "lr")})
+    assert {group["betas"] for group in made.parameter_groups()} == {(0.9, 0.999)}
+
+
 def test_two_processes_with_other_kinds_of_pairs_have_the_loss_and_the_gradient_of_one() -> None:
     def step(given: ImageText) -> list[Tensor]:
         module = ready()
@@ -100,3 +123,10 @@ def test_the_properties_hold(name: str) -> None:
 def test_another_number_of_towers_is_refused() -> None:
     with pytest.raises(UserError, match=r"model\.towers"):
         towers(3)
+
+
+def test_texts_of_other_patches_than_pictures_are_refused_where_the_tower_is_a_vit() -> None:
+    with pytest.raises(UserError, match=r"model\.text_height .* 27 patches; they must have 16"):
+        CLIPPO(image_encoder="vit_mini", image_size=32)
+    made = CLIPPO(image_encoder="vit_mini", image_size=32, text_height=32, text_width=32)
+    assert made.embed_text(["a small owl"]).shape == (1, 64)
