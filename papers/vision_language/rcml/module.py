@@ -88,7 +88,7 @@ class RCML(Method):
             raise UserError(
                 "RCML reads links and words for them, see data.structure 'relations'; these batches lack them"
             )
-        layout, about = shards(len(batch.ids), batch.ids.device), []
+        layout = shards(len(batch.ids), batch.ids.device)
         draws = uniform(torch.arange(len(batch.relations)), 1, *self.key("wordings")).flatten().tolist()
         about = [words[int(draw * len(words))] for draw, words in zip(draws, batch.relations, strict=True)]
         linked = self.links(batch.neighbours, batch.ids, layout)
