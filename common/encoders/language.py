@@ -11,7 +11,8 @@ from common.encoders.captioner import ahead, pre_norm_layers
 class LanguageModel(nn.Module):
     """A causal decoder in the manner of GPT: of each token it says which comes next.
 
-    Padding may stand anywhere behind the first token of a row: nothing attends to it, and it has no position.
+    Padding may stand anywhere behind the first token of a row: nothing attends to it, and its position is that of the
+    token before it.
 
     Args:
         vocab_size: rows of the token table, which is the output layer too.
