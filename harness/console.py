@@ -3,11 +3,14 @@
 import codecs
 import json
 import os
+import re
+import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from textwrap import fill
+from typing import TextIO, TypeVar
 
 T = TypeVar("T")
 STYLES = {
@@ -72,7 +75,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
     On a terminal text wraps within its column and numbers never do. In a pipe every row is one line.
     """
     numeric = [
-        any(row[i] for row in rows) and all(not row[i] or row[i][0] in "0123456789+-.—" for row in rows)
+        any(row[i] for row in rows) and all(not row[i] or _is_number(row[i]) for row in rows)
         for i in range(len(columns))
     ]
     if sys.stdout.isatty():
@@ -103,6 +106,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
         print("  ".join(cells).rstrip())
 
 
+def _is_number(cell: str) -> bool:
+    """Whether it begins as a number and goes on with no more than a unit: "0.92 [0.90, 0.94]", "12.5 MB", "6 min".
+
+    "3 not run" and "1 holds, 1 violated" are words.
+    """
+    words = re.findall("[A-Za-z]{2,}", cell)
+    return cell[0] in "0123456789+-.—" and (not words or (len(words) == 1 and len(words[0]) <= 3))
+
+
 def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:
     """The items, with a bar on stderr while they are worked through; no bar where nobody watches."""
     if not sys.stderr.isatty():
@@ -114,9 +126,22 @@ def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:
     yield from bar(items, what, total, console=Console(stderr=True), transient=True)
 
 
+def within(text: str, stream: TextIO | None) -> str:
+    """A line as a stream shows it: on a terminal wrapped at words, whole anywhere else."""
+    if stream is None or not stream.isatty():
+        return text
+    columns = shutil.get_terminal_size().columns
+    return fill(text, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Sentences on stdout, each as `within` has it."""
+    print(*(within(line, sys.stdout) for line in lines), sep="\n", flush=True)
+
+
 def say(text: str) -> None:
     """A remark, on stderr so that stdout stays what was asked for."""
-    print(f"papers: {text}", file=sys.stderr)
+    print(within(f"papers: {text}", sys.stderr), file=sys.stderr)
 
 
 def shown_path(path: Path) -> str:

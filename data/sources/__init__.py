@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import UserError
+from common.experiments.schema import closest
 from data.clients import Unavailable
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def fetch(names: Iterable[str] | None = None, progress: "Progress | None" = None
     known = catalog()
     wanted = list(known if names is None else names)
     if unknown := [name for name in wanted if name not in known]:
-        raise UserError(f"data source {unknown[0]!r} is unknown; there are: {', '.join(known)}")
+        hint = closest(unknown[0], known)
+        raise UserError(f"data source {unknown[0]!r} is unknown{hint}; there are: {', '.join(known)}")
     missing = []
     for name in wanted:
         try:

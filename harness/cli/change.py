@@ -11,7 +11,7 @@ from common.paths import as_path
 from harness.cli.hands import hands
 from harness.cli.places import results_of
 from harness.cli.show import width
-from harness.console import print_table, say, shown_path
+from harness.console import print_lines, print_table, say, shown_path
 from harness.recipes import catalog
 from harness.recipes.written import full_recipes
 from harness.running.knobs import read_sets, settable
@@ -51,7 +51,7 @@ def change(given: argparse.Namespace) -> int:
 
     logs, code = folder / "logs", 0
     with hands(given) as (workers, hire):
-        print(*planned.describe(workers), sep="\n", flush=True)
+        print_lines(planned.describe(workers))
         print(f"records: {shown_path(ledger.path(card.slug))}", flush=True)
         if planned.runs and not given.dry_run:
             code = execute(planned.runs, ledger, workers=workers, logs=logs, hire=hire).exit_code

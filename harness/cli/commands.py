@@ -15,6 +15,7 @@ from common.experiments.verdict import Verdict
 from common.paths import as_path
 from harness.cli.places import kept_in, logs_of, needs_checkout, results_of
 from harness.cli.rerun import rerun, say_doubts, tune
+from harness.cli.sources import print_sources
 from harness.console import print_json, print_table, say, shown_path
 from harness.files import write_text
 from harness.recipes import catalog
@@ -393,21 +394,8 @@ def data(given: argparse.Namespace) -> None:
     if given.names:
         print(*known, sep="\n")
         return
-    fields = ("name", "size", "fetched", "client", "package", "version", "licence", "title")
-    found = [{field: getattr(source, field) for field in fields} for source in known.values()]
     if given.json:
-        print_json(found)
+        fields = ("name", "size", "fetched", "client", "package", "version", "licence", "title")
+        print_json([{field: getattr(source, field) for field in fields} for source in known.values()])
         return
-    columns = ("source", "size", "fetched", "package", "licence", "what")
-    rows = [
-        (
-            one["name"],
-            f"{one['size'] / 1e6:.1f} MB",
-            "yes" if one["fetched"] else "no",
-            f"{one['client']} {one['package']} {one['version']}",
-            one["licence"],
-            one["title"],
-        )
-        for one in found
-    ]
-    print_table(columns, rows)
+    print_sources(list(known.values()))

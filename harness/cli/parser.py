@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from common.errors import UserError
+from common.experiments.schema import closest
 from harness.cli import commands
 from harness.cli.completion import SHELLS, complete_with, completion, follow_with
-from harness.console import close_streams, open_streams
+from harness.console import close_streams, open_streams, within
 from harness.recipes.catalog import REPOSITORY
 from harness.recipes.trainer_rules import PRECISIONS
 from harness.signals import ended_by_signals, exit_code
@@ -172,6 +173,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        if action.choices is not None and value not in action.choices:
+            hint, known = closest(str(value), action.choices), ", ".join(action.choices)
+            raise argparse.ArgumentError(action, f"invalid choice: '{value}'{hint}; there are: {known}")
 
 
 OWN = "ImageFolder, ImageText, TextPairs, Retrieval or AudioText"
@@ -446,7 +452,8 @@ def _fail(message: str, code: int = 2) -> int:
     line = " ".join(message.split())
     with contextlib.suppress(OSError):
         # What was typed may be long; the beginning of a line tells what is wrong.
-        print(f"papers: {line if len(line) <= 1000 else line[:1000] + ' ...'}", file=sys.stderr, flush=True)
+        text = f"papers: {line if len(line) <= 1000 else line[:1000] + ' ...'}"
+        print(within(text, sys.stderr), file=sys.stderr, flush=True)
     return code
 
 

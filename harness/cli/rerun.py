@@ -11,7 +11,7 @@ from common.experiments.records import Ledger
 from common.paths import as_path
 from harness.cli.hands import hands
 from harness.cli.places import kept_in, logs_of, results_of
-from harness.console import print_table, say, shown_path
+from harness.console import print_lines, print_table, say, shown_path
 from harness.recipes import catalog
 from harness.recipes.written import full_recipes
 from harness.records.metric_names import doubtful_metrics
@@ -97,11 +97,11 @@ def _kept(given: argparse.Namespace, folder: str) -> Path:
 def _describe(given: argparse.Namespace, planned: "Plan", workers: int) -> None:
     for warning in planned.warnings:
         say(warning)
-    print(*planned.describe(workers), sep="\n", flush=True)
+    print_lines(planned.describe(workers))
     if given.recipe == "full":
         from harness.running.cost import cost
 
-        print(*cost(planned.runs), sep="\n", flush=True)
+        print_lines(cost(planned.runs))
 
 
 def _mini_jobs(given: argparse.Namespace, cards: list[Card]) -> list[tuple[list[Card], dict[str, Any]]]:
@@ -178,5 +178,5 @@ def tune(given: argparse.Namespace) -> int:
         own = list(group)
         title, columns, rows = tuning.table(own)
         print_table(columns, rows, title)
-        print(*tuning.conclusions(own), sep="\n")
+        print_lines(tuning.conclusions(own))
     return code

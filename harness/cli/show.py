@@ -5,7 +5,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from textwrap import fill
+from textwrap import fill, shorten
 
 from common.experiments.card import Comparison, Published
 from common.experiments.paired import interval
@@ -14,6 +14,9 @@ from common.experiments.verdict import ClaimResult, arm_values
 from harness.console import STYLES, print_table, shown_path
 from harness.pages import claim_text
 from harness.records.standing import Standing, Trial, verdict_words
+
+OF_A_TITLE = 60
+"""Columns that are left to titles where a terminal shows how many claims have which verdict."""
 
 
 def width() -> int:
@@ -38,27 +41,27 @@ def listed(paper: Standing) -> dict[str, object]:
 
 
 def print_papers(papers: Sequence[Standing]) -> None:
-    """A line a paper: in a pipe all of it, on a terminal by family and as much of the title as has room."""
+    """A line a paper: in a pipe all of it, on a terminal by family and as much of it as has room."""
     if not sys.stdout.isatty():
         columns = ("paper", "family", "year", "central", "verdicts", "benchmark", "title")
         print_table(columns, [(*_line(paper), ", ".join(paper.benchmarks), paper.card.title) for paper in papers])
         return
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     console, lines = Console(), [_line(paper) for paper in papers]
-    widths = [max((len(line[i]) for line in lines), default=0) for i in range(4)]
+    widths = [max((len(line[i]) for line in lines), default=0) for i in range(5)]
+    shown = [0, 2, 3]
+    room = console.width - 2 - sum(widths[i] + 2 for i in shown)
+    if room - widths[4] - 2 >= OF_A_TITLE:
+        shown, room = [*shown, 4], room - widths[4] - 2
     for family in dict.fromkeys(line[1] for line in lines):
-        own = [(*line, paper.card.title) for line, paper in zip(lines, papers, strict=True) if line[1] == family]
+        own = [both for both in zip(lines, papers, strict=True) if both[0][1] == family]
         console.print(Text(f"{family} ({len(own)})", style="bold"))
-        table = Table.grid(padding=(0, 2), pad_edge=True, expand=True)
-        for i in (0, 2, 3):
-            table.add_column(min_width=widths[i], no_wrap=True)
-        table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-        for slug, _, year, central, _, title in own:
-            table.add_row(slug, year, Text(central, style=STYLES.get(central, "")), Text(title))
-        console.print(table)
+        for line, paper in own:
+            cells = [(f"{line[i]:{widths[i] + 2}}", STYLES.get(line[3], "") if i == 3 else "") for i in shown]
+            title = shorten(paper.card.title, max(1, room), placeholder=" …")
+            console.print(Text.assemble("  ", *cells, title), soft_wrap=True)
 
 
 def _line(paper: Standing) -> tuple[str, str, str, str, str]:
@@ -143,12 +146,12 @@ def print_beside_record(own: Standing, recorded: Standing, results: Path) -> Non
             if lines:
                 print(f"\n{trial.experiment.name}: {metric}")
                 print(*lines, sep="\n")
-    print(f"\nThe verdicts on record: {verdict_words(recorded.verdicts)}.")
+    print(f"\nThe verdicts of {recorded.card.slug} on record: {verdict_words(recorded.verdicts)}.")
     for trial in recorded.trials:
         if trial.records and any(trial.experiment.name == mine.experiment.name for mine in own.trials if mine.records):
             _print_claims(recorded, trial)
     if (drawn := results / "figures" / f"{recorded.card.slug}.svg").is_file():  # a package comes without
-        print(f"\nFigure: {shown_path(drawn)}")
+        print(f"\nFigure on record: {shown_path(drawn)}")
 
 
 def _beside(own: Trial, recorded: Trial, arm: str, metric: str) -> list[str]:

@@ -19,7 +19,7 @@ from common.experiments import yaml_lines
 from common.experiments.card import Card
 from common.paths import as_path
 from common.training.checkpoint import check_weights, read_checkpoint
-from harness.console import say, shown_path
+from harness.console import print_lines, say, shown_path
 from harness.files import workplace, write_text
 from harness.fitting.bar import Bar
 from harness.fitting.best import Best
@@ -172,7 +172,7 @@ class _FitCLI(PapersCLI):
         if self.dry:
             self._dump_config()
             records = records_of(self.card, self._trainer_keys, self.config_dump)[1]
-            print(*describe(self.config_dump, records), sep="\n")
+            print_lines(describe(self.config_dump, records))
             return
         super().instantiate_classes()
         if self.checkpoint is not None and self.path is not None:

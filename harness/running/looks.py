@@ -7,7 +7,7 @@ from typing import Any
 from common.experiments.card import LOOKS, Card, Comparison, untrained
 from common.experiments.records import Ledger
 from common.experiments.verdict import ClaimResult
-from harness.console import say
+from harness.console import print_lines, say
 from harness.records.measured_floors import measure_floors
 from harness.records.standing import Standing, standing
 from harness.running.plan import Plan, plan
@@ -90,7 +90,7 @@ def rerun(
     for warning in dict.fromkeys(warning for one in planned for warning in one.warnings):
         say(warning)
     for _ in LOOKS:
-        print(*(line for one in planned for line in one.describe(workers)), sep="\n", flush=True)
+        print_lines(line for one in planned for line in one.describe(workers))
         runs = [run for one in planned for run in one.runs]
         code = execute(runs, ledger, workers=workers, logs=logs, hire=hire).exit_code
         if code:

@@ -65,7 +65,7 @@ class Reporter:
         self._ended(run, reason)
 
     def note(self, text: str) -> None:
-        self.console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        self._print(text, "yellow")
 
     def tick(self) -> None:
         """Brings the remaining time up to date."""
@@ -103,4 +103,9 @@ class Reporter:
         line = f"[{self.total - len(self.left)}/{self.total}] {run.name}: {text}"
         if not self.bars and (remaining := self.remaining()):
             line += f"; about {duration(remaining)} left"
-        self.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+        self._print(line, style)
+
+    def _print(self, line: str, style: str | None) -> None:
+        """On a terminal wrapped at words; a line of a log anywhere else."""
+        whole = not self.console.is_terminal
+        self.console.print(line, style=style, markup=False, highlight=False, soft_wrap=whole)

@@ -261,7 +261,7 @@ def test_rerun_into_another_folder_starts_afresh_and_leaves_the_records(root: Pa
     code, out, err = papers(root, capsys, *arguments, "--workers", "1")
     assert code == 0, err
     assert "The bound is kept" in out and "holds" in out
-    assert "The verdicts on record: " in out and not (root / "logs").exists() and (other / "logs").exists()
+    assert "The verdicts of alpha on record: " in out and not (root / "logs").exists() and (other / "logs").exists()
     assert (other / "runs/alpha.jsonl").exists() and "**holds**" in (other / "families/toys.md").read_text()
     assert "**holds**" not in (root / "papers/toys/alpha/README.md").read_text()
     assert (root / "results/runs/alpha.jsonl").read_bytes() == before

@@ -55,7 +55,21 @@ def test_on_a_terminal_papers_stand_by_family_a_line_each(
     on_a_terminal(monkeypatch, 40)
     show.print_papers(house.papers(root))
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in capsys.readouterr().out.splitlines()]
-    assert lines == ["toys (2)", "  alpha  2020  reproduced  Alpha: a |…", "  beta         baseline    Alpha: a |…"]
+    assert lines == ["toys (2)", "  alpha  2020  reproduced  Alpha: a | …", "  beta         baseline    Alpha: a | …"]
+
+
+def test_a_wide_terminal_shows_the_verdicts_and_families_align(
+    root: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    on_a_terminal(monkeypatch, 200)
+    toys = house.papers(root)
+    far = dataclasses.replace(toys[1], card=dataclasses.replace(toys[1].card, slug="of_a_longer_name", family="others"))
+    show.print_papers([*toys, far])
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in capsys.readouterr().out.splitlines()]
+    counts = "1 reproduced, 1 contradicted, 1 holds  Alpha: a | paper"
+    assert lines[1] == f"  alpha             2020  reproduced  {counts}"
+    assert {line.index("Alpha: a") for line in lines if "Alpha: a" in line} == {lines[1].index("Alpha: a")}
 
 
 def test_arms_stand_below_each_other_where_metrics_leave_no_room(
@@ -87,5 +101,5 @@ def test_runs_of_ones_own_stand_beside_the_record(root: Path, capsys: Capture) -
         "  Alpha, seed 2: 0.500 here, 0.940 on record; seeds differ by no more than 0.05\n"
     ) in out
     assert "main: loss" not in out, "it was not scored here"
-    assert "The verdicts on record: 1 reproduced, 1 contradicted, 1 holds." in out
+    assert "The verdicts of alpha on record: 1 reproduced, 1 contradicted, 1 holds." in out
     assert "  reproduced: Alpha beats Beta (primary)" in out and "results/figures/alpha.svg" in out
