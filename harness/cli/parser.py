@@ -176,8 +176,9 @@ class Parser(argparse.ArgumentParser):
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
         if action.choices is not None and value not in action.choices:
-            hint, known = closest(str(value), action.choices), ", ".join(action.choices)
-            raise argparse.ArgumentError(action, f"invalid choice: '{value}'{hint}; there are: {known}")
+            known = [str(choice) for choice in action.choices]
+            hint = closest(str(value), known)
+            raise argparse.ArgumentError(action, f"invalid choice: '{value}'{hint}; there are: {', '.join(known)}")
 
 
 OWN = "ImageFolder, ImageText, TextPairs, Retrieval or AudioText"
