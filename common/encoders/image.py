@@ -330,7 +330,7 @@ def image_encoder(
     Args:
         name: "vit_mini" has 4 layers of width 96 over patches of 8 pixels, "vit_b16" is ViT-B/16, both in
             SigLIP's shape; "vit_b16_mean" is the mean of the latter's patches, and "vit_small_mean" that of 2 layers of
-            width 64 over patches of 8 pixels behind two convolutions. "clip_vit_b32" is CLIP's own ViT-B/32. Or an
+            width 64 over patches of 4 pixels behind two convolutions. "clip_vit_b32" is CLIP's own ViT-B/32. Or an
             encoder of one's own, see `OwnEncoder`.
         channels: colour channels of the pictures.
         width: of the first stage of "small_resnet", "small_convnet", "deep_convnet" and "imagenet_resnet50", which as
@@ -385,7 +385,7 @@ def image_encoder(
         case "vit_b16":
             return VisionTransformer(image_size, 16, 768, 12, 12, channels)
         case "vit_small_mean":
-            return VisionTransformer(image_size, 8, 64, 2, 4, channels, pooled=False, stem=16)
+            return VisionTransformer(image_size, 4, 64, 2, 4, channels, pooled=False, stem=16)
         case "vit_b16_mean":
             return VisionTransformer(image_size, 16, 768, 12, 12, channels, pooled=False)
         case "clip_vit_b32":

@@ -7,9 +7,16 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, SiglipVisionConfig, 
 from common.errors import UserError
 
 
+class PlaceNorm(nn.LayerNorm):
+    """Layer normalization over the channels of each place of a map (n, c, h, w), to which no other place matters."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.movedim(1, -1)).movedim(-1, 1)
+
+
 def _halving(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
-    """A convolution that halves the sides; the norm is each picture's own."""
-    return nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), nn.GroupNorm(1, outputs), nn.GELU()
+    """A convolution that halves the sides; the norm is each place's own, as a larger picture has other statistics."""
+    return nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), PlaceNorm(outputs), nn.GELU()
 
 
 class VisionTransformer(nn.Module):
@@ -82,11 +89,17 @@ class VisionTransformer(nn.Module):
             pixels: of the size that it was built for; of any, whole patches, with positions that fit.
             positions: embedding of the patches' positions instead of `positions`, (p, d) or (n, p, d).
         """
-        pixels = self.stem(2 * pixels - 1)
         if positions is None:
-            return self.body(pixel_values=pixels).last_hidden_state
-        patches = self.body.embeddings.patch_embedding(pixels).flatten(2).transpose(1, 2)
-        return self.body.post_layernorm(self.body.encoder(inputs_embeds=patches + positions).last_hidden_state)
+            return self.body(pixel_values=self.stem(2 * pixels - 1)).last_hidden_state
+        return self.mixed(self.embedded(pixels) + positions)
+
+    def embedded(self, pixels: Tensor) -> Tensor:
+        """The patches without positions, (n, p, d), row by row, from float pixels in [0, 1] of shape (n, c, h, w)."""
+        return self.body.embeddings.patch_embedding(self.stem(2 * pixels - 1)).flatten(2).transpose(1, 2)
+
+    def mixed(self, patches: Tensor) -> Tensor:
+        """The last states, (n, p, d), of patches that have looked at each other, from those of `embedded`."""
+        return self.body.post_layernorm(self.body.encoder(inputs_embeds=patches).last_hidden_state)
 
     def forward(self, pixels: Tensor, positions: Tensor | None = None) -> Tensor:
         """Maps float pixels in [0, 1] of shape (n, channels, h, w) to vectors of shape (n, width)."""

@@ -5,12 +5,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from common.random import uniform
 from data.cache import cached_tensors
 from data.scenes.layout import Placed, draw_scenes, fill_splits
-from data.scenes.painting import SIDE, boxes_of
+from data.scenes.painting import boxes_of
 from data.scenes.pictures import painter
 from data.scenes.words import CLASSES, Thing, meaning
 from data.sources.tuxpaint_stamps import TUXPAINT_STAMPS
@@ -53,32 +52,40 @@ def read_singles(data_root: str | None) -> dict[str, Singles]:
     return {split: Singles(*(tensors[f"{split}/{field}"] for field in Singles._fields)) for split in COUNTS}
 
 
-def read_cut_outs(margin: float, data_root: str | None) -> dict[str, Tensor]:
-    """The pictures of all splits cut down to their objects, uint8 of shape (n, 3, 48, 48); margin as in `cut_out`."""
+def read_windows(side: int, data_root: str | None) -> dict[str, Tensor]:
+    """A square out of each picture of all splits, drawn around its object, uint8 of shape (n, 3, side, side)."""
 
     def build() -> dict[str, Tensor]:
-        painted = {split: painter("muted", data_root).paint(placed) for split, placed in _drawn_splits().items()}
-        return {split: cut_out(pixels, boxes_of(seen)[:, 0], margin) for split, (pixels, seen) in painted.items()}
+        found = {}
+        for split, placed in _drawn_splits().items():
+            pixels, seen = painter("muted", data_root).paint(placed)
+            draws = uniform(torch.tensor([one.number for one in placed]), 2, 13)
+            found[split] = windows(pixels, boxes_of(seen)[:, 0], draws, side)
+        return found
 
-    return cached_tensors("single-objects-cut-out", build, [TUXPAINT_STAMPS], VERSION, data_root, margin=margin)
+    return cached_tensors("single-objects-windows", build, [TUXPAINT_STAMPS], VERSION, data_root, side=side)
 
 
-def cut_out(pixels: Tensor, boxes: Tensor, margin: float) -> Tensor:
-    """A square around a box of each picture, brought to the size of the picture; edges go on outside.
+def windows(pixels: Tensor, boxes: Tensor, draws: Tensor, side: int) -> Tensor:
+    """A square out of each picture, in the picture's own scale, in which a box is anywhere as a whole.
+
+    Where a box is longer than the square, the square is anywhere inside of it.
 
     Args:
-        pixels: uint8, (n, 3, 48, 48).
-        boxes: left, top, right, bottom, (n, 4).
-        margin: what is shown beyond the box on either side, as a share of its longer side.
+        pixels: (n, c, h, h).
+        boxes: left, top, right, bottom in pixels, the last two exclusive, integers, (n, 4).
+        draws: where the square is, across and down, numbers in [0, 1), (n, 2).
+        side: of the square in pixels, at most h.
+
+    Returns:
+        (n, c, side, side).
     """
-    start, stop = boxes.float().split(2, dim=1)
-    half = (stop - start).amax(dim=1) * (0.5 + margin)
-    turn = torch.zeros(len(pixels), 2, 3)
-    turn[:, 0, 0] = turn[:, 1, 1] = 2 * half / SIDE
-    turn[:, :, 2] = (start + stop) / SIDE - 1
-    grid = F.affine_grid(turn, list(pixels.shape), align_corners=False)
-    cut = F.grid_sample(pixels.float(), grid, padding_mode="border", align_corners=False)
-    return cut.round().to(torch.uint8)
+    start, stop = boxes.long().split(2, dim=1)
+    ends = (stop - side).clamp(min=0), start.clamp(max=pixels.shape[-1] - side)
+    low, high = torch.minimum(*ends), torch.maximum(*ends)
+    across, down = (low + (draws * (high - low + 1)).long())[..., None].add(torch.arange(side)).unbind(1)
+    rows = torch.arange(len(pixels))[:, None, None]
+    return pixels[rows, :, down[:, :, None], across[:, None]].movedim(-1, 1).contiguous()
 
 
 def _drawn_splits() -> dict[str, list[Placed]]:

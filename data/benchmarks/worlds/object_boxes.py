@@ -12,8 +12,9 @@ from common.evaluation.retrieval import retrieval_metrics, same_id
 from common.protocols import EmbedsImage, EmbedsRegions, EmbedsText
 from data.benchmarks.bases.image_text import Captioned, embedded
 from data.benchmarks.worlds.single_objects import SingleObjects
+from data.scenes.painting import SIDE
 from data.scenes.pictures import VERSION, read_instances, read_pictures, scenes_of
-from data.scenes.single import read_cut_outs
+from data.scenes.single import read_windows
 from data.scenes.words import CLASSES, COLOURS, THINGS, Mention, Thing, Wording
 
 AT_ONCE = 50
@@ -28,33 +29,33 @@ class ObjectBoxes(SingleObjects):
 
     Args:
         enlarged: by how much scenes are enlarged; 1 leaves them at 48x48.
-        cut_out: pictures of one object, of all splits, show it alone, brought to 48x48, with such a margin on either
-            side, as a share of the longer side; null leaves them whole.
+        window: pictures of one object, of all splits, are squares of so many pixels drawn around it, in the scale
+            that they have, so that a scene is a larger picture of the same; null leaves them whole.
         mentions: as in `SingleObjects`; by default captions say the colour and neither size nor place.
         kwargs: as in `SingleObjects`.
 
     Raises:
-        UserError: scenes are to be made smaller, or a margin is negative.
+        UserError: scenes are to be made smaller, or a window is larger than the pictures.
     """
 
     name = "object_boxes"
     primary = "boxes/mrr/gallery96"
 
     def __init__(
-        self, *, enlarged: int = 2, cut_out: float | None = None, mentions: tuple[Mention, ...] = ("colour",), **kwargs
+        self, *, enlarged: int = 2, window: int | None = None, mentions: tuple[Mention, ...] = ("colour",), **kwargs
     ) -> None:
         super().__init__(mentions=mentions, **kwargs)
         if enlarged < 1:
             raise UserError(f"data.enlarged is {enlarged}; it must be at least 1")
-        if cut_out is not None and not 0 <= cut_out <= 1:
-            raise UserError(f"data.cut_out is {cut_out}; it must be from 0 to 1, or null for the whole pictures")
-        self.enlarged, self.cut_out = enlarged, cut_out
+        if window is not None and not 1 <= window <= SIDE:
+            raise UserError(f"data.window is {window}; it must be from 1 to {SIDE}, or null for the whole pictures")
+        self.enlarged, self.window = enlarged, window
 
     def load(self) -> dict[str, Captioned]:
         found = super().load()
-        if self.cut_out is None:
+        if self.window is None:
             return found
-        cut = read_cut_outs(self.cut_out, self.data_root)
+        cut = read_windows(self.window, self.data_root)
         return {split: part._replace(pixels=cut[split]) for split, part in found.items()}
 
     def boxes(self, split: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -123,7 +124,7 @@ class ObjectBoxes(SingleObjects):
 
     def fingerprint(self) -> str:
         boxes, rows, said = self.boxes("test")
-        switches = () if self.cut_out is None else (self.cut_out,)
+        switches = () if self.window is None else (self.window,)
         return digest(super().fingerprint(), VERSION, self.enlarged, boxes, rows, said, *switches)
 
 

@@ -26,8 +26,9 @@ class ROViT(CLIP):
     """CLIP over a vision transformer, whose patches are told to be a part of a larger picture; and a focal loss.
 
     Pictures stay whole: it is the embedding of positions out of which a box is cropped for each, and resized to the
-    patches (cropped positional embedding). After the training a larger picture has the whole embedding, interpolated,
-    and what is inside a box of it is told by the mean of its patches.
+    patches (cropped positional embedding). After the training a larger picture has the whole embedding, interpolated.
+    Around a box of it as many patches as a picture of the training has look at each other, as in detectors with
+    attention in windows, and the mean of those in the box tells what is there.
 
     Args:
         positions: in training, of the patches: "cropped"; "shuffled", the same of each picture in a drawn order, which
@@ -112,7 +113,13 @@ class ROViT(CLIP):
         tower, (height, width) = self.encoder.image, pixels.shape[-2:]
         down, across = height // tower.patch_size, width // tower.patch_size
         ways = resized(self.side, down, self.grid), resized(self.side, across, self.grid)
-        positions = torch.einsum("ih,jw,hwd->ijd", *ways, self.grid).flatten(0, 1)
-        states = tower.patches(to_float(pixels), positions).unflatten(1, (down, across))
-        inside = mean_in_boxes(states, boxes / boxes.new_tensor([width, height, width, height]), rows)
+        positions = torch.einsum("ih,jw,hwd->ijd", *ways, self.grid)
+        patches = tower.embedded(to_float(pixels)).unflatten(1, (down, across)) + positions
+        corner = (boxes[:, :2] + boxes[:, 2:]) / (2 * tower.patch_size) - self.side / 2
+        corner = corner.round().clamp(min=0).minimum(corner.new_tensor([across, down]) - self.side).long()
+        columns, lines = (corner[..., None] + torch.arange(self.side, device=corner.device)).unbind(1)
+        window = patches[rows[:, None, None], lines[:, :, None], columns[:, None]]
+        states = tower.mixed(window.flatten(1, 2)).unflatten(1, (self.side, self.side))
+        share = (boxes.unflatten(1, (2, 2)) / tower.patch_size - corner[:, None]).clamp(0, self.side) / self.side
+        inside = mean_in_boxes(states, share.flatten(1), torch.arange(len(boxes), device=boxes.device))
         return F.normalize(self.encoder.projection(inside), dim=1)

@@ -107,7 +107,7 @@ def test_positions_may_be_given_and_the_mean_of_the_patches_stands_where_there_i
         assert not torch.allclose(vit(pixels, vit.positions.flip(0)), vit(pixels), atol=1e-3)
         assert vit.patches(larger, torch.zeros(12, 12)).shape == (2, 12, 12)
     torch.testing.assert_close(vit(pixels), vit.patches(pixels).mean(dim=1))
-    assert image_encoder("vit_small_mean", 3, image_size=48).positions.shape == (36, 64)
+    assert image_encoder("vit_small_mean", 3, image_size=24).positions.shape == (36, 64)
 
 
 def test_a_dual_encoder_gives_unit_vectors_of_one_width() -> None:

@@ -8,7 +8,7 @@ from common.errors import UserError
 from common.random import uniform
 from data.benchmarks.worlds.object_boxes import ObjectBoxes
 from data.scenes.pictures import read_pictures, scenes_of
-from data.scenes.single import cut_out
+from data.scenes.single import windows
 from data.sources.tuxpaint_stamps import TUXPAINT_STAMPS
 
 
@@ -72,31 +72,36 @@ def test_scores(benchmark: ObjectBoxes) -> None:
         benchmark.evaluate(nn.Identity())
     with pytest.raises(UserError, match="enlarged"):
         ObjectBoxes(enlarged=0)
-    with pytest.raises(UserError, match=r"cut_out is -0\.1"):
-        ObjectBoxes(cut_out=-0.1)
+    with pytest.raises(UserError, match="window is 49"):
+        ObjectBoxes(window=49)
 
 
-def test_cut_outs_show_the_object_in_the_size_that_it_has_in_the_enlarged_scenes(benchmark: ObjectBoxes) -> None:
-    cut = ObjectBoxes(enlarged=3, cut_out=0.15)
+def test_windows_show_the_objects_in_the_scale_of_the_scenes(benchmark: ObjectBoxes) -> None:
+    cut = ObjectBoxes(enlarged=1, window=24)
     cut.setup()
     assert cut.fingerprint() != benchmark.fingerprint()
     for split in ("val", "test"):
         ours, theirs = cut.splits[split], benchmark.splits[split]
         assert ours.texts == theirs.texts and torch.equal(ours.ids, theirs.ids)
-        assert ours.pixels.shape == theirs.pixels.shape and not torch.equal(ours.pixels, theirs.pixels)
-    # Longer sides fill 48 / 1.3 pixels of a cut-out; those of the boxes are about as long.
-    left, top, right, bottom = cut.boxes("val")[0].unbind(1)
-    longer = torch.maximum(right - left, bottom - top).double().mean()
-    assert 0.8 < longer / (48 / 1.3) < 1.6
+        assert ours.pixels.shape == (*theirs.pixels.shape[:2], 24, 24)
+    # A window is a part of its picture, pixel by pixel.
+    whole, part = benchmark.splits["val"].pixels[:20], cut.splits["val"].pixels[:20]
+    places = whole.unfold(2, 24, 1).unfold(3, 24, 1)
+    assert (places == part[:, :, None, None]).all(dim=(1, 4, 5)).any(dim=(1, 2)).all()
 
 
-def test_a_cut_out_is_the_box_with_its_margin() -> None:
-    pixels = torch.zeros(2, 3, 48, 48, dtype=torch.uint8)
-    boxes = torch.tensor([[10, 20, 20, 30], [0, 0, 6, 12]])
-    for row, (left, top, right, bottom) in enumerate(boxes.tolist()):
-        pixels[row, :, top:bottom, left:right] = 200
-    found = cut_out(pixels, boxes, 0.15)
-    assert found.shape == pixels.shape and found.dtype == torch.uint8
-    # 10 of 13 pixels each way; of the other all 12 of 15.6 down, and beyond the edge on the left it goes on as it is.
-    assert float((found[0] > 100).double().mean()) == pytest.approx((10 / 13) ** 2, abs=0.04)
-    assert float((found[1, 0] > 100).double().mean(dim=1).max()) == pytest.approx(0.5 + 3 / 15.6, abs=0.04)
+def test_a_window_holds_the_box_or_lies_in_it() -> None:
+    pixels = torch.arange(48).expand(1, 48, 48) + 100 * torch.arange(48)[:, None]
+    boxes = torch.tensor([[10, 20, 20, 30], [0, 0, 6, 12], [2, 40, 40, 48]])
+    left, top, right, bottom = boxes.unbind(1)
+    corners = []
+    for draws in ([0.0, 0.0], [0.4, 0.7], [0.999, 0.999]):
+        found = windows(pixels.expand(3, 1, 48, 48), boxes, torch.tensor([draws] * 3), 24)
+        assert found.shape == (3, 1, 24, 24)
+        x, y = found[:, 0, 0, 0] % 100, found[:, 0, 0, 0] // 100
+        assert torch.equal(found[:, 0, -1, -1], found[:, 0, 0, 0] + 23 * 101)
+        inside = (x <= left) & (right <= x + 24) & (y <= top) & (bottom <= y + 24)
+        assert inside.tolist() == [True, True, False]
+        assert left[2] <= x[2] and x[2] + 24 <= right[2] and y[2] == 24
+        corners.append((x.tolist(), y.tolist()))
+    assert corners[0] == ([0, 0, 2], [6, 0, 24]) and corners[-1] == ([10, 0, 16], [20, 0, 24])

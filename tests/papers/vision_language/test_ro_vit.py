@@ -20,13 +20,13 @@ BOXES = torch.tensor([[0.1, 0.2, 0.7, 0.9], [0.0, 0.0, 1.0, 1.0], [0.5, 0.0, 0.9
 
 def module(**arguments) -> ROViT:
     torch.manual_seed(0)
-    made = ROViT(**{"image_size": 16, "text_encoder": "bag_of_words", "upsampled": 8} | arguments).double().train()
+    made = ROViT(**{"image_size": 8, "text_encoder": "bag_of_words", "upsampled": 8} | arguments).double().train()
     made.log_loss = lambda loss, **terms: loss  # without a trainer there is no log
     return made
 
 
 def batch() -> ImageText:
-    pixels = torch.rand(1, 5, 3, 16, 16, generator=torch.Generator().manual_seed(1), dtype=torch.double)
+    pixels = torch.rand(1, 5, 3, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.double)
     return ImageText(pixels, [TEXTS], torch.arange(5), torch.arange(5))
 
 
@@ -115,7 +115,7 @@ def test_the_arms_differ_by_the_positions_alone() -> None:
             assert not learnt.any()
     assert len({round(loss.item(), 9) for loss in losses.values()}) == 5
     torch.manual_seed(0)
-    clip = CLIP(image_encoder="vit_small_mean", image_size=16, text_encoder="bag_of_words").double()
+    clip = CLIP(image_encoder="vit_small_mean", image_size=8, text_encoder="bag_of_words").double()
     clip.log_loss = lambda loss, **terms: loss
     torch.testing.assert_close(losses["whole"], clip.training_step(given, 0))
 
@@ -138,16 +138,19 @@ def test_chunks_have_the_same_gradient() -> None:
     torch.testing.assert_close(*slopes)
 
 
-def test_a_region_is_the_mean_of_its_patches_under_the_enlarged_embedding() -> None:
+def test_a_region_is_the_mean_of_its_patches_in_a_window_under_the_enlarged_embedding() -> None:
     method = module().float().eval()
-    pixels = torch.randint(256, (2, 3, 32, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    found = method.embed_regions(pixels, torch.tensor([[8, 16, 16, 32], [0, 0, 24, 32]]), torch.tensor([1, 0]))
+    pixels = torch.randint(256, (2, 3, 16, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    found = method.embed_regions(pixels, torch.tensor([[4, 8, 8, 16], [0, 0, 12, 16]]), torch.tensor([1, 0]))
     wide = F.interpolate(method.grid.permute(2, 0, 1)[None], size=(4, 3), mode="bilinear")[0].flatten(1).T
-    states = method.encoder.image.patches(pixels.float() / 255, wide).unflatten(1, (4, 3))
-    means = torch.stack([states[1, 2:, 1].mean(dim=0), states[0].mean(dim=(0, 1))])
+    tower = method.encoder.image
+    patches = (tower.embedded(pixels.float() / 255) + wide).unflatten(1, (4, 3))
+    # Of the first box, columns 0 and 1 of rows 2 and 3; the second is larger than what is looked at, rows 1 and 2.
+    first, second = (tower.mixed(x.reshape(1, 4, -1))[0] for x in (patches[1, 2:, :2], patches[0, 1:3, :2]))
+    means = torch.stack([first[1::2].mean(dim=0), second.mean(dim=0)])
     torch.testing.assert_close(found, F.normalize(method.encoder.projection(means), dim=1), rtol=1e-5, atol=1e-5)
-    small = pixels[:, :, :16, :16]
-    whole = method.embed_regions(small, torch.tensor([[0, 0, 16, 16]]), torch.tensor([1]))
+    small = pixels[:, :, :8, :8]
+    whole = method.embed_regions(small, torch.tensor([[0, 0, 8, 8]]), torch.tensor([1]))
     torch.testing.assert_close(whole[0], method.embed_image(small)[1], rtol=1e-5, atol=1e-5)
 
 
