@@ -385,7 +385,7 @@ def image_encoder(
         case "vit_b16":
             return VisionTransformer(image_size, 16, 768, 12, 12, channels)
         case "vit_small_mean":
-            return VisionTransformer(image_size, 4, 64, 2, 4, channels, pooled=False, stem=16)
+            return VisionTransformer(image_size, 4, 64, 2, 4, channels, pooled=False, stem=16, by_place=True)
         case "vit_b16_mean":
             return VisionTransformer(image_size, 16, 768, 12, 12, channels, pooled=False)
         case "clip_vit_b32":

@@ -14,9 +14,10 @@ class PlaceNorm(nn.LayerNorm):
         return super().forward(input.movedim(1, -1)).movedim(-1, 1)
 
 
-def _halving(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
-    """A convolution that halves the sides; the norm is each place's own, as a larger picture has other statistics."""
-    return nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), PlaceNorm(outputs), nn.GELU()
+def _halving(inputs: int, outputs: int, by_place: bool) -> tuple[nn.Module, ...]:
+    """A convolution that halves the sides; the norm is each place's or each picture's own."""
+    norm = PlaceNorm(outputs) if by_place else nn.GroupNorm(1, outputs)
+    return nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), norm, nn.GELU()
 
 
 class VisionTransformer(nn.Module):
@@ -35,6 +36,8 @@ class VisionTransformer(nn.Module):
         pooled: whether there is a head that pools; without it the mean of the patches stands for the picture.
         stem: channels of two 3x3 convolutions of stride 2 before the patches, each with a norm and GELU, as in Xiao et
             al. 2021, "Early Convolutions Help Transformers See Better"; 0 for none.
+        by_place: whether the stem's norm is each place's own rather than each picture's: a picture of another size, or
+            of more objects, has other statistics.
 
     Raises:
         UserError: the picture cannot be cut into whole patches, or a patch into quarters where there is a stem; the
@@ -51,6 +54,7 @@ class VisionTransformer(nn.Module):
         channels: int = 3,
         pooled: bool = True,
         stem: int = 0,
+        by_place: bool = False,
     ) -> None:
         super().__init__()
         if image_size % patch_size:
@@ -62,7 +66,7 @@ class VisionTransformer(nn.Module):
         self.output_dim, self.patch_size = width, patch_size
         self.stem = nn.Identity()
         if stem:
-            self.stem = nn.Sequential(*_halving(channels, stem), *_halving(stem, stem))
+            self.stem = nn.Sequential(*_halving(channels, stem, by_place), *_halving(stem, stem, by_place))
             image_size, patch_size, channels = image_size // 4, patch_size // 4, stem
         self.body = SiglipVisionModel(
             SiglipVisionConfig(

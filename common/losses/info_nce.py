@@ -112,8 +112,9 @@ def info_nce(
     check_embeddings(query=query, key=key)
     scale = inverse(temperature, rows=len(query))
     scores = Scores(query, key, scale=scale, exchange=exchange)
-    options = (ids, ignore_ids, hard_negatives, queue, log_weights)
-    if all(option is None for option in options) and not label_smoothing and not margin and len(query) == len(key):
+    options = _check_options(len(query), ids, ignore_ids, label_smoothing, margin)
+    further = any(given is not None for given in (hard_negatives, queue, log_weights))
+    if not options and not further and len(query) == len(key):
         return scores.own_cross_entropy()
     candidates = _candidates(scores, ids, ignore_ids, label_smoothing, margin)
     if log_weights is not None:
@@ -126,17 +127,24 @@ def info_nce(
     return global_mean(total - _target(scores, ids, label_smoothing, margin, dim=1))
 
 
-def _candidates(
-    scores: Scores, ids: Tensor | None, ignore_ids: Tensor | None, label_smoothing: float, margin: float
-) -> Scores:
-    """The logits of the denominator."""
+def _check_options(
+    rows: int, ids: Tensor | None, ignore_ids: Tensor | None, label_smoothing: float, margin: float
+) -> bool:
+    """Whether any of them is given."""
     for name, given in (("ids", ids), ("ignore_ids", ignore_ids)):
         if given is not None:
-            check_ids(name, given, scores.shape[0])
+            check_ids(name, given, rows)
     check_number("margin", margin)
     check_number("label_smoothing", label_smoothing, least=0, most=1)
     if ignore_ids is not None and (ids is not None or label_smoothing):
         raise UserError("ignore_ids: cannot go with ids or label_smoothing, which need the pairs it leaves out")
+    return ids is not None or ignore_ids is not None or bool(label_smoothing) or bool(margin)
+
+
+def _candidates(
+    scores: Scores, ids: Tensor | None, ignore_ids: Tensor | None, label_smoothing: float, margin: float
+) -> Scores:
+    """The logits of the denominator."""
     if margin:
         scores = scores.add(-margin, where=scores.own() if ids is None else scores.equal(ids, ids))
     return scores if ignore_ids is None else scores.exclude(scores.equal(ignore_ids, ignore_ids, own=False))
@@ -215,7 +223,7 @@ def symmetric_info_nce(
     if directions not in ("mean", "sum"):
         raise UserError(f"directions '{directions}': expected 'mean' or 'sum'")
     scores = Scores(query, key, scale=inverse(temperature, rows=len(query)), exchange=exchange)
-    if ids is None and ignore_ids is None and not label_smoothing and not margin:
+    if not _check_options(len(query), ids, ignore_ids, label_smoothing, margin):
         both = scores.own_cross_entropy((1, 0))
         return both if directions == "sum" else both / 2
     row, column = _candidates(scores, ids, ignore_ids, label_smoothing, margin).logsumexps()

@@ -68,15 +68,17 @@ class OwnCrossEntropy(torch.autograd.Function):
     def forward(ctx, query: Tensor, key: Tensor, scale: float | Tensor, dims: tuple[int, ...]) -> Tensor:
         with full_precision(query.device):
             scores = (query @ key.T).mul_(scale)
-        own = scores.diagonal().sum()
+        own = scores.diagonal()
         shift = float(scores.amax())
         exponentials = (scores - shift).exp_()
         sums = [exponentials.sum(dim) for dim in dims]
         shared = min(float(total.min()) for total in sums) >= SAFE_SUM  # False for NaN too
         if shared:
-            total = sum(part.log().sum() for part in sums) + len(dims) * len(query) * shift
+            # Row by row: where the loss is small, so are both terms, and no digit is lost to their sums.
+            beyond = shift - own
+            total = torch.stack([part.log().add_(beyond).sum() for part in sums]).sum()
         else:
-            total = sum(scores.logsumexp(dim).sum() for dim in dims)
+            total = torch.stack([(scores.logsumexp(dim) - own).sum() for dim in dims]).sum()
         if any(ctx.needs_input_grad):
             if shared:
                 inverse = [part.reciprocal_().unsqueeze(dim) for part, dim in zip(sums, dims, strict=True)]
@@ -86,7 +88,7 @@ class OwnCrossEntropy(torch.autograd.Function):
             slope.diagonal().sub_(len(dims))
             ctx.save_for_backward(query, key, slope, scale if isinstance(scale, Tensor) else None)
             ctx.scale = scale
-        return total - len(dims) * own
+        return total
 
     @staticmethod
     @once_differentiable

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from common.batches import ImageText
 from common.checks import check_choice, check_number
-from common.encoders.image import ImageEncoderName, to_float
+from common.encoders.image import to_float
 from common.encoders.regions import mean_in_boxes, resized
 from common.encoders.vit import VisionTransformer
 from common.errors import UserError
@@ -57,7 +57,7 @@ class ROViT(CLIP):
         aspect: float = 2.0,
         gamma: float | None = 1.0,
         alpha: float = 0.5,
-        image_encoder: ImageEncoderName = "vit_small_mean",
+        image_encoder: Literal["vit_small_mean", "vit_b16_mean"] = "vit_small_mean",
         **clip,
     ) -> None:
         super().__init__(image_encoder=image_encoder, **clip)
