@@ -13,7 +13,7 @@ from common.checks import check_number
 from common.encoders.heads import normalized_mlp
 from common.encoders.norms import with_global_statistics
 from common.errors import UserError
-from common.losses import LearnableTemperature, alignment, symmetric_info_nce
+from common.losses import LearnableTemperature, alignment, cross_view_info_nce
 from papers.vision_language.clip.module import CLIP
 
 Sides = tuple[Tensor, Tensor]
@@ -99,10 +99,10 @@ class CLIPRocket(CLIP):
         loss = self.contrast(*_unit(self.linear, weak))
         if not strong:
             return loss
-        images, texts = zip(*(_unit(self.heads or self.linear, view) for view in strong), strict=True)
+        views = zip(*(_unit(self.heads or self.linear, view) for view in strong), strict=True)
         options = dict(temperature=self.local_temperature(), label_smoothing=self.local_smoothing)
-        pairs = [symmetric_info_nce(*pair, **options) for pair in product(images, texts)]
-        return (loss + len(strong) * torch.stack(pairs).mean()) / (1 + len(strong))
+        across = cross_view_info_nce(*(torch.stack(side, dim=1) for side in views), **options)
+        return (loss + len(strong) * across) / (1 + len(strong))
 
     def siamese(self, weak: Sides, strong: Sequence[Sides]) -> Tensor:
         """SiamLIP: 2 - 2 cos between a prediction from one side and the other side's projection, without its gradient.
