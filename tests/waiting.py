@@ -25,10 +25,9 @@ class Reads(TorchDispatchMode):
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if any(word in str(function) for word in WAITS) or _by_mask(function, args):
             frames = traceback.extract_stack()
-            # Of what lies below this one the last is nearest to the operation.
-            ours = [
-                f"{frame.filename.removeprefix(ROOT)[1:]}: {frame.line}" for frame in frames if ROOT in frame.filename
-            ]
+            # Of what lies below this one the last is nearest to the operation. A virtual environment may stand inside.
+            own = [frame for frame in frames if ROOT in frame.filename and "site-packages" not in frame.filename]
+            ours = [f"{frame.filename.removeprefix(ROOT)[1:]}: {frame.line}" for frame in own]
             checks = any(frame.name.startswith(("check_", "_check_")) for frame in frames)
             place = ours[-2]
             if not (checks or ".optimizer_step(" in place or "one_hot(" in place or place.startswith("tests/")):
