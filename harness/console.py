@@ -1,6 +1,7 @@
 """Output for people and for pipes: rich on a terminal, plain lines anywhere else."""
 
 import codecs
+import contextlib
 import json
 import os
 import re
@@ -124,6 +125,18 @@ def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:
     from rich.progress import track as bar
 
     yield from bar(items, what, total, console=Console(stderr=True), transient=True)
+
+
+@contextlib.contextmanager
+def working(what: str) -> Iterator[None]:
+    """Says on stderr what is being done until it is done, where somebody watches."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
+        yield
 
 
 def within(text: str, stream: TextIO | None) -> str:

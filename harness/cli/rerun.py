@@ -11,7 +11,7 @@ from common.experiments.records import Ledger
 from common.paths import as_path
 from harness.cli.hands import hands
 from harness.cli.places import kept_in, logs_of, results_of
-from harness.console import print_lines, print_table, say, shown_path
+from harness.console import print_lines, print_table, say, shown_path, working
 from harness.recipes import catalog
 from harness.recipes.written import full_recipes
 from harness.records.metric_names import doubtful_metrics
@@ -60,12 +60,15 @@ def rerun(given: argparse.Namespace) -> int:
 
 def _run(given: argparse.Namespace, jobs: list[Any], ledger: Ledger, workers: int, hire: "Hire") -> int:
     """Does the jobs, or says what they would be; returns the exit code of the first that fails."""
-    from harness.running import looks
+    with working("loading torch, reading the recipes"):
+        from harness.running import looks
 
     if given.dry_run or given.recipe == "full":
         for of, options in jobs:
-            for planned in looks.plans(of, ledger, **options, seeds=given.seeds, fetch=False):
-                _describe(given, planned, workers)
+            with working("reading the recipes"):
+                planned = looks.plans(of, ledger, **options, seeds=given.seeds, fetch=False)
+            for one in planned:
+                _describe(given, one, workers)
     for of, options in [] if given.dry_run else jobs:
         told = {"workers": workers, "logs": logs_of(given), "hire": hire}
         if code := looks.rerun(of, ledger, **options, seeds=given.seeds, **told):
@@ -160,13 +163,14 @@ def tune(given: argparse.Namespace) -> int:
     card = catalog.find(given.slug, given.root)
     if given.experiment is not None:
         card.experiment(given.experiment)  # as in `rerun`
-    from common.experiments.tries import TryLedger
-    from harness.running import tune as tuning
-    from harness.running.runner import execute
+    with working("loading torch, reading the recipes"):
+        from common.experiments.tries import TryLedger
+        from harness.running import tune as tuning
+        from harness.running.runner import execute
 
-    ledger = TryLedger(_kept(given, "tuning"))
-    tried = tuning.settings(card, given.experiment)
-    runs, code = tuning.plan(card, ledger, tried), 0
+        ledger = TryLedger(_kept(given, "tuning"))
+        tried = tuning.settings(card, given.experiment)
+        runs, code = tuning.plan(card, ledger, tried), 0
     print(f"{len(tried)} settings: {len(runs)} runs to do")
     if runs and not given.dry_run:
         with hands(given) as (workers, hire):

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import shlex
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from common.experiments import yaml_lines
 from common.experiments.card import Card
 from common.paths import as_path
 from common.training.checkpoint import check_weights, read_checkpoint
-from harness.console import print_lines, say, shown_path
+from harness.console import print_lines, print_table, say, shown_path
 from harness.files import workplace, write_text
 from harness.fitting.bar import Bar
 from harness.fitting.best import Best
@@ -198,10 +199,24 @@ class _FitCLI(PapersCLI):
                 callbacks.append(Bar())
             # SLURM's checkpoints, config.yaml and whatever has no place of its own go there.
             kwargs |= {"callbacks": callbacks, "default_root_dir": str(self.folder)}
+        elif not sys.stdout.isatty():
+            kwargs["enable_progress_bar"] = False
         return super().instantiate_trainer(**kwargs)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        return super()._prepare_subcommand_kwargs(subcommand) | {"weights_only": True}
+        kwargs = super()._prepare_subcommand_kwargs(subcommand) | {"weights_only": True}
+        if subcommand != "fit":
+            # Lightning draws a box as wide as the terminal, in a pipe too; `_print_scores` has the house's table.
+            self.shows_scores, kwargs["verbose"] = kwargs.get("verbose", True), False
+        return kwargs
+
+    def _print_scores(self) -> None:
+        if self.shows_scores and self.trainer.is_global_zero:
+            found = self.trainer.callback_metrics
+            print_table(("metric", "value"), [[name, f"{float(value):.4g}"] for name, value in found.items()])
+
+    def after_validate(self) -> None:
+        self._print_scores()
 
     def _run_subcommand(self, subcommand: str) -> None:
         if self.dry:
@@ -258,6 +273,7 @@ class _FitCLI(PapersCLI):
 
     def after_test(self) -> None:
         """Keeps what was found on the user's own data, and says how it is compared."""
+        self._print_scores()
         trainer, benchmark = self.trainer, self.datamodule
         log_dir = trainer.log_dir  # asks all processes, so before all but one leave
         if log_dir is None or not trainer.is_global_zero:

@@ -7,7 +7,7 @@ from typing import Any
 from common.experiments.card import LOOKS, Card, Comparison, untrained
 from common.experiments.records import Ledger
 from common.experiments.verdict import ClaimResult
-from harness.console import print_lines, say
+from harness.console import print_lines, say, working
 from harness.records.measured_floors import measure_floors
 from harness.records.standing import Standing, standing
 from harness.running.plan import Plan, plan
@@ -86,7 +86,8 @@ def rerun(
         UserError: as `plan` and `execute` do.
     """
     options = {"experiments": experiments, "seeds": seeds, "recipe": recipe, "overrides": overrides}
-    planned = plans(cards, ledger, **options)
+    with working("reading the recipes"):
+        planned = plans(cards, ledger, **options)
     for warning in dict.fromkeys(warning for one in planned for warning in one.warnings):
         say(warning)
     for _ in LOOKS:

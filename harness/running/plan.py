@@ -54,6 +54,9 @@ class Plan:
                 arms.setdefault(run.arm, []).append(run.seed)
             parts = [f"{arm} seed {_ranges(seeds)}" for arm, seeds in arms.items()]
             lines.append(text + (f": {'; '.join(parts)}" if parts else ""))
+        bare = next((run.arm for run in self.runs if run.arm.endswith(untrained(""))), None)
+        if bare is not None:
+            lines.append(f"(such as {bare}: scored with the weights that a training starts from)")
         if self.to_fetch:
             lines.append(f"would fetch: {', '.join(self.to_fetch)}; what is on record for it is trusted until then")
         if self.runs:
