@@ -23,7 +23,7 @@ class Tiling:
         whole_entries: the largest matrix that is built whole.
         kept_entries: of a larger one, how much is kept as it was in the forward pass rather than computed again: a
             bound that does not grow with the batch, 64 MiB in float32. It shows at a batch of 4,096, where symmetric
-            InfoNCE takes a third of a dense matrix's memory: with half as much kept it is a fifth, at a sixth more time.
+            InfoNCE takes a third of a dense matrix's memory; with half as much kept, a fifth, at a sixth more time.
     """
 
     rows: int = 1024
