@@ -44,6 +44,10 @@ class Bar(RichProgressBar):
         super().on_train_start(trainer, pl_module)
         self.began, self.first_step = time.monotonic(), trainer.global_step
         self.line_at = self.began + self.first
+        if not self.terminal and trainer.is_global_zero:
+            sizes = [(weights.numel(), weights.requires_grad) for weights in pl_module.parameters()]
+            trained, total = sum(size for size, learns in sizes if learns), sum(size for size, _ in sizes)
+            say(f"training {trained:,} of {total:,} parameters")
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.ends.clear()

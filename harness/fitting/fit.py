@@ -197,6 +197,8 @@ class _FitCLI(PapersCLI):
                 callbacks.append(Best(self.datamodule, self.folder / "checkpoints"))
             if trainer["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
                 callbacks.append(Bar())
+                if trainer["enable_model_summary"] is None and not sys.stdout.isatty():
+                    kwargs["enable_model_summary"] = False  # a box of 80 columns beside rich's bar; `Bar` says the sum
             # SLURM's checkpoints, config.yaml and whatever has no place of its own go there.
             kwargs |= {"callbacks": callbacks, "default_root_dir": str(self.folder)}
         elif not sys.stdout.isatty():

@@ -1,6 +1,7 @@
 """Papers are found by looking at the folders: papers/<family>/<slug>/paper.yaml. Adding one edits no other file."""
 
 import difflib
+import re
 import sys
 from pathlib import Path
 
@@ -66,8 +67,9 @@ def find(slug: str, root: Path = REPOSITORY) -> Card:
     known = _by_slug(root)
     if slug in known:
         return load_card(_only(slug, known[slug], root), root)
-    near = difflib.get_close_matches(slug, known, n=3, cutoff=0.5)
-    near += [name for name in known if slug and slug in name and name not in near][: 3 - len(near)]
+    written = re.sub(r"\W+", "_", slug.lower())  # SimCSE and Sample4Geo, as papers write themselves
+    near = difflib.get_close_matches(written, known, n=3, cutoff=0.5)
+    near += [name for name in known if written and written in name and name not in near][: 3 - len(near)]
     hint = f"did you mean {' or '.join(near)}?" if near else "`papers list` shows all"
     raise UserError(f"unknown paper '{slug}'; {hint}")
 

@@ -131,6 +131,7 @@ def test_a_ranking_for_programs_and_as_a_picture(root: Path, capsys: Capture, mo
     ("arguments", "said"),
     [
         (["show", "alpa"], "unknown paper 'alpa'; did you mean alpha?"),
+        (["show", "ALPHA"], "unknown paper 'ALPHA'; did you mean alpha?"),
         (["rerun", "alpha", "gamma"], "unknown paper 'gamma'"),
         (["rerun", "beta"], "beta has no experiments of its own"),
         (["rerun"], "which papers? name them, or say --all"),

@@ -8,10 +8,13 @@ from harness.fitting.bar import Bar
 NO_SUMMARY = ["--trainer.enable_model_summary", "false"]
 
 
-def test_without_a_terminal_a_line_says_loss_speed_and_what_is_left(card, tmp_path, capsys, monkeypatch):
+def test_without_a_terminal_lines_say_size_loss_speed_and_what_is_left(card, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(Bar.__init__, "__defaults__", (0.0, 0.0))
-    fitting.run_subcommand(card, "fit", NO_SUMMARY, tmp_path)
-    lines = [line for line in capsys.readouterr().err.splitlines() if "step" in line]
+    fitting.run_subcommand(card, "fit", [], tmp_path)
+    out, err = capsys.readouterr()
+    assert re.search(r"^papers: training ([\d,]+) of \1 parameters$", err, re.MULTILINE)
+    assert "Total params" not in out + err  # Lightning's box is for terminals
+    lines = [line for line in err.splitlines() if "step" in line]
     assert len(lines) == 8
     assert re.fullmatch(r"papers: step 2 of 8: loss [\d.e-]+, [\d,]+ samples/s, \d+ s left", lines[1])
 
