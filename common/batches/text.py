@@ -105,6 +105,11 @@ class TaskTexts(NamedTuple):
     ids: Tensor
     """Global id of each sample, shape (n,)."""
 
+    @property
+    def text(self) -> list[str]:
+        """All of them, queries first."""
+        return [*self.query, *(text for many in (*self.positives, *self.negatives) for text in many)]
+
 
 class ParallelWords(NamedTuple):
     """`n` sentences and their translations, cut into words."""

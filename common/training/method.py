@@ -269,7 +269,10 @@ class Method(L.LightningModule):
         self.follow()
 
     def follow(self) -> None:
-        """Moves what follows the weights after each of their steps, such as a teacher; by default there is nothing."""
+        """Moves what follows the weights after each of their steps, such as a teacher; by default there is nothing.
+
+        `global_step` does not count that step yet.
+        """
 
     def log_loss(self, loss: Tensor, **terms: Tensor) -> Tensor:
         """Logs the loss and its terms and returns the loss.

@@ -67,7 +67,7 @@ class FusedCoDiEmb(CoDiEmb):
 
     def follow(self) -> None:
         for number, step in enumerate(self.kept_at(), 1):
-            if step == self.global_step:
+            if step == self.global_step + 1:
                 self.saved[number] = parameters_to_vector(self.encoder.parameters()).detach()
 
     def on_train_end(self) -> None:

@@ -66,8 +66,10 @@ def order_of_a_batch(seed: int) -> dict[str, float]:
         f"{name}, another order": abs(float(loss(scores, grades) - loss(scores[order], grades[order])))
         for name, loss in LIST_LOSSES.items()
     }
-    if min(abs(float(loss(scores, grades) - loss(scores[order], grades))) for loss in LIST_LOSSES.values()) < 1e-3:
-        raise ArithmeticError("a loss does not see which grade is whose")
+    ranked, rank = grades.sort().values, scores.argsort().argsort()
+    for name, loss in LIST_LOSSES.items():
+        if float(loss(scores, ranked.flip(0)[rank]) - loss(scores, ranked[rank])) < 1e-3:
+            raise ArithmeticError(f"{name} does not see which grade is whose")
     equal = torch.full_like(grades, 0.4)
     return found | {
         f"{name}, equal grades": abs(float(LIST_LOSSES[name](scores, equal))) for name in ("pearson", "pro")

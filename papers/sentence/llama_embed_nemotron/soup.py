@@ -51,7 +51,7 @@ class Soup(HardContrast):
 
     def follow(self) -> None:
         """Behind a member's last step keeps its weights and goes back to the start."""
-        step = self.global_step - self.first_steps
+        step = self.global_step + 1 - self.first_steps
         if step > 0 and step % self.steps_each() == 0 and (done := step // self.steps_each()) <= self.members:
             self.saved[done].load_state_dict(self.encoder.state_dict())
             if done < self.members:

@@ -41,6 +41,20 @@ def fit(module: Method, steps: int = 4, **options) -> L.Trainer:
     return trainer
 
 
+def test_what_follows_moves_behind_each_step_and_before_it_counts() -> None:
+    seen = []
+
+    class Followed(Line):
+        def follow(self) -> None:
+            seen.append((self.global_step, self.layer.weight.detach().clone()))
+
+    module = Followed(lr=0.1)
+    start = module.layer.weight.detach().clone()
+    fit(module, steps=3)
+    assert [step for step, _ in seen] == [0, 1, 2]
+    assert not seen[0][1].equal(start) and seen[2][1].equal(module.layer.weight)
+
+
 def test_warmup_rises_to_one_and_decays_to_zero() -> None:
     factor = warmup_decay(100, 0.1, "cosine")
     assert [factor(s) for s in (0, 4, 9, 10, 55, 100)] == pytest.approx([0.1, 0.5, 1.0, 1.0, 0.5, 0.0])

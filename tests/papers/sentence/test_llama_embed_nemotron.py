@@ -86,8 +86,8 @@ class Stepped:
         module.made.zero_grad()
         loss.backward()
         module.made.step()
+        module.follow()  # before Lightning counts the step
         module.global_step += 1
-        module.follow()
         return float(loss.detach())
 
 
